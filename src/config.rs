@@ -1,0 +1,263 @@
+//! The configuration: every setting is an environment variable and a flag.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+/// All settings of `serve`.
+#[derive(Args, Clone)]
+pub struct Config {
+    /// PostgreSQL connection string, such as postgres://user:password@host:5432/database
+    #[arg(long, env, value_name = "DATABASE_URL", hide_env_values = true, global = true)]
+    pub database_url: Option<DatabaseUrl>,
+
+    /// Where events are stored; auto: postgres if DATABASE_URL is set, else jsonl
+    #[arg(long, env, value_name = "STORAGE_TYPE", ignore_case = true, global = true)]
+    #[arg(default_value = "auto")]
+    pub storage_type: StorageType,
+
+    /// The JSON Lines file of jsonl storage
+    #[arg(long, env, value_name = "JSONL_PATH", global = true)]
+    #[arg(default_value = ".agentic/analytics/events.jsonl")]
+    pub jsonl_path: PathBuf,
+
+    /// The journal's directory in postgres storage; one for each server
+    #[arg(
+        long,
+        env,
+        value_name = "JOURNAL_DIR",
+        default_value = ".agentic/journal",
+        global = true
+    )]
+    pub journal_dir: PathBuf,
+
+    /// Most bytes the journal may hold for a database that is away; at least 1MiB. Units: KiB, MiB, GiB
+    #[arg(long, env, value_name = "JOURNAL_MAX_BYTES", default_value = "10GiB", global = true)]
+    #[arg(value_parser = parse_journal_bytes)]
+    pub journal_max_bytes: u64,
+
+    /// When a request is answered: journal (the event is on disk) or stored (it is committed in the
+    /// store too); a request can choose with ?ack=
+    #[arg(
+        long,
+        env,
+        value_name = "ACK",
+        default_value = "journal",
+        ignore_case = true,
+        global = true
+    )]
+    pub ack: Ack,
+
+    /// Address to listen on; 0.0.0.0 for every interface
+    #[arg(long, env, value_name = "HOST", global = true)]
+    #[arg(default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub host: IpAddr,
+
+    /// Port to listen on; 0 for any free one
+    #[arg(long, env, value_name = "PORT", default_value_t = 8080, global = true)]
+    pub port: u16,
+
+    /// Least severe messages to log
+    #[arg(
+        long,
+        env,
+        value_name = "LOG_LEVEL",
+        default_value = "INFO",
+        ignore_case = true,
+        global = true
+    )]
+    pub log_level: LogLevel,
+
+    /// Logs for people (text) or machines (json)
+    #[arg(
+        long,
+        env,
+        value_name = "LOG_FORMAT",
+        default_value = "text",
+        ignore_case = true,
+        global = true
+    )]
+    pub log_format: LogFormat,
+
+    /// Most bytes in a request's body, as sent and decompressed. Units: KiB, MiB, GiB
+    #[arg(long, env, value_name = "MAX_BODY_BYTES", default_value = "16MiB", global = true)]
+    #[arg(value_parser = parse_body_bytes)]
+    pub max_body_bytes: u64,
+
+    /// Most events in one batch
+    #[arg(long, env, value_name = "MAX_BATCH_EVENTS", default_value_t = 10_000, global = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_batch_events: u32,
+
+    /// Most bytes of request bodies in memory at once; beyond it, 503. Units: KiB, MiB, GiB
+    #[arg(long, env, value_name = "MAX_INFLIGHT_BYTES", default_value = "256MiB", global = true)]
+    #[arg(value_parser = parse_body_bytes)]
+    pub max_inflight_bytes: u64,
+
+    /// Most open connections; beyond it, new ones wait to be accepted
+    #[arg(long, env, value_name = "MAX_CONNECTIONS", default_value_t = 10_000, global = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: u32,
+
+    /// Seconds that requests and then the forwarder get to finish after SIGTERM or SIGINT
+    #[arg(long, env, value_name = "SHUTDOWN_TIMEOUT", default_value = "10", global = true)]
+    #[arg(value_parser = parse_seconds)]
+    pub shutdown_timeout: Duration,
+}
+
+impl Config {
+    /// The storage that the settings come to.
+    ///
+    /// # Errors
+    /// If `STORAGE_TYPE=postgres` lacks its `DATABASE_URL`.
+    pub fn storage(&self) -> Result<Storage, String> {
+        match (self.storage_type, &self.database_url) {
+            (StorageType::Jsonl, _) | (StorageType::Auto, None) => Ok(Storage::Jsonl),
+            (StorageType::Auto | StorageType::Postgres, Some(url)) => {
+                Ok(Storage::Postgres(Box::new(url.0.clone())))
+            }
+            (StorageType::Postgres, None) => {
+                Err("STORAGE_TYPE is 'postgres', but DATABASE_URL is \
+                 not set: set it to a connection string such as \
+                 postgres://user:password@host:5432/database, or set STORAGE_TYPE to 'jsonl'"
+                    .to_owned())
+            }
+        }
+    }
+}
+
+/// Where events end up.
+#[derive(Clone, Debug)]
+pub enum Storage {
+    /// A JSON Lines file.
+    Jsonl,
+    /// A PostgreSQL database.
+    Postgres(Box<tokio_postgres::Config>),
+}
+
+impl Storage {
+    /// The name that the configuration and the API have for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Jsonl => "jsonl",
+            Self::Postgres(_) => "postgres",
+        }
+    }
+}
+
+/// A connection string that was understood.
+#[derive(Clone)]
+pub struct DatabaseUrl(tokio_postgres::Config);
+
+impl FromStr for DatabaseUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let config: tokio_postgres::Config = text.parse().map_err(|error| {
+            use std::error::Error as _;
+            let error: tokio_postgres::Error = error;
+            let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            // The value itself is left out: it has a password in it.
+            format!(
+                "{cause}; expected postgres://user:password@host:5432/database or key=value pairs \
+                 as in libpq"
+            )
+        })?;
+        if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
+            return Err("sslmode=require: this version connects without TLS only; use \
+                 sslmode=disable or prefer, over a network that you trust"
+                .to_owned());
+        }
+        if config.get_hosts().is_empty() {
+            return Err("no host; expected postgres://user:password@host:5432/database".to_owned());
+        }
+        Ok(Self(config))
+    }
+}
+
+/// `STORAGE_TYPE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StorageType {
+    /// PostgreSQL if there is a `DATABASE_URL`.
+    Auto,
+    /// PostgreSQL.
+    Postgres,
+    /// A JSON Lines file.
+    Jsonl,
+}
+
+/// When a request is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Ack {
+    /// When its events are durable in the journal.
+    Journal,
+    /// When they are committed in the store.
+    Stored,
+}
+
+/// `LOG_LEVEL`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Everything.
+    Trace,
+    /// What helps to find a fault.
+    Debug,
+    /// What happens once.
+    Info,
+    /// What someone should look at.
+    #[value(alias = "warning")]
+    Warn,
+    /// What someone must look at.
+    #[value(alias = "critical")]
+    Error,
+}
+
+/// `LOG_FORMAT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+fn parse_journal_bytes(text: &str) -> Result<u64, String> {
+    parse_bytes(text, 1 << 20, "1MiB", 1 << 60)
+}
+
+fn parse_body_bytes(text: &str) -> Result<u64, String> {
+    // Above 1 GiB, PostgreSQL would refuse the row.
+    parse_bytes(text, 1024, "1KiB", 1 << 40)
+}
+
+fn parse_bytes(text: &str, min: u64, min_name: &str, max: u64) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit: u64 = match text[digits.len()..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
+        _ => 0,
+    };
+    digits
+        .trim()
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .filter(|bytes| (min..=max).contains(bytes))
+        .ok_or_else(|| {
+            format!("expected a number of bytes, at least {min_name}, such as 10737418240 or 10GiB")
+        })
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    text.parse::<u64>()
+        .ok()
+        .filter(|seconds| *seconds <= 3600)
+        .map(Duration::from_secs)
+        .ok_or_else(|| "expected a whole number of seconds from 0 to 3600".to_owned())
+}

@@ -1,0 +1,143 @@
+//! One pass over a JSON value: white space between tokens goes, nesting is bounded, and facts about
+//! the agent and its tool are picked up from the top level.
+
+use std::borrow::Cow;
+
+use crate::decode::text;
+use crate::event::{DEPTH_MAX, Facts};
+
+/// A value nested deeper than [`DEPTH_MAX`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooDeep;
+
+/// Returns the value without white space between its tokens (borrowed if there was none), and the
+/// facts at its top level if it is an object.
+///
+/// `raw` must be one syntactically valid JSON value, as `serde_json`'s `RawValue` guarantees.
+///
+/// # Errors
+/// [`TooDeep`].
+pub(super) fn compact(raw: &str) -> Result<(Cow<'_, str>, Facts<'_>), TooDeep> {
+    let bytes = raw.as_bytes();
+    let mut out = String::new();
+    let mut copied = 0;
+    let mut facts = Facts::default();
+    let mut depth = 0;
+    let mut fact: Option<Fact> = None;
+    let mut at_key = false;
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => {
+                let end = string_end(bytes, at);
+                if depth == 1 {
+                    if at_key {
+                        fact = Fact::of(&bytes[at + 1..end - 1]);
+                        at_key = false;
+                    } else if let Some(fact) = fact.take() {
+                        fact.keep_string(&mut facts, &raw[at..end]);
+                    }
+                }
+                at = end;
+            }
+            b' ' | b'\t' | b'\n' | b'\r' => {
+                out.push_str(&raw[copied..at]);
+                while at < bytes.len() && matches!(bytes[at], b' ' | b'\t' | b'\n' | b'\r') {
+                    at += 1;
+                }
+                copied = at;
+            }
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > DEPTH_MAX {
+                    return Err(TooDeep);
+                }
+                if depth == 1 {
+                    at_key = bytes[at] == b'{';
+                } else {
+                    fact = None;
+                }
+                at += 1;
+            }
+            b'}' | b']' => {
+                depth -= 1;
+                at += 1;
+            }
+            b',' => {
+                if depth == 1 {
+                    // An array's elements are no keys; its first byte tells which this is.
+                    at_key = bytes[0] == b'{' || raw.trim_start().starts_with('{');
+                    fact = None;
+                }
+                at += 1;
+            }
+            b'-' | b'0'..=b'9' => {
+                let start = at;
+                while at < bytes.len()
+                    && matches!(bytes[at], b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')
+                {
+                    at += 1;
+                }
+                if depth == 1 && matches!(fact.take(), Some(Fact::DurationMs)) {
+                    facts.duration_ms = Some(&raw[start..at]);
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    if copied == 0 {
+        return Ok((Cow::Borrowed(raw), facts));
+    }
+    out.push_str(&raw[copied..]);
+    Ok((Cow::Owned(out), facts))
+}
+
+/// The index after the closing quote of the string that starts at `start`.
+fn string_end(bytes: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => match memchr::memchr2(b'"', b'\\', &bytes[at..]) {
+                Some(next) => at += next,
+                None => break,
+            },
+        }
+    }
+    bytes.len()
+}
+
+#[derive(Clone, Copy)]
+enum Fact {
+    Agent,
+    ToolName,
+    ToolUseId,
+    DurationMs,
+}
+
+impl Fact {
+    fn of(key: &[u8]) -> Option<Self> {
+        match key {
+            b"agent" => Some(Self::Agent),
+            b"tool_name" => Some(Self::ToolName),
+            b"tool_use_id" => Some(Self::ToolUseId),
+            b"duration_ms" => Some(Self::DurationMs),
+            _ => None,
+        }
+    }
+
+    /// A fact longer than a name may be is none.
+    fn keep_string<'a>(self, facts: &mut Facts<'a>, raw: &'a str) {
+        let value = text::unescape(raw);
+        if value.len() > crate::event::TEXT_BYTES_MAX {
+            return;
+        }
+        match self {
+            Self::Agent => facts.agent = Some(value),
+            Self::ToolName => facts.tool_name = Some(value),
+            Self::ToolUseId => facts.tool_use_id = Some(value),
+            Self::DurationMs => {}
+        }
+    }
+}

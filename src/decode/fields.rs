@@ -1,0 +1,215 @@
+//! A JSON object's members, sorted into the contract's fields and everything else.
+
+use std::borrow::Cow;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::decode::compact::{TooDeep, compact};
+use crate::decode::{Context, Invalid, text, timestamp};
+use crate::event::{DEPTH_MAX, Event, Facts, TEXT_BYTES_MAX, Timestamp};
+
+/// The fields that the wire contract names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    EventId,
+    EventType,
+    SessionId,
+    WorkflowId,
+    PhaseId,
+    MilestoneId,
+    Data,
+    Timestamp,
+}
+
+impl Field {
+    const COUNT: usize = 8;
+
+    fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "event_id" => Self::EventId,
+            "event_type" => Self::EventType,
+            "session_id" => Self::SessionId,
+            "workflow_id" => Self::WorkflowId,
+            "phase_id" => Self::PhaseId,
+            "milestone_id" => Self::MilestoneId,
+            "data" => Self::Data,
+            "timestamp" => Self::Timestamp,
+            _ => return None,
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::EventId => "event_id",
+            Self::EventType => "event_type",
+            Self::SessionId => "session_id",
+            Self::WorkflowId => "workflow_id",
+            Self::PhaseId => "phase_id",
+            Self::MilestoneId => "milestone_id",
+            Self::Data => "data",
+            Self::Timestamp => "timestamp",
+        }
+    }
+}
+
+/// An event as it was sent: raw JSON values by field. Where a name stands twice, the last counts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fields<'a> {
+    known: [Option<Cow<'a, str>>; Field::COUNT],
+    extra: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+impl<'a> Fields<'a> {
+    /// Sets a field to a raw JSON value.
+    pub(super) fn set(&mut self, field: Field, raw: impl Into<Cow<'a, str>>) {
+        self.known[field as usize] = Some(raw.into());
+    }
+
+    /// The raw JSON value of a field that is there and not null.
+    pub(super) fn get(&self, field: Field) -> Option<&str> {
+        self.known[field as usize].as_deref().filter(|raw| *raw != "null")
+    }
+
+    /// Takes a field's raw value out, if it is there and not null.
+    pub(super) fn take(&mut self, field: Field) -> Option<Cow<'a, str>> {
+        self.known[field as usize].take().filter(|raw| raw != "null")
+    }
+
+    /// Keeps a field that the contract does not name: its name as a JSON string, its raw value.
+    pub(super) fn keep_extra(
+        &mut self,
+        name: impl Into<Cow<'a, str>>,
+        raw: impl Into<Cow<'a, str>>,
+    ) {
+        self.extra.push((name.into(), raw.into()));
+    }
+
+    /// Takes out the fields that the contract does not name.
+    pub(super) fn take_extra(&mut self) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+        std::mem::take(&mut self.extra)
+    }
+
+    /// The event that these fields make, ready to be stored.
+    pub(super) fn into_line(self, context: &Context, out: &mut Vec<u8>) -> Result<u128, Invalid> {
+        let event_type = self.required_text(Field::EventType)?;
+        let session_id = self.required_text(Field::SessionId)?;
+        let event_id = match self.text(Field::EventId, 1)? {
+            Some(id) => id,
+            None => Cow::Owned(uuid::Uuid::now_v7().to_string()),
+        };
+        let (data, facts) = match self.get(Field::Data) {
+            None => (Cow::Borrowed("{}"), Facts::default()),
+            Some(raw) if raw.starts_with('{') => {
+                compact(raw).map_err(|TooDeep| too_deep("data"))?
+            }
+            Some(raw) => {
+                let error = format!("must be an object, not {}", text::kind(raw));
+                return Err(Invalid::field("data", error));
+            }
+        };
+        let event = Event {
+            workflow_id: self.text(Field::WorkflowId, 0)?,
+            phase_id: self.text(Field::PhaseId, 0)?,
+            milestone_id: self.text(Field::MilestoneId, 0)?,
+            timestamp: self.timestamp(context.received_at)?,
+            received_at: context.received_at,
+            extra: self.extra()?.map(Cow::Owned),
+            event_id,
+            event_type,
+            session_id,
+            data,
+            facts,
+        };
+        event.write_line(out);
+        Ok(event.key())
+    }
+
+    fn required_text(&self, field: Field) -> Result<Cow<'_, str>, Invalid> {
+        self.text(field, 1)?.ok_or_else(|| {
+            let error = format!("is required: a string of 1 to {TEXT_BYTES_MAX} bytes");
+            Invalid::field(field.name(), error)
+        })
+    }
+
+    fn text(&self, field: Field, bytes_min: usize) -> Result<Option<Cow<'_, str>>, Invalid> {
+        let Some(raw) = self.get(field) else { return Ok(None) };
+        let must = format_args!("must be a string of {bytes_min} to {TEXT_BYTES_MAX} bytes");
+        if !raw.starts_with('"') {
+            let error = format!("{must}, not {}", text::kind(raw));
+            return Err(Invalid::field(field.name(), error));
+        }
+        let text = text::unescape(raw);
+        if text.len() < bytes_min || text.len() > TEXT_BYTES_MAX {
+            let error = format!("{must}, it has {}", text.len());
+            return Err(Invalid::field(field.name(), error));
+        }
+        Ok(Some(text))
+    }
+
+    fn timestamp(&self, received_at: Timestamp) -> Result<Timestamp, Invalid> {
+        let parsed = match self.get(Field::Timestamp) {
+            None => return Ok(received_at),
+            Some(raw) => match raw.as_bytes()[0] {
+                b'"' => timestamp::parse_text(&text::unescape(raw)),
+                b'-' | b'0'..=b'9' => timestamp::parse_number(raw),
+                _ => Err(format!("must be a string or a number, not {}", text::kind(raw))),
+            },
+        };
+        parsed.map_err(|error| Invalid::field("timestamp", error))
+    }
+
+    fn extra(&self) -> Result<Option<String>, Invalid> {
+        if self.extra.is_empty() {
+            return Ok(None);
+        }
+        let mut object = String::from("{");
+        for (name, raw) in &self.extra {
+            let (value, _) = compact(raw).map_err(|TooDeep| {
+                too_deep(&text::unescape(name).chars().take(TEXT_BYTES_MAX).collect::<String>())
+            })?;
+            if object.len() > 1 {
+                object.push(',');
+            }
+            object.push_str(name);
+            object.push(':');
+            object.push_str(&value);
+        }
+        object.push('}');
+        Ok(Some(object))
+    }
+}
+
+fn too_deep(field: &str) -> Invalid {
+    Invalid::field(field, format!("is nested deeper than {DEPTH_MAX} levels"))
+}
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an event: a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Fields::default();
+        // Keys and values are taken raw, so that no value, only bad syntax, is an error here.
+        while let Some(key) = map.next_key::<&'de RawValue>()? {
+            let value = map.next_value::<&'de RawValue>()?.get();
+            match Field::of(&text::unescape(key.get())) {
+                Some(field) => fields.set(field, value),
+                None => fields.keep_extra(key.get(), value),
+            }
+        }
+        Ok(fields)
+    }
+}

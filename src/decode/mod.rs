@@ -1,0 +1,124 @@
+//! Bytes to events, pure: a request's body becomes journal records and a list of what was wrong.
+
+mod body;
+mod cloudevents;
+mod compact;
+mod fields;
+mod json;
+pub mod text;
+pub mod timestamp;
+
+pub use body::{BodyError, Encoding, decompress};
+pub use cloudevents::from_headers;
+
+use crate::event::Timestamp;
+use crate::journal::{Batch, Framing};
+
+/// What the events of one request have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// When the request was received.
+    pub received_at: Timestamp,
+    /// How the journal frames its records.
+    pub framing: Framing,
+    /// Most events in one request.
+    pub batch_events_max: usize,
+}
+
+/// The shape of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object, one event.
+    Object,
+    /// A JSON array of events.
+    Array,
+    /// One event a line.
+    Ndjson,
+    /// One CloudEvent: structured content mode, CloudEvents 1.0 JSON Event Format, section 3.
+    CloudEvent,
+    /// A JSON array of CloudEvents: the same specification's JSON Batch Format, section 4.
+    CloudEvents,
+}
+
+/// A decoded body: what goes to the journal, and what does not.
+#[derive(Debug)]
+pub struct Decoded {
+    /// The valid events.
+    pub batch: Batch,
+    /// The invalid ones.
+    pub rejected: Vec<Rejected>,
+}
+
+impl Decoded {
+    fn new(context: &Context) -> Self {
+        Self { batch: Batch::new(context.framing), rejected: Vec::new() }
+    }
+}
+
+/// An event that was not accepted.
+#[derive(Debug, PartialEq)]
+pub struct Rejected {
+    /// Its place in the batch, from 0 (in NDJSON: among the lines that are not blank).
+    pub index: usize,
+    /// Why.
+    pub reason: Invalid,
+    /// The event as it was sent; for a line that is no JSON, the line.
+    pub original: String,
+}
+
+/// What is wrong with an event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Invalid {
+    /// The field, if it is one field's fault.
+    pub field: Option<String>,
+    /// What was wrong and what is allowed, to stand after the field's name.
+    pub error: String,
+}
+
+impl Invalid {
+    fn field(name: &str, error: String) -> Self {
+        Self { field: Some(name.to_owned()), error }
+    }
+
+    fn event(error: String) -> Self {
+        Self { field: None, error }
+    }
+}
+
+/// Why a body has no events at all.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum DecodeError {
+    /// Not UTF-8.
+    #[error("the body is not UTF-8: byte {at} begins no character")]
+    NotUtf8 {
+        /// The offset of the first bad byte.
+        at: usize,
+    },
+    /// Not JSON, or not of the expected shape.
+    #[error("{0}")]
+    NotJson(String),
+    /// More events than one request may have.
+    #[error("the batch has more than {max} events; send it in several")]
+    TooManyEvents {
+        /// The limit, in events.
+        max: usize,
+    },
+}
+
+/// Decodes a body.
+///
+/// # Errors
+/// If there is nothing in it to accept or reject event by event.
+pub fn decode(format: Format, body: &[u8], context: &Context) -> Result<Decoded, DecodeError> {
+    // Some agents on Windows begin their bodies with a byte order mark.
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    let text = std::str::from_utf8(body)
+        .map_err(|error| DecodeError::NotUtf8 { at: error.valid_up_to() })?;
+    match format {
+        Format::Object => json::object(text, context, |fields| Ok(fields)),
+        Format::Array => json::array(text, context, |fields| Ok(fields)),
+        Format::Ndjson => json::lines(text, context),
+        Format::CloudEvent => json::object(text, context, cloudevents::rename),
+        Format::CloudEvents => json::array(text, context, cloudevents::rename),
+    }
+}

@@ -1,0 +1,70 @@
+//! JSON strings to text.
+
+use std::borrow::Cow;
+
+/// The text of a JSON string token (with its quotes). A lone surrogate, which no text can hold,
+/// becomes U+FFFD.
+pub fn unescape(raw: &str) -> Cow<'_, str> {
+    let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        return Cow::Borrowed(inner);
+    }
+    let mut mended = raw.to_owned().into_bytes();
+    replace_unicode_escapes(&mut mended, |escape| escape == Escape::LoneSurrogate);
+    Cow::Owned(serde_json::from_slice(&mended).unwrap_or_else(|_| inner.to_owned()))
+}
+
+/// A `\uXXXX` escape that not everyone can store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escape {
+    /// `\u0000`.
+    Nul,
+    /// Half of a UTF-16 pair without its other half.
+    LoneSurrogate,
+}
+
+/// Puts `\ufffd` in the place of each such escape for which `replace` says so. `json` is valid
+/// JSON and stays so, of the same length.
+pub fn replace_unicode_escapes(json: &mut [u8], replace: impl Fn(Escape) -> bool) {
+    let mut at = 0;
+    while let Some(found) = memchr::memchr(b'\\', json.get(at..).unwrap_or_default()) {
+        at += found;
+        let Some(unit) = unit(json, at) else {
+            at += 2;
+            continue;
+        };
+        let low_follows = || matches!(self::unit(json, at + 6), Some(0xDC00..=0xDFFF));
+        let escape = match unit {
+            0 => Some(Escape::Nul),
+            0xD800..=0xDBFF if low_follows() => {
+                at += 12;
+                continue;
+            }
+            0xD800..=0xDFFF => Some(Escape::LoneSurrogate),
+            _ => None,
+        };
+        if escape.is_some_and(&replace) {
+            json[at + 2..at + 6].copy_from_slice(b"fffd");
+        }
+        at += 6;
+    }
+}
+
+/// The UTF-16 code unit of the `\uXXXX` at `at`, if there is one.
+fn unit(json: &[u8], at: usize) -> Option<u32> {
+    let escape = json.get(at..at + 6)?;
+    let hex = escape.strip_prefix(b"\\u")?;
+    u32::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
+}
+
+/// What kind of JSON value this is, for an error a person reads.
+pub fn kind(raw: &str) -> &'static str {
+    match raw.as_bytes().first() {
+        Some(b'"') => "a string",
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}

@@ -1,0 +1,305 @@
+//! The event: its fields, their limits, and the one line it is stored as. No I/O.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+
+/// Most bytes (UTF-8, unescaped) in an id or a name: `event_id`, `event_type`, `session_id`,
+/// `workflow_id`, `phase_id`, `milestone_id`. Two of them and a timestamp stay far below
+/// PostgreSQL's 2,704 bytes for an index entry.
+pub const TEXT_BYTES_MAX: usize = 255;
+
+/// Deepest nesting of objects and arrays in `data` or an extra field. Well below what jq (256),
+/// `serde_json` (128 in all) and PostgreSQL's `jsonb` (its stack) can read back.
+pub const DEPTH_MAX: usize = 120;
+
+/// A point in time: microseconds since 1970-01-01T00:00:00Z, between the years 1 and 9999.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// 0001-01-01T00:00:00Z.
+    pub const MIN: Self = Self(-62_135_596_800_000_000);
+    /// 9999-12-31T23:59:59.999999Z.
+    pub const MAX: Self = Self(253_402_300_799_999_999);
+
+    /// The timestamp at that many microseconds since 1970, or `None` outside the years 1 to 9999.
+    pub fn from_micros(micros: i64) -> Option<Self> {
+        (Self::MIN.0..=Self::MAX.0).contains(&micros).then_some(Self(micros))
+    }
+
+    /// The system clock's time.
+    pub fn now() -> Self {
+        let micros = match std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+            Err(before) => -i64::try_from(before.duration().as_micros()).unwrap_or(i64::MAX),
+        };
+        Self(micros.clamp(Self::MIN.0, Self::MAX.0))
+    }
+
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    pub fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// Whole days since 1970-01-01 (UTC), rounded down.
+    pub fn day(self) -> i64 {
+        self.0.div_euclid(86_400_000_000)
+    }
+}
+
+impl std::fmt::Display for Timestamp {
+    /// RFC 3339 in UTC with six decimals: `2026-11-23T09:00:00.123456Z`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (year, month, day) = civil(self.day());
+        let micros = self.0.rem_euclid(86_400_000_000);
+        let seconds = micros / 1_000_000;
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}Z",
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60,
+            micros % 1_000_000
+        )
+    }
+}
+
+/// Year, month and day of a number of days since 1970-01-01, in the proleptic Gregorian calendar.
+/// The algorithm is `civil_from_days` of Howard Hinnant's "chrono-Compatible Low-Level Date
+/// Algorithms".
+pub fn civil(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// One hook event, borrowing what it can from the request's body or the stored line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event<'a> {
+    /// What identifies the event within its session; 1 to 255 bytes.
+    pub event_id: Cow<'a, str>,
+    /// What happened; 1 to 255 bytes, an open list.
+    pub event_type: Cow<'a, str>,
+    /// The agent's session; 1 to 255 bytes.
+    pub session_id: Cow<'a, str>,
+    /// Up to 255 bytes.
+    pub workflow_id: Option<Cow<'a, str>>,
+    /// Up to 255 bytes.
+    pub phase_id: Option<Cow<'a, str>>,
+    /// Up to 255 bytes.
+    pub milestone_id: Option<Cow<'a, str>>,
+    /// A JSON object without white space between its tokens, else as it was sent.
+    pub data: Cow<'a, str>,
+    /// When it happened, by the sender's word; when it was received, if the sender said nothing.
+    pub timestamp: Timestamp,
+    /// When this server received it.
+    pub received_at: Timestamp,
+    /// What `data` says of the agent and its tool.
+    pub facts: Facts<'a>,
+    /// A JSON object of the fields this contract does not name.
+    pub extra: Option<Cow<'a, str>>,
+}
+
+/// What the server can tell from the top level of `data`; `None` where it can't.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts<'a> {
+    /// The agent's name.
+    pub agent: Option<Cow<'a, str>>,
+    /// The tool's name.
+    pub tool_name: Option<Cow<'a, str>>,
+    /// The id of the tool's one use.
+    pub tool_use_id: Option<Cow<'a, str>>,
+    /// How long the tool took, in milliseconds: a JSON number, spelled as it was sent.
+    pub duration_ms: Option<&'a str>,
+}
+
+impl<'a> Event<'a> {
+    /// The 128-bit key by which a repeated event is known: a hash of `session_id` and `event_id`.
+    /// Stable across versions, since journals keep it on disk. Two different events share a key
+    /// with a chance of 2^-128; a sender who builds a collision on purpose can only hide an event
+    /// whose ids he knows, which he could as well send first himself.
+    pub fn key(&self) -> u128 {
+        key(&self.session_id, &self.event_id)
+    }
+
+    /// Appends the event as one JSON line without its line feed.
+    pub fn write_line(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"event_id\":");
+        write_string(&self.event_id, out);
+        out.extend_from_slice(b",\"event_type\":");
+        write_string(&self.event_type, out);
+        out.extend_from_slice(b",\"session_id\":");
+        write_string(&self.session_id, out);
+        for (key, value) in [
+            (&b",\"workflow_id\":"[..], &self.workflow_id),
+            (b",\"phase_id\":", &self.phase_id),
+            (b",\"milestone_id\":", &self.milestone_id),
+        ] {
+            out.extend_from_slice(key);
+            match value {
+                Some(text) => write_string(text, out),
+                None => out.extend_from_slice(b"null"),
+            }
+        }
+        out.extend_from_slice(b",\"data\":");
+        out.extend_from_slice(self.data.as_bytes());
+        out.extend_from_slice(b",\"timestamp\":\"");
+        write_timestamp(self.timestamp, out);
+        out.extend_from_slice(b"\",\"received_at\":\"");
+        write_timestamp(self.received_at, out);
+        out.push(b'"');
+        for (key, value) in [
+            (&b",\"agent\":"[..], &self.facts.agent),
+            (b",\"tool_name\":", &self.facts.tool_name),
+            (b",\"tool_use_id\":", &self.facts.tool_use_id),
+        ] {
+            if let Some(text) = value {
+                out.extend_from_slice(key);
+                write_string(text, out);
+            }
+        }
+        if let Some(number) = self.facts.duration_ms {
+            out.extend_from_slice(b",\"duration_ms\":");
+            out.extend_from_slice(number.as_bytes());
+        }
+        if let Some(extra) = &self.extra {
+            out.extend_from_slice(b",\"extra\":");
+            out.extend_from_slice(extra.as_bytes());
+        }
+        out.push(b'}');
+    }
+
+    /// Reads back a line that [`Event::write_line`] wrote.
+    ///
+    /// # Errors
+    /// If it is not such a line; the text says why.
+    pub fn from_line(line: &'a [u8]) -> Result<Self, String> {
+        let line = std::str::from_utf8(line).map_err(|e| format!("not UTF-8: {e}"))?;
+        let stored: StoredLine<'a> = serde_json::from_str(line).map_err(|e| e.to_string())?;
+        let time = |field: &str, text: &str| {
+            crate::decode::timestamp::parse_text(text).map_err(|e| format!("{field}: {e}"))
+        };
+        Ok(Self {
+            timestamp: time("timestamp", &stored.timestamp)?,
+            received_at: time("received_at", &stored.received_at)?,
+            event_id: stored.event_id,
+            event_type: stored.event_type,
+            session_id: stored.session_id,
+            workflow_id: stored.workflow_id.map(|t| t.0),
+            phase_id: stored.phase_id.map(|t| t.0),
+            milestone_id: stored.milestone_id.map(|t| t.0),
+            data: Cow::Borrowed(stored.data.get()),
+            facts: Facts {
+                agent: stored.agent.map(|t| t.0),
+                tool_name: stored.tool_name.map(|t| t.0),
+                tool_use_id: stored.tool_use_id.map(|t| t.0),
+                duration_ms: stored.duration_ms.map(serde_json::value::RawValue::get),
+            },
+            extra: stored.extra.map(|raw| Cow::Borrowed(raw.get())),
+        })
+    }
+}
+
+/// See [`Event::key`].
+pub fn key(session_id: &str, event_id: &str) -> u128 {
+    let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+    hasher.update(&(session_id.len() as u64).to_le_bytes());
+    hasher.update(session_id.as_bytes());
+    hasher.update(event_id.as_bytes());
+    hasher.digest128()
+}
+
+/// The key of a stored line, ours or another program's; `None` if it has no ids.
+pub fn line_key(line: &[u8]) -> Option<u128> {
+    #[derive(Deserialize)]
+    struct Ids<'a> {
+        #[serde(borrow)]
+        session_id: Cow<'a, str>,
+        #[serde(borrow)]
+        event_id: Cow<'a, str>,
+    }
+    let ids: Ids<'_> = serde_json::from_slice(line).ok()?;
+    Some(key(&ids.session_id, &ids.event_id))
+}
+
+#[derive(Deserialize)]
+struct StoredLine<'a> {
+    #[serde(borrow)]
+    event_id: Cow<'a, str>,
+    #[serde(borrow)]
+    event_type: Cow<'a, str>,
+    #[serde(borrow)]
+    session_id: Cow<'a, str>,
+    #[serde(borrow)]
+    workflow_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    phase_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    milestone_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    data: &'a serde_json::value::RawValue,
+    #[serde(borrow)]
+    timestamp: Cow<'a, str>,
+    #[serde(borrow)]
+    received_at: Cow<'a, str>,
+    #[serde(borrow)]
+    agent: Option<Text<'a>>,
+    #[serde(borrow)]
+    tool_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    tool_use_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    duration_ms: Option<&'a serde_json::value::RawValue>,
+    #[serde(borrow)]
+    extra: Option<&'a serde_json::value::RawValue>,
+}
+
+/// A string that is borrowed where it has no escapes, which serde does by itself for a plain
+/// `Cow` but not inside an `Option`.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Appends a JSON string.
+pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    let bytes = text.as_bytes();
+    out.push(b'"');
+    let mut written = 0;
+    for (at, &byte) in bytes.iter().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.extend_from_slice(&bytes[written..at]);
+        written = at + 1;
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            control => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(control >> 4)]);
+                out.push(HEX[usize::from(control & 15)]);
+            }
+        }
+    }
+    out.extend_from_slice(&bytes[written..]);
+    out.push(b'"');
+}
+
+fn write_timestamp(timestamp: Timestamp, out: &mut Vec<u8>) {
+    let mut text = String::with_capacity(27);
+    // Writing to a String cannot fail.
+    let _ = write!(text, "{timestamp}");
+    out.extend_from_slice(text.as_bytes());
+}

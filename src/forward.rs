@@ -1,0 +1,299 @@
+//! The forwarder: journal to store, in order, each record exactly once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::event::Timestamp;
+use crate::journal::{Appended, Reader};
+use crate::metrics::Metrics;
+use crate::rejected::{Durability, Entry, RejectedFile};
+use crate::store::postgres::{Delivered, Position, Postgres, Rows, StoreError};
+
+/// Bytes of journal in one transaction: about 10,000 small events. Halved after a failure, so that
+/// a database that cannot take so many within its time limits still gets on.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+const BATCH_BYTES_MIN: usize = 64 << 10;
+
+/// Pause after a failure; doubles from the one to the other.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// How the forwarder gets on.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// Whether the database is connected.
+    pub connected: bool,
+    /// Why it is not, or why the last batch failed.
+    pub error: Option<String>,
+    /// The journal is stored up to this position.
+    pub position: u64,
+    /// Of the records counted in [`Appended::records`], how many are stored; negative while older
+    /// ones wait.
+    pub records: i64,
+    /// When the oldest event that is not stored was received.
+    pub oldest: Option<Timestamp>,
+}
+
+impl Status {
+    /// Events in the journal that are not in the store.
+    pub fn lag_events(&self, appended: Appended) -> u64 {
+        u64::try_from(appended.records as i64 - self.records).unwrap_or(0)
+    }
+
+    /// Seconds since the oldest of them was received; 0 if there is none.
+    pub fn lag_seconds(&self, appended: Appended) -> f64 {
+        match self.oldest {
+            Some(oldest) if self.lag_events(appended) > 0 => {
+                (Timestamp::now().micros() - oldest.micros()).max(0) as f64 / 1e6
+            }
+            _ => 0.0,
+        }
+    }
+}
+
+/// Forwards a journal of segments to PostgreSQL.
+#[derive(Debug)]
+pub struct Forwarder {
+    reader: Reader,
+    appended: watch::Receiver<Appended>,
+    database: tokio_postgres::Config,
+    rejected: Arc<RejectedFile>,
+    metrics: Arc<Metrics>,
+    status: watch::Sender<Status>,
+    stop: watch::Receiver<bool>,
+    batch_bytes: usize,
+}
+
+/// Why a session with the database ended.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("the journal cannot be read: {0}")]
+    Journal(#[from] std::io::Error),
+    #[error("the database closed the connection")]
+    Closed,
+}
+
+impl Forwarder {
+    /// A forwarder that ends when `stop` turns true and everything is stored.
+    pub fn new(
+        reader: Reader,
+        appended: watch::Receiver<Appended>,
+        database: tokio_postgres::Config,
+        rejected: Arc<RejectedFile>,
+        metrics: Arc<Metrics>,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        let status = watch::Sender::new(Status { position: reader.start(), ..Status::default() });
+        Self {
+            reader,
+            appended,
+            database,
+            rejected,
+            metrics,
+            status,
+            stop,
+            batch_bytes: BATCH_BYTES_MAX,
+        }
+    }
+
+    /// Follows how it gets on.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// Forwards until told to stop. Failures are reported and tried again, without end.
+    pub async fn run(mut self) {
+        let mut pause = RETRY_FIRST;
+        self.count_backlog(self.reader.start()).await;
+        loop {
+            let Err(error) = self.session().await else { return };
+            let was_connected = self.status.borrow().connected;
+            if was_connected {
+                pause = RETRY_FIRST;
+            }
+            self.report(error.to_string());
+            self.note_oldest().await;
+            if !matches!(error, SessionError::Store(StoreError::Moved)) {
+                self.metrics.storage_errors.inc();
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_MAX);
+            }
+        }
+    }
+
+    /// Says what is wrong, once for each thing that goes wrong.
+    fn report(&self, error: String) {
+        self.metrics.database_up.set(0);
+        self.status.send_modify(|status| {
+            if status.error.as_ref() != Some(&error) {
+                tracing::error!(%error, "events are kept in the journal, not yet in the database");
+            }
+            status.connected = false;
+            status.error = Some(error);
+        });
+    }
+
+    /// One connection's life. Ends well only when all is stored and no more is to come.
+    async fn session(&mut self) -> Result<(), SessionError> {
+        let mut store = Postgres::connect(&self.database).await?;
+        let mut position = self.resume(&store).await?;
+        self.metrics.database_up.set(1);
+        self.count_backlog(position).await;
+        self.status.send_modify(|status| {
+            tracing::info!(
+                lag_events = status.lag_events(*self.appended.borrow()),
+                "database connected"
+            );
+            status.connected = true;
+            status.error = None;
+        });
+        loop {
+            let rows = {
+                let (reader, bytes_max) = (self.reader.clone(), self.batch_bytes);
+                blocking(move || reader.read(position, bytes_max).map(Rows::encode)).await?
+            };
+            if rows.chunk().is_empty() {
+                if *self.stop.borrow() {
+                    return Ok(());
+                }
+                self.status.send_modify(|status| status.oldest = None);
+                tokio::select! {
+                    () = store.closed() => return Err(SessionError::Closed),
+                    Ok(_) = self.appended.wait_for(|appended| appended.end > position) => {}
+                    _ = self.stop.wait_for(|stop| *stop) => {}
+                }
+                continue;
+            }
+            position = self.deliver(&mut store, position, rows).await?;
+        }
+    }
+
+    /// Where to go on. What stands before it has been stored; if that cannot be known for certain,
+    /// everything the journal has is delivered again, and the table's key sorts out what it had.
+    async fn resume(&self, store: &Postgres) -> Result<u64, SessionError> {
+        let start = self.reader.start();
+        match store.position(&self.reader.id()).await? {
+            Some(Position { position, fingerprint: None }) if position == start => {
+                return Ok(position);
+            }
+            Some(Position { position, fingerprint }) => {
+                let reader = self.reader.clone();
+                let found = blocking(move || reader.fingerprint(position)).await?;
+                if found.is_some() && found == fingerprint {
+                    return Ok(position);
+                }
+                tracing::warn!(
+                    position,
+                    start,
+                    end = self.reader.end(),
+                    "the database knows another journal by this one's name (a copy, a restored \
+                     backup, or deleted segments); delivering again all that this one has, as a \
+                     new journal"
+                );
+                self.reader.renew_id()?;
+            }
+            None => {}
+        }
+        store.begin(&self.reader.id(), start).await?;
+        Ok(start)
+    }
+
+    /// One batch: returns the position after it.
+    async fn deliver(
+        &mut self,
+        store: &mut Postgres,
+        position: u64,
+        rows: Rows,
+    ) -> Result<u64, SessionError> {
+        let next = rows.chunk().next;
+        self.status.send_modify(|status| status.oldest = rows.oldest().or(status.oldest));
+        if rows.chunk().missing > 0 {
+            tracing::error!(
+                position,
+                bytes = rows.chunk().missing,
+                "the journal lacks a part that was to be forwarded: a segment was deleted or cut"
+            );
+        }
+        let rejected = &self.rejected;
+        let result = store
+            .deliver(&self.reader.id(), position, &rows, |delivered| {
+                set_aside(rejected, &rows, delivered)
+            })
+            .await;
+        let delivered = match result {
+            Ok(delivered) => delivered,
+            Err(error) => {
+                self.batch_bytes = (self.batch_bytes / 2).max(BATCH_BYTES_MIN);
+                return Err(error.into());
+            }
+        };
+        self.batch_bytes = (self.batch_bytes * 2).min(BATCH_BYTES_MAX);
+        let metrics = &self.metrics;
+        metrics.events_stored.inc_by(delivered.stored as u64);
+        metrics.journal_missing_bytes.inc_by(rows.chunk().missing);
+        let reasons = [
+            (&metrics.events_duplicate, "store", delivered.duplicates),
+            (&metrics.events_rejected, "store", delivered.refused.len()),
+            (&metrics.events_rejected, "damaged", rows.unreadable_len()),
+        ];
+        for (counter, reason, count) in reasons {
+            counter.with_label_values(&[reason]).inc_by(count as u64);
+        }
+        let records = (rows.len() + rows.unreadable_len()) as i64;
+        self.status.send_modify(|status| {
+            status.position = next;
+            status.records += records;
+        });
+        if let Err(error) = self.reader.trim(next) {
+            tracing::warn!(%error, "a delivered segment could not be deleted; trying again later");
+        }
+        Ok(next)
+    }
+
+    /// Finds out how old the oldest waiting event is, while none is being delivered.
+    async fn note_oldest(&self) {
+        let (reader, position) = (self.reader.clone(), self.status.borrow().position);
+        let rows = blocking(move || reader.read(position, BATCH_BYTES_MIN).map(Rows::encode)).await;
+        if let Some(oldest) = rows.ok().and_then(|rows| rows.oldest()) {
+            self.status.send_modify(|status| status.oldest = Some(oldest));
+        }
+    }
+
+    /// Sets the status to what is stored if everything before `position` is.
+    async fn count_backlog(&self, position: u64) {
+        let reader = self.reader.clone();
+        let backlog = blocking(move || reader.records_from(position)).await.unwrap_or(0);
+        let appended = *self.appended.borrow();
+        self.status.send_modify(|status| {
+            status.position = position;
+            status.records = appended.records as i64 - backlog as i64;
+        });
+    }
+}
+
+/// Writes down what is not going to be stored.
+fn set_aside(rejected: &RejectedFile, rows: &Rows, delivered: &Delivered) -> std::io::Result<()> {
+    if delivered.refused.is_empty() && rows.unreadable_len() == 0 {
+        return Ok(());
+    }
+    let refused =
+        delivered.refused.iter().map(|(row, reason)| (rows.original(*row), reason.clone()));
+    let all: Vec<(&[u8], String)> = refused.chain(rows.unreadable()).collect();
+    tracing::warn!(
+        events = all.len(), file = %rejected.path().display(), first = %all[0].1,
+        "events that cannot be stored were set aside"
+    );
+    let entries = all.iter().map(|(original, error)| Entry { field: None, error, original });
+    rejected.append(entries, Durability::Synced)
+}
+
+/// Runs what blocks on the disk or the processor away from the network's threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+}

@@ -1,0 +1,253 @@
+//! `POST /events` and `POST /events/batch`: receive, decode, append, answer.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::problem::{Problem, RejectedEvent};
+use super::{App, STORED_TIMEOUT};
+use crate::config::Ack;
+use crate::decode::{self, Context, DecodeError, Decoded, Encoding, Format};
+use crate::event::Timestamp;
+use crate::rejected::{Durability, Entry};
+
+/// Above this, a body is decoded on a thread that may take its time.
+const INLINE_BYTES_MAX: usize = 256 << 10;
+
+/// Takes the events of one request. `plain` is the shape that `application/json` has on this route.
+pub(super) async fn ingest(
+    State(app): State<Arc<App>>,
+    plain: Format,
+    request: Request,
+) -> Result<Response, Problem> {
+    if *app.draining.borrow() {
+        return Err(Problem::draining());
+    }
+    let context = Context {
+        received_at: Timestamp::now(),
+        framing: app.framing,
+        batch_events_max: app.batch_events_max,
+    };
+    let (parts, body) = request.into_parts();
+    let ack = ack(&parts.uri, app.ack)?;
+    let input = Input::of(&parts.headers, plain)?;
+    let encoding = encoding(&parts.headers)?;
+    let (body, mut permit) = app.in_flight.receive(body, app.body_bytes_max).await?;
+
+    if encoding.is_some() {
+        // What it will be is not known yet; what it may be at most is.
+        let likely = body.len().saturating_mul(8).min(app.body_bytes_max);
+        permit.merge(app.in_flight.take(likely)?);
+    }
+    let bytes_max = app.body_bytes_max;
+    let large = body.len() > INLINE_BYTES_MAX || (encoding.is_some() && body.len() > 16 << 10);
+    let work = move || input.decode(encoding, &body, &parts.headers, bytes_max, &context);
+    let decoded = if large {
+        tokio::task::spawn_blocking(work).await.map_err(|_| {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be decoded")
+        })??
+    } else {
+        work()?
+    };
+    let answer = store(&app, decoded, ack).await;
+    drop(permit);
+    answer
+}
+
+async fn store(app: &App, decoded: Decoded, ack: Ack) -> Result<Response, Problem> {
+    let Decoded { batch, rejected } = decoded;
+    let accepted = batch.len();
+    app.metrics.events_received.inc_by((accepted + rejected.len()) as u64);
+    app.metrics.batch_events.observe((accepted + rejected.len()) as f64);
+    if accepted == 0 {
+        if rejected.is_empty() {
+            return Ok(Accepted::new(0, &[]).into_response());
+        }
+        count_invalid(app, rejected.len());
+        return Err(Problem::invalid(&rejected));
+    }
+    let receipt =
+        app.journal.append(batch).await.inspect_err(|_| app.metrics.storage_errors.inc())?;
+    if receipt.duplicates > 0 {
+        let duplicates = app.metrics.events_duplicate.with_label_values(&["window"]);
+        duplicates.inc_by(receipt.duplicates as u64);
+    }
+    let answer = Accepted::new(accepted, &rejected);
+    if !rejected.is_empty() {
+        count_invalid(app, rejected.len());
+        keep_rejected(app, rejected).await;
+    }
+    match &app.forwarding {
+        None => app.metrics.events_stored.inc_by((accepted - receipt.duplicates) as u64),
+        Some(forwarding) if ack == Ack::Stored => {
+            let mut status = forwarding.status.clone();
+            let stored = status.wait_for(|status| status.position >= receipt.end);
+            if !matches!(tokio::time::timeout(STORED_TIMEOUT, stored).await, Ok(Ok(_))) {
+                return Err(Problem::unavailable(
+                    "the events are safe in the journal and will be stored, but the database has \
+                     not taken them in time; a retry with the same ids is harmless",
+                    5,
+                ));
+            }
+        }
+        Some(_) => {}
+    }
+    Ok(answer.into_response())
+}
+
+fn count_invalid(app: &App, events: usize) {
+    app.metrics.events_rejected.with_label_values(&["invalid"]).inc_by(events as u64);
+}
+
+/// The sender is told of the rejected events in any case; this copy is for whoever runs the server.
+async fn keep_rejected(app: &App, rejected: Vec<decode::Rejected>) {
+    let file = app.rejected.clone();
+    let kept = tokio::task::spawn_blocking(move || {
+        let entries = rejected.iter().map(|rejected| Entry {
+            field: rejected.reason.field.as_deref(),
+            error: &rejected.reason.error,
+            original: rejected.original.as_bytes(),
+        });
+        file.append(entries, Durability::Written)
+    });
+    let error = match kept.await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    tracing::error!(file = %app.rejected.path().display(), %error, "rejected events not kept");
+}
+
+/// The answer when events were accepted.
+#[derive(Serialize)]
+struct Accepted {
+    accepted: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rejected: Vec<RejectedEvent>,
+    message: String,
+}
+
+impl Accepted {
+    fn new(accepted: usize, rejected: &[decode::Rejected]) -> Self {
+        let message = match (accepted, rejected.len()) {
+            (0, _) => "No events to store".to_owned(),
+            (_, 0) => "Events accepted".to_owned(),
+            (_, rejected) => format!("Events accepted, {rejected} rejected"),
+        };
+        Self { accepted, rejected: rejected.iter().map(RejectedEvent::from).collect(), message }
+    }
+}
+
+impl IntoResponse for Accepted {
+    fn into_response(self) -> Response {
+        (StatusCode::ACCEPTED, Json(self)).into_response()
+    }
+}
+
+/// What a body is, by its headers.
+#[derive(Clone, Copy)]
+enum Input {
+    Body(Format),
+    /// A CloudEvent whose attributes are headers.
+    CloudEventHeaders,
+}
+
+impl Input {
+    fn of(headers: &HeaderMap, plain: Format) -> Result<Self, Problem> {
+        let media_type = media_type(headers)?;
+        let single = plain == Format::Object;
+        Ok(match media_type.as_str() {
+            "application/json" if single && headers.contains_key("ce-specversion") => {
+                Self::CloudEventHeaders
+            }
+            "application/json" => Self::Body(plain),
+            "application/x-ndjson" | "application/jsonl" if !single => Self::Body(Format::Ndjson),
+            "application/cloudevents+json" if single => Self::Body(Format::CloudEvent),
+            "application/cloudevents-batch+json" if !single => Self::Body(Format::CloudEvents),
+            other => {
+                let allowed = if single {
+                    "application/json, application/cloudevents+json (batches go to /events/batch)"
+                } else {
+                    "application/json, application/x-ndjson, application/jsonl, \
+                     application/cloudevents-batch+json"
+                };
+                let found = match other {
+                    "" => "the content type is missing".to_owned(),
+                    other => format!("the content type {other:?} is not taken here"),
+                };
+                return Err(Problem::unsupported(format!("{found}; allowed: {allowed}")));
+            }
+        })
+    }
+
+    fn decode(
+        self,
+        encoding: Option<Encoding>,
+        body: &Bytes,
+        headers: &HeaderMap,
+        bytes_max: usize,
+        context: &Context,
+    ) -> Result<Decoded, Problem> {
+        let decompressed;
+        let body: &[u8] = match encoding {
+            None => body,
+            Some(encoding) => {
+                decompressed = decode::decompress(encoding, body, bytes_max)?;
+                &decompressed
+            }
+        };
+        Ok(match self {
+            Self::Body(format) => decode::decode(format, body, context)?,
+            Self::CloudEventHeaders => {
+                let headers = headers
+                    .iter()
+                    .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+                decode::from_headers(headers, body, context)?
+            }
+        })
+    }
+}
+
+/// The media type, in lower case and without parameters; empty if there is none.
+fn media_type(headers: &HeaderMap) -> Result<String, Problem> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(String::new()) };
+    let value =
+        value.to_str().map_err(|_| Problem::unsupported("the content type is not readable"))?;
+    Ok(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Problem> {
+    let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(None) };
+    match value.to_str().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        "" | "identity" => Ok(None),
+        "gzip" | "x-gzip" => Ok(Some(Encoding::Gzip)),
+        "zstd" => Ok(Some(Encoding::Zstd)),
+        "deflate" => Ok(Some(Encoding::Deflate)),
+        other => Err(Problem::unsupported(format!(
+            "the content encoding {other:?} is not known; allowed: gzip, zstd, deflate"
+        ))),
+    }
+}
+
+/// `?ack=`. Other parameters mean nothing here.
+fn ack(uri: &Uri, default: Ack) -> Result<Ack, Problem> {
+    let mut values = uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter_map(|parameter| parameter.strip_prefix("ack="));
+    match values.next() {
+        None => Ok(default),
+        Some("journal") => Ok(Ack::Journal),
+        Some("stored") => Ok(Ack::Stored),
+        Some(other) => Err(Problem::from(DecodeError::NotJson(format!(
+            "the parameter ack is {other:?}; allowed: journal, stored"
+        )))),
+    }
+}

@@ -1,0 +1,106 @@
+//! The HTTP side: routes, limits, answers.
+
+mod admission;
+mod health;
+mod ingest;
+mod metrics;
+mod problem;
+mod server;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
+use tokio::sync::watch;
+
+pub use admission::InFlight;
+pub use server::Server;
+
+use crate::config::Ack;
+use crate::decode::Format;
+use crate::forward::Status;
+use crate::journal::{Framing, Journal, Reader};
+use crate::metrics::Metrics;
+use crate::rejected::RejectedFile;
+use problem::Problem;
+
+/// How long a request with `ack=stored` waits for the store. Longer than any sender does.
+const STORED_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What every handler can reach.
+#[derive(Debug)]
+pub struct App {
+    /// Where events go.
+    pub journal: Journal,
+    /// How the journal frames its records.
+    pub framing: Framing,
+    /// `jsonl` or `postgres`.
+    pub storage: &'static str,
+    /// The database's side, in `postgres` storage.
+    pub forwarding: Option<Forwarding>,
+    /// Where invalid events of a batch are kept.
+    pub rejected: Arc<RejectedFile>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// True from the first signal on.
+    pub draining: watch::Receiver<bool>,
+    /// Bytes of bodies in memory.
+    pub in_flight: InFlight,
+    /// When requests are answered, unless they say.
+    pub ack: Ack,
+    /// Most bytes in a body.
+    pub body_bytes_max: usize,
+    /// Most events in a batch.
+    pub batch_events_max: usize,
+}
+
+/// What HTTP tells about the forwarder and its journal.
+#[derive(Debug)]
+pub struct Forwarding {
+    /// How the forwarder gets on.
+    pub status: watch::Receiver<Status>,
+    /// The journal's size.
+    pub reader: Reader,
+    /// `JOURNAL_MAX_BYTES`.
+    pub journal_bytes_max: u64,
+}
+
+/// All routes.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/events", post(|app, request| ingest::ingest(app, Format::Object, request)))
+        .route("/events/batch", post(|app, request| ingest::ingest(app, Format::Array, request)))
+        .route("/health", get(health::health))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/metrics", get(metrics::metrics))
+        .route("/metrics/prometheus", get(metrics::prometheus))
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .layer(from_fn_with_state(app.clone(), observe))
+        .fallback(|| async { Problem::not_found() })
+        .with_state(app)
+}
+
+/// Counts and times a request of a known route.
+async fn observe(
+    State(app): State<Arc<App>>,
+    route: MatchedPath,
+    request: Request,
+    next: Next,
+) -> Response {
+    let begun = Instant::now();
+    let response = next.run(request).await;
+    let route = route.as_str();
+    let status = response.status();
+    app.metrics.requests.with_label_values(&[route, status.as_str()]).inc();
+    let seconds = begun.elapsed().as_secs_f64();
+    app.metrics.request_seconds.with_label_values(&[route]).observe(seconds);
+    if status == axum::http::StatusCode::ACCEPTED {
+        app.metrics.ack_seconds.observe(seconds);
+    }
+    response
+}

@@ -1,0 +1,153 @@
+//! Errors as RFC 9457 problem documents.
+
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::decode::{BodyError, DecodeError, Rejected};
+use crate::journal::AppendError;
+
+/// An answer that is not the one the sender hoped for.
+#[derive(Debug, Serialize)]
+pub(super) struct Problem {
+    /// `about:blank`: the status says what kind of problem it is (RFC 9457, section 4.2.1).
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rejected: Vec<RejectedEvent>,
+    #[serde(skip)]
+    retry_after_seconds: Option<u16>,
+}
+
+/// A rejected event, as answers show it.
+#[derive(Debug, Serialize)]
+pub(super) struct RejectedEvent {
+    index: usize,
+    field: Option<String>,
+    error: String,
+}
+
+impl From<&Rejected> for RejectedEvent {
+    fn from(rejected: &Rejected) -> Self {
+        Self {
+            index: rejected.index,
+            field: rejected.reason.field.clone(),
+            error: rejected.reason.error.clone(),
+        }
+    }
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: detail.into(),
+            rejected: Vec::new(),
+            retry_after_seconds: None,
+        }
+    }
+
+    pub(super) fn unavailable(detail: impl Into<String>, retry_after_seconds: u16) -> Self {
+        Self {
+            retry_after_seconds: Some(retry_after_seconds),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        }
+    }
+
+    pub(super) fn too_large(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    }
+
+    pub(super) fn unsupported(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+    }
+
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    pub(super) fn draining() -> Self {
+        Self::unavailable("the server is shutting down; nothing of this request was stored", 1)
+    }
+
+    pub(super) fn invalid(rejected: &[Rejected]) -> Self {
+        let detail = match rejected {
+            [one] => match &one.reason.field {
+                Some(field) => format!("{field} {}", one.reason.error),
+                None => one.reason.error.clone(),
+            },
+            many => format!("none of the {} events is valid; see 'rejected'", many.len()),
+        };
+        Self {
+            rejected: rejected.iter().map(RejectedEvent::from).collect(),
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+        }
+    }
+
+    pub(super) fn not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "no such route; events go to POST /events and POST /events/batch",
+        )
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "this route has other methods; the 'allow' header names them",
+        )
+    }
+}
+
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge { .. } => Self::too_large(format!("{error} (MAX_BODY_BYTES)")),
+            BodyError::Corrupt { .. } => Self::bad_request(error.to_string()),
+        }
+    }
+}
+
+impl From<DecodeError> for Problem {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::TooManyEvents { .. } => {
+                Self::too_large(format!("{error} (MAX_BATCH_EVENTS)"))
+            }
+            DecodeError::NotUtf8 { .. } | DecodeError::NotJson(_) => {
+                Self::bad_request(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Self {
+        let text = error.to_string();
+        match error {
+            AppendError::Busy => Self::unavailable(text, 1),
+            AppendError::Full { .. } => Self::unavailable(text, 10),
+            AppendError::Write(_) | AppendError::Failed => Self::unavailable(text, 5),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after_seconds {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

@@ -1,0 +1,159 @@
+//! The journal of `jsonl` storage: one plain JSON Lines file, to which other processes may append
+//! too, and which they may rotate or truncate.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::file::{AppendFile, LogError, sync_dir};
+use super::window::WINDOW_RECORDS;
+use super::{KeyOf, OpenError, lock};
+
+#[derive(Debug)]
+pub(super) struct LineFile {
+    path: PathBuf,
+    log: AppendFile,
+    /// Where our last append ended.
+    end: u64,
+    buffer: Vec<u8>,
+    _lock: File,
+}
+
+impl LineFile {
+    /// Opens the file, takes its lock (a file beside it, so that rotation cannot take the lock
+    /// away), and repairs its end.
+    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+        let io = |error| OpenError::io(path, error);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|error| OpenError::io(parent, error))?;
+        }
+        let lock = lock::acquire(&with_suffix(path, ".lock"))?;
+        let log = AppendFile::open(path).map_err(io)?;
+        let mut lines =
+            Self { path: path.to_owned(), log, end: 0, buffer: Vec::new(), _lock: lock };
+        lines.repair_tail().map_err(io)?;
+        lines.end = lines.log.file().metadata().map_err(io)?.len();
+        Ok(lines)
+    }
+
+    /// Finishes a last line that only lacks its line feed (an editor's work); moves any other torn
+    /// tail aside, to a file of the same name with `.torn` after it.
+    fn repair_tail(&mut self) -> io::Result<()> {
+        let (start, tail) = self.log.torn_tail()?;
+        if tail.is_empty() {
+            return Ok(());
+        }
+        let fatal = |error| match error {
+            LogError::Write(error) | LogError::Fatal(error) => error,
+            LogError::Full(_) => io::ErrorKind::StorageFull.into(),
+        };
+        if serde_json::from_slice::<serde::de::IgnoredAny>(&tail).is_ok() {
+            self.log.append(b"\n").map_err(fatal)?;
+            return Ok(());
+        }
+        let aside = with_suffix(&self.path, ".torn");
+        let mut bytes = tail;
+        bytes.push(b'\n');
+        AppendFile::open(&aside)?.append(&bytes).map_err(fatal)?;
+        self.log.file().set_len(start)?;
+        self.log.file().sync_all()?;
+        tracing::warn!(
+            file = %self.path.display(), aside = %aside.display(), bytes = bytes.len() - 1,
+            "the last line was torn by a crash before it was acknowledged; moved aside"
+        );
+        Ok(())
+    }
+
+    /// Appends whole lines and makes them durable.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<u64, LogError> {
+        let end = self.follow_path().map_err(LogError::Write)?;
+        let unfinished = self.log.unfinished
+            || (end != self.end && end > 0 && !self.ends_line(end).map_err(LogError::Write)?);
+        self.end = if unfinished {
+            // Someone else's line is not finished: ours must not become part of it.
+            self.buffer.clear();
+            self.buffer.push(b'\n');
+            self.buffer.extend_from_slice(bytes);
+            self.log.append(&self.buffer)?
+        } else {
+            self.log.append(bytes)?
+        };
+        Ok(self.end)
+    }
+
+    /// Opens the file anew if the path no longer leads to it (deleted, or renamed by logrotate);
+    /// returns its length.
+    fn follow_path(&mut self) -> io::Result<u64> {
+        let open = self.log.file().metadata()?;
+        match std::fs::metadata(&self.path) {
+            Ok(named) if named.dev() == open.dev() && named.ino() == open.ino() => Ok(open.len()),
+            Ok(_) => self.reopen(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.reopen(),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn reopen(&mut self) -> io::Result<u64> {
+        if let Some(parent) = self.path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        self.log = AppendFile::open(&self.path)?;
+        self.end = 0;
+        tracing::info!(file = %self.path.display(), "the file was moved or deleted; opened anew");
+        Ok(self.log.file().metadata()?.len())
+    }
+
+    fn ends_line(&self, end: u64) -> io::Result<bool> {
+        let mut last = [0];
+        self.log.file().read_exact_at(&mut last, end - 1)?;
+        Ok(last == *b"\n")
+    }
+
+    /// The keys of the newest records, oldest first.
+    pub(super) fn recent_keys(&self, key_of: KeyOf) -> io::Result<Vec<u128>> {
+        // Whatever stands in the file counts as seen from now on, so it has to be durable first.
+        self.log.file().sync_all()?;
+        if let Some(parent) = self.path.parent() {
+            sync_dir(parent)?;
+        }
+        let mut file = File::open(&self.path)?;
+        let start = nth_line_from_end(&file, WINDOW_RECORDS)?;
+        file.seek(SeekFrom::Start(start))?;
+        let mut reader = BufReader::with_capacity(1 << 20, file);
+        let mut line = Vec::new();
+        let mut keys = Vec::new();
+        while reader.read_until(b'\n', &mut line)? > 0 {
+            keys.extend(key_of(line.trim_ascii_end()));
+            line.clear();
+        }
+        Ok(keys)
+    }
+}
+
+/// Where the `n`-th line from the end begins; the file's start if there are fewer.
+fn nth_line_from_end(file: &File, n: usize) -> io::Result<u64> {
+    let mut block = vec![0; 1 << 20];
+    let mut at = file.metadata()?.len();
+    // The line feed that ends the last line begins no line.
+    let mut left = n + 1;
+    while at > 0 {
+        let size = at.min(block.len() as u64);
+        at -= size;
+        let block = &mut block[..size as usize];
+        file.read_exact_at(block, at)?;
+        for found in memchr::memrchr_iter(b'\n', block) {
+            left -= 1;
+            if left == 0 {
+                return Ok(at + found as u64 + 1);
+            }
+        }
+    }
+    Ok(0)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

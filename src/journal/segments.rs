@@ -1,0 +1,319 @@
+//! The journal of `postgres` storage: a directory of segments, each named by the position where it
+//! begins, deleted behind the forwarder.
+//!
+//! Beside `N.seg`, once it is full, stands `N.keys`: its records' keys, which outlive it, so that
+//! repeated events are known across restarts.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::file::{AppendFile, LogError, write_whole};
+use super::window::WINDOW_RECORDS;
+use super::{KeyOf, OpenError, lock, record};
+
+/// When a segment is closed and the next begun, in bytes; less if the journal's limit is small.
+const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// Stands in a `.keys` file for a record that has no key because it is damaged.
+const NO_KEY: u128 = 0;
+
+/// A segment's place: positions count bytes from the journal's beginning.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment {
+    pub(super) base: u64,
+    pub(super) len: u64,
+    pub(super) records: u64,
+}
+
+impl Segment {
+    pub(super) fn end(self) -> u64 {
+        self.base + self.len
+    }
+}
+
+/// The segments that are there, and how far they are durable. Shared by writer, reader and trim.
+#[derive(Debug)]
+pub(super) struct Segments {
+    dir: PathBuf,
+    /// What the journal is called in the database.
+    id: Mutex<String>,
+    list: Mutex<VecDeque<Segment>>,
+}
+
+impl Segments {
+    pub(super) fn list(&self) -> MutexGuard<'_, VecDeque<Segment>> {
+        // No code panics while it holds the lock, and no partial update is possible.
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn id(&self) -> String {
+        self.id.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gives the journal a new identity, which survives a restart.
+    pub(super) fn renew_id(&self) -> io::Result<()> {
+        let id = new_id(&self.dir)?;
+        *self.id.lock().unwrap_or_else(PoisonError::into_inner) = id;
+        Ok(())
+    }
+
+    pub(super) fn path(&self, base: u64) -> PathBuf {
+        self.dir.join(format!("{base:020}.seg"))
+    }
+
+    fn keys_path(&self, base: u64) -> PathBuf {
+        self.dir.join(format!("{base:020}.keys"))
+    }
+
+    /// Where the newest durable record ends.
+    pub(super) fn end(&self) -> u64 {
+        self.list().back().map_or(0, |segment| segment.end())
+    }
+
+    /// Bytes in all segments.
+    pub(super) fn bytes(&self) -> u64 {
+        self.list().iter().map(|segment| segment.len).sum()
+    }
+
+    /// Deletes the segments that end before `position`. The one whose last record ends right at it
+    /// stays: that record proves to a database that this is the journal it knows.
+    pub(super) fn trim(&self, position: u64) -> io::Result<()> {
+        loop {
+            let base = {
+                let list = self.list();
+                match list.front() {
+                    Some(oldest) if list.len() > 1 && oldest.end() < position => oldest.base,
+                    _ => break,
+                }
+            };
+            std::fs::remove_file(self.path(base))?;
+            self.list().pop_front();
+        }
+        self.trim_keys()
+    }
+
+    /// Deletes the `.keys` files whose keys the window would have forgotten.
+    fn trim_keys(&self) -> io::Result<()> {
+        let oldest = self.list().front().map_or(0, |segment| segment.base);
+        let mut newer = 0;
+        for base in bases(&self.dir, "keys")?.into_iter().rev() {
+            if newer >= WINDOW_RECORDS as u64 && base < oldest {
+                std::fs::remove_file(self.keys_path(base))?;
+            } else {
+                newer += std::fs::metadata(self.keys_path(base))?.len() / 16;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The writer's end of the segments.
+#[derive(Debug)]
+pub(super) struct SegmentLog {
+    segments: Arc<Segments>,
+    active: AppendFile,
+    /// The active segment's keys, for its `.keys` file.
+    keys: Vec<u128>,
+    segment_bytes: u64,
+    bytes_max: u64,
+    _lock: File,
+}
+
+impl SegmentLog {
+    /// Opens the directory and takes its lock; moves a torn tail aside.
+    pub(super) fn open(dir: &Path, bytes_max: u64) -> Result<Self, OpenError> {
+        let io = |error| OpenError::io(dir, error);
+        std::fs::create_dir_all(dir).map_err(io)?;
+        let lock = lock::acquire(&dir.join("lock"))?;
+        let mut list = VecDeque::new();
+        for base in bases(dir, "seg").map_err(io)? {
+            let path = dir.join(format!("{base:020}.seg"));
+            let len = std::fs::metadata(&path).map_err(|e| OpenError::io(&path, e))?.len();
+            list.push_back(Segment { base, len, records: 0 });
+        }
+        // A journal without segments begins anew, whatever it was called before.
+        let id = if list.is_empty() {
+            list.push_back(Segment { base: 0, len: 0, records: 0 });
+            new_id(dir)
+        } else {
+            read_id(dir)
+        };
+        let last = list.len() - 1;
+        let segments = Segments {
+            dir: dir.to_owned(),
+            id: Mutex::new(id.map_err(io)?),
+            list: Mutex::default(),
+        };
+        let path = segments.path(list[last].base);
+        let active = AppendFile::open(&path).map_err(|e| OpenError::io(&path, e))?;
+        list[last].len = repair_tail(&active, &path).map_err(|e| OpenError::io(&path, e))?;
+        *segments.list() = list;
+        Ok(Self {
+            segments: Arc::new(segments),
+            active,
+            keys: Vec::new(),
+            segment_bytes: SEGMENT_BYTES.min(bytes_max / 8).max(64 << 10),
+            bytes_max,
+            _lock: lock,
+        })
+    }
+
+    pub(super) fn segments(&self) -> &Arc<Segments> {
+        &self.segments
+    }
+
+    /// Appends framed records and makes them durable.
+    pub(super) fn append(&mut self, bytes: &[u8], keys: &[u128]) -> Result<u64, LogError> {
+        if self.segments.bytes() + bytes.len() as u64 > self.bytes_max {
+            return Err(LogError::Full(self.bytes_max));
+        }
+        let active = self.segments.list().back().copied();
+        if active.is_some_and(|active| active.len >= self.segment_bytes) {
+            self.roll().map_err(LogError::Write)?;
+        }
+        self.active.append(bytes)?;
+        self.keys.extend_from_slice(keys);
+        let mut list = self.segments.list();
+        let active = list.back_mut().ok_or_else(|| {
+            LogError::Fatal(io::Error::other("the journal has lost its active segment"))
+        })?;
+        active.len += bytes.len() as u64;
+        active.records += keys.len() as u64;
+        Ok(active.end())
+    }
+
+    /// Closes the active segment and begins the next.
+    fn roll(&mut self) -> io::Result<()> {
+        let Some(active) = self.segments.list().back().copied() else { return Ok(()) };
+        write_keys(&self.segments.keys_path(active.base), &self.keys)?;
+        self.active = AppendFile::open(&self.segments.path(active.end()))?;
+        self.keys.clear();
+        self.segments.list().push_back(Segment { base: active.end(), len: 0, records: 0 });
+        Ok(())
+    }
+
+    /// The keys of the newest records, oldest first. Counts the records of each segment, and writes
+    /// the `.keys` files that a crash or a restored copy left out.
+    pub(super) fn recent_keys(&mut self, key_of: KeyOf) -> io::Result<Vec<u128>> {
+        self.active.file().sync_all()?;
+        let list: Vec<Segment> = self.segments.list().iter().copied().collect();
+        let active = list.len() - 1;
+        for (at, segment) in list.iter().enumerate() {
+            let path = self.segments.path(segment.base);
+            let keys_path = self.segments.keys_path(segment.base);
+            let records = if at == active {
+                self.keys = scan_keys(&path, key_of)?;
+                self.keys.len() as u64
+            } else if let Ok(keys) = read_keys(&keys_path) {
+                keys.len() as u64
+            } else {
+                let keys = scan_keys(&path, key_of)?;
+                write_keys(&keys_path, &keys)?;
+                keys.len() as u64
+            };
+            if let Some(segment) = self.segments.list().get_mut(at) {
+                segment.records = records;
+            }
+        }
+        let mut newest_first: Vec<u128> = self.keys.iter().rev().copied().collect();
+        for base in bases(&self.segments.dir, "keys")?.into_iter().rev() {
+            if newest_first.len() >= WINDOW_RECORDS {
+                break;
+            }
+            if base == list[active].base {
+                // Written by a roll that a crash cut short; the segment itself has been read.
+                continue;
+            }
+            let path = self.segments.keys_path(base);
+            match read_keys(&path) {
+                Ok(keys) => newest_first.extend(keys.into_iter().rev()),
+                Err(error) => tracing::warn!(
+                    file = %path.display(), %error,
+                    "unreadable; retries of the events it names may not be recognised here"
+                ),
+            }
+        }
+        newest_first.truncate(WINDOW_RECORDS);
+        newest_first.retain(|&key| key != NO_KEY);
+        newest_first.reverse();
+        Ok(newest_first)
+    }
+}
+
+/// Moves what follows the last line feed to a file beside the segment; returns the length left.
+fn repair_tail(active: &AppendFile, path: &Path) -> io::Result<u64> {
+    let (start, tail) = active.torn_tail()?;
+    if tail.is_empty() {
+        return Ok(start);
+    }
+    let aside = path.with_extension(format!("{start}.torn"));
+    write_whole(&aside, &tail)?;
+    active.file().set_len(start)?;
+    active.file().sync_all()?;
+    tracing::warn!(
+        file = %path.display(), aside = %aside.display(), bytes = tail.len(),
+        "the last record was torn by a crash before it was acknowledged; moved aside"
+    );
+    Ok(start)
+}
+
+fn read_id(dir: &Path) -> io::Result<String> {
+    let id = std::fs::read_to_string(dir.join("id")).unwrap_or_default();
+    match uuid::Uuid::parse_str(id.trim()) {
+        Ok(id) => Ok(id.to_string()),
+        Err(_) => new_id(dir),
+    }
+}
+
+fn new_id(dir: &Path) -> io::Result<String> {
+    let id = uuid::Uuid::new_v4().to_string();
+    write_whole(&dir.join("id"), format!("{id}\n").as_bytes())?;
+    Ok(id)
+}
+
+/// The positions in the names of the directory's files with that extension, ascending.
+fn bases(dir: &Path, extension: &str) -> io::Result<Vec<u64>> {
+    let mut bases = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let base = name.to_str().and_then(|name| name.split_once('.'));
+        if let Some((base, found)) = base
+            && found == extension
+            && base.len() == 20
+        {
+            bases.extend(base.parse::<u64>());
+        }
+    }
+    bases.sort_unstable();
+    Ok(bases)
+}
+
+fn scan_keys(path: &Path, key_of: KeyOf) -> io::Result<Vec<u128>> {
+    let bytes = std::fs::read(path)?;
+    let lines = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    if lines.is_empty() {
+        return Ok(Vec::new());
+    }
+    let key = |line: &[u8]| record::verify(line).ok().and_then(key_of).unwrap_or(NO_KEY);
+    Ok(lines.split(|&byte| byte == b'\n').map(key).collect())
+}
+
+fn write_keys(path: &Path, keys: &[u128]) -> io::Result<()> {
+    let mut bytes: Vec<u8> = keys.iter().flat_map(|key| key.to_le_bytes()).collect();
+    let checksum = crc32c::crc32c(&bytes);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    write_whole(path, &bytes)
+}
+
+fn read_keys(path: &Path) -> io::Result<Vec<u128>> {
+    let bytes = std::fs::read(path)?;
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the checksum does not fit");
+    let (keys, checksum) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
+    if crc32c::crc32c(keys) != u32::from_le_bytes(*checksum) {
+        return Err(damaged());
+    }
+    Ok(keys.as_chunks::<16>().0.iter().map(|key| u128::from_le_bytes(*key)).collect())
+}

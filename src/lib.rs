@@ -1,0 +1,25 @@
+//! The event store for AI agents' hook events.
+//!
+//! ```text
+//! agents --HTTP--> decode --> journal --fsync--> 202
+//!                                |
+//!                                +--> forwarder --> store (PostgreSQL)
+//! ```
+//!
+//! The modules stand in the order in which an event passes them; ARCHITECTURE.md has the reasons.
+
+pub mod config;
+pub mod event;
+pub mod metrics;
+
+pub mod decode;
+pub mod http;
+pub mod journal;
+
+pub mod forward;
+pub mod rejected;
+pub mod store;
+
+pub mod serve;
+pub mod shutdown;
+pub mod telemetry;

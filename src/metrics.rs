@@ -1,0 +1,208 @@
+//! What `GET /metrics` tells. Label values come from closed sets only.
+
+use std::time::Instant;
+
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
+};
+
+/// Seconds, from what a sync costs on a good disk to what a sender waits at most.
+const LATENCY_BUCKETS: [f64; 14] =
+    [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
+
+/// All metrics of one server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    started: Instant,
+    uptime: Gauge,
+    /// Events that arrived in bodies that could be decoded, valid or not.
+    pub events_received: IntCounter,
+    /// Events that are in the store: for `jsonl` in the file, for `postgres` committed.
+    pub events_stored: IntCounter,
+    /// Failed attempts to write to the journal or the store.
+    pub storage_errors: IntCounter,
+    /// Events not stored, by reason: `invalid` (by the wire contract), `store` (the store refused
+    /// the content), `damaged` (on disk).
+    pub events_rejected: IntCounterVec,
+    /// Repeated events, by who noticed: `window` (this server's memory) or `store`.
+    pub events_duplicate: IntCounterVec,
+    /// From a request's arrival to its answer, for events that were accepted.
+    pub ack_seconds: Histogram,
+    /// Requests, by route and status.
+    pub requests: IntCounterVec,
+    /// From a request's arrival to its answer, by route.
+    pub request_seconds: HistogramVec,
+    /// Events in a request.
+    pub batch_events: Histogram,
+    /// Write and sync of the journal.
+    pub sync_seconds: Histogram,
+    /// Records made durable by one sync.
+    pub sync_records: Histogram,
+    /// Bytes in the journal.
+    pub journal_bytes: IntGauge,
+    /// Segments in the journal.
+    pub journal_segments: IntGauge,
+    /// Bytes missing from the journal when the forwarder came to read them.
+    pub journal_missing_bytes: IntCounter,
+    /// Events that are in the journal and not in the store.
+    pub lag_events: IntGauge,
+    /// Age of the oldest of them.
+    pub lag_seconds: Gauge,
+    /// 1 while the database is connected.
+    pub database_up: IntGauge,
+}
+
+impl Metrics {
+    /// Registers all of them.
+    ///
+    /// # Errors
+    /// If two have the same name.
+    pub fn new(storage: &str) -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let make = Make(&registry);
+        let build = make.counters(
+            "hooks_build_info",
+            "Always 1; the version and the storage in use.",
+            &["version", "storage"],
+        )?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION"), storage]).inc();
+        Ok(Self {
+            uptime: make.gauge("hooks_uptime_seconds", "Seconds since the server started.")?,
+            events_received: make.counter(
+                "hooks_events_received_total",
+                "Events that arrived in bodies that could be decoded, valid or not.",
+            )?,
+            events_stored: make.counter(
+                "hooks_events_stored_total",
+                "Events in the store: in the file for jsonl, committed for postgres.",
+            )?,
+            storage_errors: make.counter(
+                "hooks_storage_errors_total",
+                "Failed attempts to write to the journal or the store.",
+            )?,
+            events_rejected: make.counters(
+                "hooks_events_rejected_total",
+                "Events set aside, by reason: invalid, store (refused the content), damaged.",
+                &["reason"],
+            )?,
+            events_duplicate: make.counters(
+                "hooks_events_duplicate_total",
+                "Repeated events, stored once; by who noticed: window or store.",
+                &["reason"],
+            )?,
+            ack_seconds: make.histogram(
+                "hooks_ack_seconds",
+                "From a request's arrival to its answer, for accepted events.",
+                LATENCY_BUCKETS.to_vec(),
+            )?,
+            requests: make.counters(
+                "hooks_http_requests_total",
+                "Requests, by route and status.",
+                &["route", "status"],
+            )?,
+            request_seconds: {
+                let options = HistogramOpts::new(
+                    "hooks_http_request_seconds",
+                    "From a request's arrival to its answer, by route.",
+                );
+                make.register(HistogramVec::new(
+                    options.buckets(LATENCY_BUCKETS.to_vec()),
+                    &["route"],
+                )?)?
+            },
+            batch_events: make.histogram(
+                "hooks_batch_events",
+                "Events in a request.",
+                vec![1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 500.0, 1000.0, 5000.0, 10_000.0],
+            )?,
+            sync_seconds: make.histogram(
+                "hooks_journal_sync_seconds",
+                "Write and fdatasync of the journal.",
+                LATENCY_BUCKETS.to_vec(),
+            )?,
+            sync_records: make.histogram(
+                "hooks_journal_sync_records",
+                "Records made durable by one fdatasync.",
+                vec![1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 500.0, 1000.0, 5000.0, 10_000.0],
+            )?,
+            journal_bytes: make.int_gauge("hooks_journal_bytes", "Bytes in the journal.")?,
+            journal_segments: make
+                .int_gauge("hooks_journal_segments", "Segments in the journal.")?,
+            journal_missing_bytes: make.counter(
+                "hooks_journal_missing_bytes_total",
+                "Bytes missing from the journal when they were to be forwarded.",
+            )?,
+            lag_events: make.int_gauge(
+                "hooks_forwarder_lag_events",
+                "Events in the journal and not in the store; before the first connection, all \
+                 that the journal holds.",
+            )?,
+            lag_seconds: make.gauge(
+                "hooks_forwarder_lag_seconds",
+                "Age of the oldest event in the journal that is not in the store.",
+            )?,
+            database_up: make
+                .int_gauge("hooks_database_up", "1 while the database is connected.")?,
+            registry,
+            started: Instant::now(),
+        })
+    }
+
+    /// Seconds since the server started.
+    pub fn uptime_seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    /// The Prometheus text format, version 0.0.4.
+    ///
+    /// # Errors
+    /// If a metric is not consistent.
+    pub fn text(&self) -> prometheus::Result<String> {
+        self.uptime.set(self.uptime_seconds());
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+struct Make<'r>(&'r Registry);
+
+impl Make<'_> {
+    fn register<C: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        collector: C,
+    ) -> prometheus::Result<C> {
+        self.0.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.register(IntCounter::new(name, help)?)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<IntCounterVec> {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
+        self.register(Gauge::new(name, help)?)
+    }
+
+    fn int_gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.register(IntGauge::new(name, help)?)
+    }
+
+    fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: Vec<f64>,
+    ) -> prometheus::Result<Histogram> {
+        self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?)
+    }
+}

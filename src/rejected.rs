@@ -1,0 +1,111 @@
+//! `rejected.jsonl`: events that could not be stored, with the reason and the original, so that
+//! none is dropped silently.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::event::Timestamp;
+
+/// The file to which rejected events are appended; made with the first of them.
+#[derive(Debug)]
+pub struct RejectedFile {
+    path: PathBuf,
+    file: Mutex<Option<File>>,
+}
+
+/// One rejected event.
+#[derive(Clone, Debug)]
+pub struct Entry<'a> {
+    /// The field at fault, if it is one field's.
+    pub field: Option<&'a str>,
+    /// Why.
+    pub error: &'a str,
+    /// The event as it was sent.
+    pub original: &'a [u8],
+}
+
+/// Whether the entries must be on disk before the next step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The sender hears of them; a crash of the machine may lose this copy.
+    Written,
+    /// The sender was told 202.
+    Synced,
+}
+
+impl RejectedFile {
+    /// Entries go to the file at `path`.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, file: Mutex::new(None) }
+    }
+
+    /// Where entries go.
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// Appends entries. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn append<'a>(
+        &self,
+        entries: impl Iterator<Item = Entry<'a>>,
+        durability: Durability,
+    ) -> io::Result<()> {
+        let rejected_at = Timestamp::now().to_string();
+        let mut lines = Vec::new();
+        for entry in entries {
+            let text = String::from_utf8_lossy(entry.original);
+            let json = serde_json::from_str::<&RawValue>(&text).ok();
+            // A line feed between a value's tokens would break the line.
+            let one_line = json.filter(|json| !json.get().contains('\n'));
+            let line = Line {
+                rejected_at: &rejected_at,
+                field: entry.field,
+                error: entry.error,
+                event: one_line,
+                text: one_line.is_none().then_some(&*text),
+            };
+            serde_json::to_writer(&mut lines, &line)?;
+            lines.push(b'\n');
+        }
+        let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = match &mut *slot {
+            Some(file) => file,
+            empty => {
+                let open = OpenOptions::new().append(true).create(true).open(&self.path)?;
+                empty.insert(open)
+            }
+        };
+        if let Err(error) = file.write_all(&lines) {
+            // Part of a line may be there; the next entry must not become part of it. If this
+            // fails too, the reader sees one bad line.
+            let _ = file.write_all(b"\n");
+            return Err(error);
+        }
+        if durability == Durability::Synced {
+            file.sync_data()?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    rejected_at: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+    error: &'a str,
+    /// The original, if it is JSON on one line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a RawValue>,
+    /// Else its text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+}

@@ -1,0 +1,3 @@
+//! Stores: where events are read from.
+
+pub mod postgres;

@@ -1,0 +1,366 @@
+//! The PostgreSQL store: rows and the position they stand for, in one transaction.
+
+mod rows;
+mod schema;
+
+use std::collections::HashSet;
+use std::io;
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::SinkExt;
+use tokio::task::JoinHandle;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config, NoTls, Statement};
+
+pub use rows::Rows;
+
+/// How long the database may take for a connection, and for one batch.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const BATCH_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Limits for one statement that end it on the database's side too. The wait for a lock is shorter,
+/// so that two servers that wait for each other go on soon.
+const SESSION: &str = "SET statement_timeout = '60s'; SET lock_timeout = '15s'; \
+     SET client_min_messages = warning";
+
+/// Bytes handed to the connection at a time, to keep its buffer small.
+const COPY_PART_BYTES: usize = 256 << 10;
+
+/// Why rows are not in the database.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database said no, or is not there.
+    #[error("{}", describe(.0))]
+    Database(#[from] tokio_postgres::Error),
+    /// The database did not answer in time.
+    #[error("no answer from the database within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// The tables are not ours.
+    #[error(
+        "the database has tables of another shape: {0}; rename them, or use another database or \
+         schema (DATABASE_URL with ?options=-csearch_path%3Dname)"
+    )]
+    Shape(String),
+    /// Someone else has moved this journal's position.
+    #[error("the journal's position in the database was changed by someone else; reading it again")]
+    Moved,
+    /// What the database refused could not be set aside.
+    #[error("events that the database refuses cannot be written to rejected.jsonl: {0}")]
+    SetAside(#[from] io::Error),
+}
+
+/// How far a journal has been forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Everything before it is stored.
+    pub position: u64,
+    /// A hash of the record that ends there; see `journal::Reader::fingerprint`.
+    pub fingerprint: Option<i64>,
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub struct Delivered {
+    /// Rows that are new in the table.
+    pub stored: usize,
+    /// Rows that the table had already.
+    pub duplicates: usize,
+    /// Rows that the database refuses for their content, and why.
+    pub refused: Vec<(usize, String)>,
+}
+
+/// A connection to the database with the schema in place.
+#[derive(Debug)]
+pub struct Postgres {
+    client: Client,
+    connection: JoinHandle<()>,
+    advance: Statement,
+    days: HashSet<i64>,
+}
+
+impl Postgres {
+    /// Connects, migrates and checks the schema.
+    ///
+    /// # Errors
+    /// If any of that fails.
+    pub async fn connect(config: &Config) -> Result<Self, StoreError> {
+        let connect = async {
+            let (client, connection) = config.connect(NoTls).await?;
+            let connection = tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    // Whoever uses the client gets an error too, and reports it.
+                    tracing::debug!(%error, "database connection ended");
+                }
+            });
+            Ok::<_, StoreError>((client, connection))
+        };
+        let (client, connection) = tokio::time::timeout(CONNECT_TIMEOUT, connect)
+            .await
+            .map_err(|_| StoreError::Timeout(CONNECT_TIMEOUT))??;
+        let prepare = async {
+            client.batch_execute(SESSION).await?;
+            schema::migrate(&client).await?;
+            let days = schema::days(&client).await?;
+            let advance = client
+                .prepare(
+                    "UPDATE hook_positions
+                     SET position = $2, fingerprint = $3, updated_at = now()
+                     WHERE journal_id = $1::text::uuid AND position = $4",
+                )
+                .await?;
+            Ok::<_, StoreError>((days, advance))
+        };
+        let (days, advance) = tokio::time::timeout(BATCH_TIMEOUT, prepare)
+            .await
+            .map_err(|_| StoreError::Timeout(BATCH_TIMEOUT))??;
+        Ok(Self { client, connection, advance, days })
+    }
+
+    /// Completes when the connection has ended.
+    pub async fn closed(&mut self) {
+        // The task's own end is all that matters, not how.
+        let _ = (&mut self.connection).await;
+    }
+
+    /// How far this journal has been forwarded; `None` if the database does not know it.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn position(&self, journal_id: &str) -> Result<Option<Position>, StoreError> {
+        let row = self
+            .client
+            .query_opt(
+                "SELECT position, fingerprint FROM hook_positions
+                 WHERE journal_id = $1::text::uuid",
+                &[&journal_id],
+            )
+            .await?;
+        Ok(row.map(|row| Position {
+            position: row.get::<_, i64>(0).cast_unsigned(),
+            fingerprint: row.get(1),
+        }))
+    }
+
+    /// Makes a new journal known.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn begin(&self, journal_id: &str, position: u64) -> Result<(), StoreError> {
+        self.client
+            .execute(
+                "INSERT INTO hook_positions (journal_id, position) VALUES ($1::text::uuid, $2)
+                 ON CONFLICT DO NOTHING",
+                &[&journal_id, &position.cast_signed()],
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// Stores the rows and moves the position from `position` to the end of their chunk, or does
+    /// neither. `set_aside` is called with the rows that the database refuses, before the commit.
+    ///
+    /// After an error the connection must not be used again: whether the transaction was committed
+    /// is then unknown, and only [`Postgres::position`], on a new one, can tell.
+    ///
+    /// # Errors
+    /// If the transaction failed or may have failed.
+    pub async fn deliver(
+        &mut self,
+        journal_id: &str,
+        position: u64,
+        rows: &Rows,
+        set_aside: impl FnOnce(&Delivered) -> io::Result<()>,
+    ) -> Result<Delivered, StoreError> {
+        let deliver = self.transaction(journal_id, position, rows, set_aside);
+        tokio::time::timeout(BATCH_TIMEOUT, deliver)
+            .await
+            .map_err(|_| StoreError::Timeout(BATCH_TIMEOUT))?
+    }
+
+    async fn transaction(
+        &mut self,
+        journal_id: &str,
+        position: u64,
+        rows: &Rows,
+        set_aside: impl FnOnce(&Delivered) -> io::Result<()>,
+    ) -> Result<Delivered, StoreError> {
+        schema::make_days(&self.client, &mut self.days, rows.days()).await?;
+        // The position goes first: its row lock makes a second delivery of the same records wait,
+        // and then find that it is not needed. Sent together, to save two round trips.
+        let next = rows.chunk().next.cast_signed();
+        let (fingerprint, position) = (rows.chunk().fingerprint(), position.cast_signed());
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
+            [&journal_id, &next, &fingerprint, &position];
+        let (begun, moved) = tokio::join!(
+            self.client.batch_execute("BEGIN"),
+            self.client.execute(&self.advance, &parameters),
+        );
+        begun?;
+        if moved? != 1 {
+            return Err(StoreError::Moved);
+        }
+        let delivered = self.insert(rows).await?;
+        set_aside(&delivered)?;
+        self.client.batch_execute("COMMIT").await?;
+        Ok(delivered)
+    }
+
+    /// Copies all rows straight into the table. Where the database objects, goes on with halves, so
+    /// that k bad rows of n cost about 2k log2(n/k) smaller copies and resend each good row log2(k)
+    /// times, not k.
+    async fn insert(&self, rows: &Rows) -> Result<Delivered, StoreError> {
+        let mut delivered = Delivered::default();
+        let mut way = Way::Direct;
+        let mut ranges = vec![0..rows.len()];
+        while let Some(range) = ranges.pop() {
+            if range.is_empty() {
+                continue;
+            }
+            self.client.batch_execute("SAVEPOINT rows").await?;
+            match self.insert_range(rows, range.clone(), way).await {
+                Ok(inserted) => {
+                    self.client.batch_execute("RELEASE SAVEPOINT rows").await?;
+                    delivered.stored += inserted;
+                    delivered.duplicates += range.len() - inserted;
+                }
+                Err(error) => {
+                    let Some(objection) = Objection::of(&error) else { return Err(error.into()) };
+                    self.client
+                        .batch_execute("ROLLBACK TO SAVEPOINT rows; RELEASE SAVEPOINT rows")
+                        .await?;
+                    match objection {
+                        Objection::Duplicate if way == Way::Direct => {
+                            way = Way::Staged;
+                            ranges.push(range);
+                        }
+                        Objection::Duplicate | Objection::Content if range.len() == 1 => {
+                            delivered.refused.push((range.start, describe(&error)));
+                        }
+                        Objection::Duplicate | Objection::Content => {
+                            let middle = usize::midpoint(range.start, range.end);
+                            ranges.push(middle..range.end);
+                            ranges.push(range.start..middle);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(delivered)
+    }
+
+    async fn insert_range(
+        &self,
+        rows: &Rows,
+        range: Range<usize>,
+        way: Way,
+    ) -> Result<usize, tokio_postgres::Error> {
+        match way {
+            Way::Direct => self.copy("hook_events", rows, range).await,
+            Way::Staged => {
+                self.client
+                    .batch_execute(
+                        "CREATE TEMP TABLE hook_events_staged (LIKE hook_events) ON COMMIT DROP",
+                    )
+                    .await?;
+                self.copy("pg_temp.hook_events_staged", rows, range).await?;
+                let columns = columns();
+                let insert = format!(
+                    "INSERT INTO hook_events ({columns}) SELECT {columns} \
+                     FROM pg_temp.hook_events_staged ON CONFLICT DO NOTHING"
+                );
+                let inserted = self.client.execute(&insert, &[]).await?;
+                self.client.batch_execute("DROP TABLE pg_temp.hook_events_staged").await?;
+                Ok(inserted as usize)
+            }
+        }
+    }
+
+    async fn copy(
+        &self,
+        table: &str,
+        rows: &Rows,
+        range: Range<usize>,
+    ) -> Result<usize, tokio_postgres::Error> {
+        let columns = columns();
+        let copy = format!("COPY {table} ({columns}) FROM STDIN (FORMAT binary)");
+        let sink = self.client.copy_in::<_, Bytes>(&copy).await?;
+        let mut sink = std::pin::pin!(sink);
+        for part in rows.copy(range) {
+            for part in part.chunks(COPY_PART_BYTES) {
+                sink.send(Bytes::copy_from_slice(part)).await?;
+            }
+        }
+        Ok(sink.finish().await? as usize)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    /// COPY into the table: the fastest, and wrong if a single row is there already.
+    Direct,
+    /// COPY into a temporary table, and from there what is new.
+    Staged,
+}
+
+/// An error that is about rows, not about the database.
+enum Objection {
+    Duplicate,
+    Content,
+}
+
+impl Objection {
+    fn of(error: &tokio_postgres::Error) -> Option<Self> {
+        let code = error.code()?;
+        // These say that rows are not encoded as the server expects, which is nobody's content.
+        if *code == SqlState::BAD_COPY_FILE_FORMAT
+            || *code == SqlState::INVALID_BINARY_REPRESENTATION
+        {
+            return None;
+        }
+        if *code == SqlState::UNIQUE_VIOLATION {
+            return Some(Self::Duplicate);
+        }
+        // Data exceptions, integrity constraints, program limits.
+        matches!(&code.code()[..2], "22" | "23" | "54").then_some(Self::Content)
+    }
+}
+
+fn columns() -> String {
+    rows::COLUMNS.map(|(column, _)| format!("\"{column}\"")).join(", ")
+}
+
+/// The server's own words, with what a person can do about it where that is known.
+fn describe(error: &tokio_postgres::Error) -> String {
+    use std::error::Error as _;
+    let Some(db) = error.as_db_error() else {
+        return match error.source() {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        };
+    };
+    let mut text = db.message().to_owned();
+    if let Some(detail) = db.detail() {
+        text.push_str(" (");
+        text.push_str(detail);
+        text.push(')');
+    }
+    let code = db.code();
+    let advice = if *code == SqlState::INVALID_PASSWORD
+        || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+    {
+        "check user and password in DATABASE_URL"
+    } else if *code == SqlState::INVALID_CATALOG_NAME {
+        "create the database, or correct its name in DATABASE_URL"
+    } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {
+        "the role must own the hook_ tables, or be allowed to create them in its schema"
+    } else if *code == SqlState::DUPLICATE_TABLE {
+        "the table is not this program's; rename it, or use another database or schema"
+    } else {
+        return text;
+    };
+    text.push_str(": ");
+    text.push_str(advice);
+    text
+}
