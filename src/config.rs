@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -10,11 +9,11 @@ use clap::{Args, ValueEnum};
 /// All settings of `serve`.
 #[derive(Args, Clone)]
 pub struct Config {
-    /// PostgreSQL connection string, such as postgres://user:password@host:5432/database
+    /// `PostgreSQL` connection string: <postgres://user:password@host:5432/database>
     #[arg(long, env, value_name = "DATABASE_URL", hide_env_values = true, global = true)]
-    pub database_url: Option<DatabaseUrl>,
+    pub database_url: Option<String>,
 
-    /// Where events are stored; auto: postgres if DATABASE_URL is set, else jsonl
+    /// Where events are stored; auto: postgres if a database URL is set, else jsonl
     #[arg(long, env, value_name = "STORAGE_TYPE", ignore_case = true, global = true)]
     #[arg(default_value = "auto")]
     pub storage_type: StorageType,
@@ -112,12 +111,14 @@ impl Config {
     /// The storage that the settings come to.
     ///
     /// # Errors
-    /// If `STORAGE_TYPE=postgres` lacks its `DATABASE_URL`.
+    /// If `DATABASE_URL` is missing where `STORAGE_TYPE=postgres` needs it, or is not understood.
     pub fn storage(&self) -> Result<Storage, String> {
         match (self.storage_type, &self.database_url) {
             (StorageType::Jsonl, _) | (StorageType::Auto, None) => Ok(Storage::Jsonl),
             (StorageType::Auto | StorageType::Postgres, Some(url)) => {
-                Ok(Storage::Postgres(Box::new(url.0.clone())))
+                let database = parse_database_url(url)
+                    .map_err(|error| format!("DATABASE_URL cannot be used: {error}"))?;
+                Ok(Storage::Postgres(Box::new(database)))
             }
             (StorageType::Postgres, None) => {
                 Err("STORAGE_TYPE is 'postgres', but DATABASE_URL is \
@@ -148,34 +149,27 @@ impl Storage {
     }
 }
 
-/// A connection string that was understood.
-#[derive(Clone)]
-pub struct DatabaseUrl(tokio_postgres::Config);
-
-impl FromStr for DatabaseUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let config: tokio_postgres::Config = text.parse().map_err(|error| {
-            use std::error::Error as _;
-            let error: tokio_postgres::Error = error;
-            let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            // The value itself is left out: it has a password in it.
-            format!(
-                "{cause}; expected postgres://user:password@host:5432/database or key=value pairs \
-                 as in libpq"
-            )
-        })?;
-        if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
-            return Err("sslmode=require: this version connects without TLS only; use \
-                 sslmode=disable or prefer, over a network that you trust"
-                .to_owned());
-        }
-        if config.get_hosts().is_empty() {
-            return Err("no host; expected postgres://user:password@host:5432/database".to_owned());
-        }
-        Ok(Self(config))
+/// Not left to the command line's parser, whose errors show the value, which has a password in it.
+fn parse_database_url(url: &str) -> Result<tokio_postgres::Config, String> {
+    let config: tokio_postgres::Config = url.parse().map_err(|error: tokio_postgres::Error| {
+        use std::error::Error as _;
+        let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        format!(
+            "{cause}; allowed are postgres://user:password@host:5432/database and libpq's \
+             key=value pairs"
+        )
+    })?;
+    if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
+        return Err("it has sslmode=require, and this version connects without TLS only; use \
+             sslmode=disable or prefer, over a network that you trust"
+            .to_owned());
     }
+    if config.get_hosts().is_empty() {
+        return Err(
+            "it names no host, as in postgres://user:password@host:5432/database".to_owned()
+        );
+    }
+    Ok(config)
 }
 
 /// `STORAGE_TYPE`.

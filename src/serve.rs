@@ -1,20 +1,25 @@
 //! The server put together: who starts after whom, and who ends before whom.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
 use crate::config::{Config, Storage};
 use crate::event;
 use crate::forward::Forwarder;
-use crate::http::{self, App, Forwarding, InFlight, Server};
-use crate::journal::{self, SyncObserver};
+use crate::http::{self, App, Drain, Forwarding, InFlight, Server};
+use crate::journal::{self, Fatal, Journal, Opened, SyncObserver};
 use crate::metrics::Metrics;
 use crate::rejected::RejectedFile;
 use crate::shutdown::Signals;
+
+/// How long connections may take to close once every request is answered.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until a signal, or until something fails that must not.
 ///
@@ -22,133 +27,170 @@ use crate::shutdown::Signals;
 /// If the server cannot start, or had to give up.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("signals")?;
-    let storage = config.storage().map_err(|error| anyhow!(error))?;
-    let metrics = Arc::new(Metrics::new(storage.name())?);
-    let (opened, writes_to) = match &storage {
-        Storage::Jsonl => (journal::open_lines(&config.jsonl_path)?, &config.jsonl_path),
-        Storage::Postgres(_) => {
-            let opened = journal::open_segments(&config.journal_dir, config.journal_max_bytes)?;
-            (opened, &config.journal_dir)
-        }
-    };
-    let rejected = Arc::new(RejectedFile::new(match &storage {
-        Storage::Jsonl => {
-            config.jsonl_path.parent().unwrap_or(Path::new("")).join("rejected.jsonl")
-        }
-        Storage::Postgres(_) => config.journal_dir.join("rejected.jsonl"),
-    }));
-    let address = (config.host, config.port);
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {}:{} (HOST, PORT)", config.host, config.port)
-    })?;
-    let address = listener.local_addr()?;
-
-    let (framing, reader) = (opened.framing(), opened.reader());
-    let (journal, mut journal_ended) = {
-        let metrics = metrics.clone();
-        let observer = move |took: std::time::Duration, records: usize| {
-            metrics.sync_seconds.observe(took.as_secs_f64());
-            metrics.sync_records.observe(records as f64);
-        };
-        opened.start(event::line_key, SyncObserver(Box::new(observer)))?
-    };
-    let (stop_forwarder, forwarder_stop) = watch::channel(false);
-    let mut forwarding = None;
-    // Without a store there is nothing to forward, and nothing to wait for.
-    let mut forwarder = tokio::spawn(std::future::pending());
-    if let (Storage::Postgres(database), Some(reader)) = (&storage, reader) {
-        let run = Forwarder::new(
-            reader.clone(),
-            journal.appended(),
-            (**database).clone(),
-            rejected.clone(),
-            metrics.clone(),
-            forwarder_stop,
-        );
-        let journal_bytes_max = config.journal_max_bytes;
-        forwarding = Some(Forwarding { status: run.status(), reader, journal_bytes_max });
-        forwarder = tokio::spawn(run.run());
-    }
-    let (drain, draining) = watch::channel(false);
-    let forwards = forwarding.is_some();
-    let app = Arc::new(App {
-        journal: journal.clone(),
-        framing,
-        storage: storage.name(),
-        forwarding,
-        rejected,
-        metrics,
-        draining: draining.clone(),
-        in_flight: InFlight::new(config.max_inflight_bytes),
-        ack: config.ack,
-        body_bytes_max: usize::try_from(config.max_body_bytes)?,
-        batch_events_max: config.max_batch_events as usize,
-    });
-    let mut server = tokio::spawn({
-        let mut draining = draining;
-        let server = Server::new(listener, config.max_connections);
-        let router = http::router(app);
-        async move {
-            let stop = async {
-                // The sender lives as long as this task is waited for.
-                let _ = draining.wait_for(|draining| *draining).await;
-            };
-            server.run(router, stop).await;
-        }
-    });
-    let writes_to = std::path::absolute(writes_to).unwrap_or_else(|_| writes_to.clone());
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        "listening on http://{address}, storage {}, writing to {}",
-        describe(&storage),
-        writes_to.display()
-    );
-
+    let mut running = Running::start(&config).await?;
     tokio::select! {
         signal = signals.next() => {
             tracing::info!(signal, "shutting down; a second signal stops at once");
         }
-        ended = &mut journal_ended => match ended {
-            Ok(Err(fatal)) => bail!("{fatal}"),
-            Ok(Ok(())) => bail!("the journal's writer ended before its time"),
-            Err(_) => bail!("the journal's writer has panicked"),
-        },
-        ended = &mut forwarder => bail!("the forwarder ended before its time: {ended:?}"),
-        ended = &mut server => bail!("the HTTP server ended before its time: {ended:?}"),
+        error = running.failed() => return Err(error),
     }
-
-    let orderly = async {
-        drain.send_replace(true);
-        if tokio::time::timeout(config.shutdown_timeout, &mut server).await.is_err() {
-            tracing::warn!("some requests were not finished in time");
-            server.abort();
-        }
-        journal.close().await;
-        match tokio::time::timeout(config.shutdown_timeout, &mut journal_ended).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(fatal))) => bail!("{fatal}"),
-            Ok(Err(_)) => bail!("the journal's writer has panicked"),
-            Err(_) => bail!("the journal was not flushed in time"),
-        }
-        if forwards {
-            stop_forwarder.send_replace(true);
-            match tokio::time::timeout(config.shutdown_timeout, &mut forwarder).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => bail!("the forwarder has panicked: {error}"),
-                Err(_) => tracing::warn!(
-                    "not all events reached the database in time; they are in the journal and will \
-                     be delivered after the next start"
-                ),
-            }
-        }
-        Ok(())
-    };
     tokio::select! {
-        result = orderly => result?,
+        stopped = running.stop(config.shutdown_timeout) => stopped?,
         signal = signals.next() => bail!("second signal ({signal}): stopped at once"),
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Everything that runs. What dies before its time ends the process.
+struct Running {
+    drain: Drain,
+    journal: Journal,
+    journal_ended: oneshot::Receiver<Result<(), Fatal>>,
+    /// In `jsonl` storage there is nothing to forward to: its task waits for the stop alone.
+    forwarder: JoinHandle<()>,
+    stop_forwarder: watch::Sender<bool>,
+    server: JoinHandle<()>,
+    stop_server: oneshot::Sender<()>,
+}
+
+impl Running {
+    async fn start(config: &Config) -> anyhow::Result<Self> {
+        let storage = config.storage().map_err(|error| anyhow!(error))?;
+        let metrics = Arc::new(Metrics::new(storage.name())?);
+        let place = Place::open(config, &storage)?;
+        let listener = TcpListener::bind((config.host, config.port)).await.with_context(|| {
+            format!("cannot listen on {}:{} (HOST, PORT)", config.host, config.port)
+        })?;
+        let address = listener.local_addr()?;
+        let rejected = Arc::new(RejectedFile::new(place.rejected));
+
+        let (framing, reader) = (place.opened.framing(), place.opened.reader());
+        let (journal, journal_ended) =
+            place.opened.start(event::line_key, observer(metrics.clone()))?;
+
+        let (stop_forwarder, mut forwarder_stop) = watch::channel(false);
+        let (forwarder, forwarding) = if let (Storage::Postgres(database), Some(reader)) =
+            (&storage, reader)
+        {
+            let forwarder = Forwarder::new(
+                reader.clone(),
+                journal.appended(),
+                (**database).clone(),
+                rejected.clone(),
+                metrics.clone(),
+                forwarder_stop,
+            );
+            let status = forwarder.status();
+            let journal_bytes_max = config.journal_max_bytes;
+            (tokio::spawn(forwarder.run()), Some(Forwarding { status, reader, journal_bytes_max }))
+        } else {
+            let stopped = async move {
+                // Without its sender there is nobody to wait for either.
+                let _ = forwarder_stop.wait_for(|stop| *stop).await;
+            };
+            (tokio::spawn(stopped), None)
+        };
+
+        let drain = Drain::default();
+        let app = Arc::new(App {
+            journal: journal.clone(),
+            framing,
+            storage: storage.name(),
+            forwarding,
+            rejected,
+            metrics,
+            drain: drain.clone(),
+            in_flight: InFlight::new(config.max_inflight_bytes),
+            ack: config.ack,
+            body_bytes_max: usize::try_from(config.max_body_bytes)?,
+            batch_events_max: config.max_batch_events as usize,
+        });
+        let (stop_server, server_stop) = oneshot::channel();
+        let server = Server::new(listener, config.max_connections);
+        let server = tokio::spawn(server.run(http::router(app), server_stop));
+
+        let path = std::path::absolute(&place.path).unwrap_or(place.path);
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            "listening on http://{address}, storage {}, writing to {}",
+            describe(&storage),
+            path.display()
+        );
+        Ok(Self { drain, journal, journal_ended, forwarder, stop_forwarder, server, stop_server })
+    }
+
+    /// Completes when a part ends that nobody asked to.
+    async fn failed(&mut self) -> anyhow::Error {
+        tokio::select! {
+            ended = &mut self.journal_ended => match ended {
+                Ok(Err(fatal)) => fatal.into(),
+                Ok(Ok(())) => anyhow!("the journal's writer ended before its time"),
+                Err(_) => anyhow!("the journal's writer has panicked"),
+            },
+            ended = &mut self.forwarder => anyhow!("the forwarder ended: {ended:?}"),
+            ended = &mut self.server => anyhow!("the HTTP server ended: {ended:?}"),
+        }
+    }
+
+    /// Answers the requests in flight, then flushes the journal, then lets the forwarder catch up.
+    /// Each of the three gets that much time. Health and metrics are answered until the end.
+    async fn stop(self, timeout: Duration) -> anyhow::Result<()> {
+        if tokio::time::timeout(timeout, self.drain.drained()).await.is_err() {
+            tracing::warn!("some requests were not finished in time");
+        }
+        self.journal.close().await;
+        match tokio::time::timeout(timeout, self.journal_ended).await {
+            Ok(Ok(flushed)) => flushed?,
+            Ok(Err(_)) => bail!("the journal's writer has panicked"),
+            Err(_) => bail!("the journal was not flushed in time"),
+        }
+        self.stop_forwarder.send_replace(true);
+        if let Ok(ended) = tokio::time::timeout(timeout, self.forwarder).await {
+            ended.context("the forwarder has panicked")?;
+        } else {
+            tracing::warn!(
+                "not all events reached the database in time; they are in the journal and will be \
+                 delivered after the next start"
+            );
+        }
+        // A server that is gone already needs no telling.
+        let _ = self.stop_server.send(());
+        // Whoever still has a connection open now has no request on it.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.server).await;
+        Ok(())
+    }
+}
+
+/// Where a server writes.
+struct Place {
+    opened: Opened,
+    path: PathBuf,
+    rejected: PathBuf,
+}
+
+impl Place {
+    fn open(config: &Config, storage: &Storage) -> anyhow::Result<Self> {
+        Ok(match storage {
+            Storage::Jsonl => {
+                let path = config.jsonl_path.clone();
+                let rejected = path.parent().unwrap_or(Path::new("")).join("rejected.jsonl");
+                Self { opened: journal::open_lines(&path)?, path, rejected }
+            }
+            Storage::Postgres(_) => {
+                let path = config.journal_dir.clone();
+                let opened = journal::open_segments(&path, config.journal_max_bytes)?;
+                Self { opened, rejected: path.join("rejected.jsonl"), path }
+            }
+        })
+    }
+}
+
+fn observer(metrics: Arc<Metrics>) -> SyncObserver {
+    SyncObserver(Box::new(move |took, records| {
+        metrics.sync_seconds.observe(took.as_secs_f64());
+        metrics.sync_records.observe(records as f64);
+    }))
 }
 
 /// The storage in words, without secrets.

@@ -180,13 +180,11 @@ impl<'de, R: Rename> Visitor<'de> for Elements<'_, '_, R> {
                     Some(_) if collector.full() => return Err(A::Error::custom("too many")),
                     Some(raw) => {
                         let raw = raw.get();
-                        match serde_json::from_str::<Fields<'_>>(raw) {
-                            Ok(fields) => collector.add(fields, || raw.to_owned()),
-                            Err(_) => {
-                                let error =
-                                    format!("must be a JSON object, not {}", text::kind(raw));
-                                collector.reject(Invalid::event(error), raw.to_owned());
-                            }
+                        if let Ok(fields) = serde_json::from_str::<Fields<'_>>(raw) {
+                            collector.add(fields, || raw.to_owned());
+                        } else {
+                            let error = format!("must be a JSON object, not {}", text::kind(raw));
+                            collector.reject(Invalid::event(error), raw.to_owned());
                         }
                         true
                     }

@@ -1,12 +1,13 @@
 //! Receiving bodies without letting them fill the memory.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, RwLock, Semaphore};
 
 use super::problem::Problem;
 use axum::http::StatusCode;
@@ -16,6 +17,35 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The unit in which memory is handed out.
 const UNIT_BYTES: usize = 1024;
+
+/// The door for requests that write: once it closes, no one enters, and it is known when the last
+/// has left.
+#[derive(Clone, Debug, Default)]
+pub struct Drain {
+    closed: Arc<AtomicBool>,
+    /// Requests hold it for reading.
+    inside: Arc<RwLock<()>>,
+}
+
+impl Drain {
+    /// Lets a request in for as long as the guard lives.
+    pub(super) fn enter(&self) -> Result<OwnedRwLockReadGuard<()>, Problem> {
+        // In this order, so that a request is either seen inside or sees that the door is closed.
+        let guard = self.inside.clone().try_read_owned().map_err(|_| Problem::draining())?;
+        if self.is_draining() { Err(Problem::draining()) } else { Ok(guard) }
+    }
+
+    /// Whether the door is closed.
+    pub(super) fn is_draining(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Closes the door for good; completes when everyone has left.
+    pub async fn drained(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        drop(self.inside.write().await);
+    }
+}
 
 /// A budget of bytes for the bodies of all requests.
 #[derive(Clone, Debug)]

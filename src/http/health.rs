@@ -61,7 +61,7 @@ struct JournalReport {
 
 /// Why events can't be taken now.
 fn refusing(app: &App) -> Option<String> {
-    if *app.draining.borrow() {
+    if app.drain.is_draining() {
         return Some("shutting down".to_owned());
     }
     if !app.journal.is_ready() {

@@ -26,9 +26,7 @@ pub(super) async fn ingest(
     plain: Format,
     request: Request,
 ) -> Result<Response, Problem> {
-    if *app.draining.borrow() {
-        return Err(Problem::draining());
-    }
+    let _entered = app.drain.enter()?;
     let context = Context {
         received_at: Timestamp::now(),
         framing: app.framing,
@@ -125,6 +123,7 @@ async fn keep_rejected(app: &App, rejected: Vec<decode::Rejected>) {
 }
 
 /// The answer when events were accepted.
+#[expect(clippy::struct_field_names, reason = "the wire contract's names")]
 #[derive(Serialize)]
 struct Accepted {
     accepted: usize,

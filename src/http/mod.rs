@@ -17,7 +17,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use tokio::sync::watch;
 
-pub use admission::InFlight;
+pub use admission::{Drain, InFlight};
 pub use server::Server;
 
 use crate::config::Ack;
@@ -46,8 +46,8 @@ pub struct App {
     pub rejected: Arc<RejectedFile>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// True from the first signal on.
-    pub draining: watch::Receiver<bool>,
+    /// Closes from the first signal on.
+    pub drain: Drain,
     /// Bytes of bodies in memory.
     pub in_flight: InFlight,
     /// When requests are answered, unless they say.

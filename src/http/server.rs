@@ -10,7 +10,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 /// How long a client may take for its request line and headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,11 +31,8 @@ impl Server {
         Self { listener, connections: Arc::new(Semaphore::new(connections_max as usize)) }
     }
 
-    /// Accepts connections until `stop` completes; then lets requests finish, and closes.
-    ///
-    /// New connections are accepted until the last request is answered, so that a late sender hears
-    /// a 503 rather than nothing.
-    pub async fn run(self, router: Router, stop: impl Future<Output = ()>) {
+    /// Accepts connections until `stop` completes; then lets each finish its request, and closes it.
+    pub async fn run(self, router: Router, stop: oneshot::Receiver<()>) {
         let graceful = GracefulShutdown::new();
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -69,7 +66,7 @@ impl Server {
         };
         tokio::select! {
             () = accept => {}
-            () = stop => {}
+            _ = stop => {}
         }
         graceful.shutdown().await;
     }

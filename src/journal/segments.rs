@@ -141,15 +141,15 @@ impl SegmentLog {
         } else {
             read_id(dir)
         };
-        let last = list.len() - 1;
+        let active_at = list.len() - 1;
         let segments = Segments {
             dir: dir.to_owned(),
             id: Mutex::new(id.map_err(io)?),
             list: Mutex::default(),
         };
-        let path = segments.path(list[last].base);
+        let path = segments.path(list[active_at].base);
         let active = AppendFile::open(&path).map_err(|e| OpenError::io(&path, e))?;
-        list[last].len = repair_tail(&active, &path).map_err(|e| OpenError::io(&path, e))?;
+        list[active_at].len = repair_tail(&active, &path).map_err(|e| OpenError::io(&path, e))?;
         *segments.list() = list;
         Ok(Self {
             segments: Arc::new(segments),

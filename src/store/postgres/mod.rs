@@ -213,7 +213,7 @@ impl Postgres {
     async fn insert(&self, rows: &Rows) -> Result<Delivered, StoreError> {
         let mut delivered = Delivered::default();
         let mut way = Way::Direct;
-        let mut ranges = vec![0..rows.len()];
+        let mut ranges: Vec<Range<usize>> = std::iter::once(0..rows.len()).collect();
         while let Some(range) = ranges.pop() {
             if range.is_empty() {
                 continue;
