@@ -36,41 +36,66 @@ pub enum BodyError {
 /// The largest zstd window: 8 MiB, which RFC 8878 section 3.1.1.1.2 asks every decoder to support.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
-/// Decompresses a body of at most `bytes_max` bytes.
+/// How much is decompressed at a time, so that its memory can be accounted for.
+const PART_BYTES: usize = 64 << 10;
+
+/// Decompresses a body part by part, at most `bytes_max` bytes in all.
 ///
 /// # Errors
-/// If it is larger, or not what it says it is.
-pub fn decompress(encoding: Encoding, body: &[u8], bytes_max: usize) -> Result<Vec<u8>, BodyError> {
-    let corrupt = |error| BodyError::Corrupt { encoding, error };
-    match encoding {
-        Encoding::Gzip => read(flate2::read::MultiGzDecoder::new(body), encoding, bytes_max),
+/// If the decoder cannot be made; a part is an error if the body is larger, or not what it says.
+pub fn decompress(
+    encoding: Encoding,
+    body: &[u8],
+    bytes_max: usize,
+) -> Result<impl Iterator<Item = Result<Vec<u8>, BodyError>>, BodyError> {
+    let corrupt = move |error| BodyError::Corrupt { encoding, error };
+    let mut decoder: Box<dyn Read> = match encoding {
+        Encoding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(body)),
         Encoding::Zstd => {
             let mut decoder = zstd::Decoder::with_buffer(body).map_err(corrupt)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(corrupt)?;
-            read(decoder, encoding, bytes_max)
+            Box::new(decoder)
         }
-        Encoding::Deflate => {
-            // RFC 1950: the low four bits of the first byte are 8, the first two bytes a multiple
-            // of 31.
-            let zlib = matches!(body, [a, b, ..] if a & 15 == 8
-                && (u16::from(*a) << 8 | u16::from(*b)).is_multiple_of(31));
-            if zlib {
-                read(flate2::read::ZlibDecoder::new(body), encoding, bytes_max)
-            } else {
-                read(flate2::read::DeflateDecoder::new(body), encoding, bytes_max)
+        // RFC 1950: the low four bits of the first byte are 8, the first two bytes a multiple of 31.
+        Encoding::Deflate => match body {
+            [a, b, ..] if a & 15 == 8 && u16::from_be_bytes([*a, *b]).is_multiple_of(31) => {
+                Box::new(Inflate { state: flate2::Decompress::new(true), input: body })
             }
+            _ => Box::new(Inflate { state: flate2::Decompress::new(false), input: body }),
+        },
+    };
+    let mut left = bytes_max;
+    Ok(std::iter::from_fn(move || {
+        let mut part = Vec::new();
+        match decoder.by_ref().take(PART_BYTES as u64).read_to_end(&mut part) {
+            Ok(0) => None,
+            Ok(bytes) if bytes > left => Some(Err(BodyError::TooLarge { max: bytes_max })),
+            Ok(bytes) => {
+                left -= bytes;
+                Some(Ok(part))
+            }
+            Err(error) => Some(Err(corrupt(error))),
         }
-    }
+    }))
 }
 
-fn read(decoder: impl Read, encoding: Encoding, bytes_max: usize) -> Result<Vec<u8>, BodyError> {
-    let mut body = Vec::new();
-    decoder
-        .take(bytes_max as u64 + 1)
-        .read_to_end(&mut body)
-        .map_err(|error| BodyError::Corrupt { encoding, error })?;
-    if body.len() > bytes_max {
-        return Err(BodyError::TooLarge { max: bytes_max });
+/// A deflate stream that must be whole: flate2's own readers take the end of the input for the end
+/// of the stream.
+struct Inflate<'a> {
+    state: flate2::Decompress,
+    input: &'a [u8],
+}
+
+impl Read for Inflate<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let (consumed, produced) = (self.state.total_in(), self.state.total_out());
+        let status = self.state.decompress(self.input, out, flate2::FlushDecompress::None)?;
+        self.input = &self.input[(self.state.total_in() - consumed) as usize..];
+        match (self.state.total_out() - produced) as usize {
+            0 if status != flate2::Status::StreamEnd && !out.is_empty() => {
+                Err(std::io::ErrorKind::UnexpectedEof.into())
+            }
+            bytes => Ok(bytes),
+        }
     }
-    Ok(body)
 }

@@ -47,7 +47,7 @@ impl Drain {
     }
 }
 
-/// A budget of bytes for the bodies of all requests.
+/// A budget of bytes for what all requests hold in memory.
 #[derive(Clone, Debug)]
 pub struct InFlight {
     units: Arc<Semaphore>,
@@ -60,74 +60,92 @@ impl InFlight {
         Self { units: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))) }
     }
 
-    /// Takes a part of the budget for as long as the permit lives.
-    pub(super) fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
-        self.units.clone().try_acquire_many_owned(units).map_err(|_| {
+    /// A part of the budget, of no bytes yet.
+    pub(super) fn hold(&self) -> Hold {
+        Hold { in_flight: self.clone(), permit: None }
+    }
+}
+
+/// What one request has of the budget, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Hold {
+    in_flight: InFlight,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Hold {
+    /// Makes the part large enough for that many bytes in all.
+    pub(super) fn grow_to(&mut self, bytes: usize) -> Result<(), Problem> {
+        let held = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = bytes.div_ceil(UNIT_BYTES).saturating_sub(held);
+        if more == 0 {
+            return Ok(());
+        }
+        let units = u32::try_from(more).unwrap_or(u32::MAX);
+        let permit = self.in_flight.units.clone().try_acquire_many_owned(units).map_err(|_| {
             Problem::unavailable(
-                "too many bytes of requests are being handled (MAX_INFLIGHT_BYTES); try again in a \
-                 moment",
+                "the requests being handled fill the memory they may use (MAX_INFLIGHT_BYTES); try \
+                 again in a moment",
                 1,
             )
-        })
+        })?;
+        match &mut self.permit {
+            Some(held) => held.merge(permit),
+            none => *none = Some(permit),
+        }
+        Ok(())
     }
+}
 
-    /// Receives a whole body of at most `bytes_max` bytes.
-    pub(super) async fn receive(
-        &self,
-        body: Body,
-        bytes_max: usize,
-    ) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
-        tokio::time::timeout(BODY_TIMEOUT, self.receive_all(body, bytes_max)).await.unwrap_or_else(
-            |_| {
-                let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-                Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail))
-            },
-        )
+/// Receives a whole body of at most `bytes_max` bytes.
+pub(super) async fn receive(
+    body: Body,
+    bytes_max: usize,
+    hold: &mut Hold,
+) -> Result<Bytes, Problem> {
+    tokio::time::timeout(BODY_TIMEOUT, receive_parts(body, bytes_max, hold)).await.unwrap_or_else(
+        |_| {
+            let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail))
+        },
+    )
+}
+
+async fn receive_parts(
+    mut body: Body,
+    bytes_max: usize,
+    hold: &mut Hold,
+) -> Result<Bytes, Problem> {
+    let too_large = || {
+        Problem::too_large(format!("the body is larger than {bytes_max} bytes (MAX_BODY_BYTES)"))
+    };
+    let announced = hyper::body::Body::size_hint(&body).lower();
+    if announced > bytes_max as u64 {
+        return Err(too_large());
     }
-
-    async fn receive_all(
-        &self,
-        mut body: Body,
-        bytes_max: usize,
-    ) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
-        let too_large = || {
-            Problem::too_large(format!(
-                "the body is larger than {bytes_max} bytes (MAX_BODY_BYTES)"
-            ))
-        };
-        let announced = hyper::body::Body::size_hint(&body).exact();
-        if announced.is_some_and(|announced| announced > bytes_max as u64) {
+    // Most bodies arrive in one part, which then need not be copied.
+    let mut first = Bytes::new();
+    let mut received = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Problem::bad_request(format!("the body could not be received: {error}"))
+        })?;
+        let Ok(part) = frame.into_data() else { continue };
+        let bytes = first.len() + received.len() + part.len();
+        if bytes > bytes_max {
             return Err(too_large());
         }
-        let mut permit = self.take(announced.unwrap_or(0) as usize)?;
-        let mut received = BytesMut::new();
-        let mut first = Bytes::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| {
-                Problem::bad_request(format!("the body could not be received: {error}"))
-            })?;
-            let Ok(part) = frame.into_data() else { continue };
-            // Most bodies arrive in one part, which then need not be copied.
-            if first.is_empty() && received.is_empty() {
-                first = part;
-            } else {
-                if received.is_empty() {
-                    received.reserve(announced.unwrap_or(0) as usize);
-                    received.extend_from_slice(&first);
-                    first = Bytes::new();
-                }
-                received.extend_from_slice(&part);
+        // Only for what has arrived: what a sender announces costs it nothing.
+        hold.grow_to(bytes)?;
+        if first.is_empty() && received.is_empty() {
+            first = part;
+        } else {
+            if received.is_empty() {
+                received.reserve(announced as usize);
+                received.extend_from_slice(&std::mem::take(&mut first));
             }
-            let bytes = first.len() + received.len();
-            if bytes > bytes_max {
-                return Err(too_large());
-            }
-            let held = permit.num_permits() * UNIT_BYTES;
-            if bytes > held {
-                permit.merge(self.take(bytes - held)?);
-            }
+            received.extend_from_slice(&part);
         }
-        Ok((if received.is_empty() { first } else { received.freeze() }, permit))
     }
+    Ok(if received.is_empty() { first } else { received.freeze() })
 }

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::admission::{Hold, receive};
 use super::problem::{Problem, RejectedEvent};
 use super::{App, STORED_TIMEOUT};
 use crate::config::Ack;
@@ -17,7 +18,7 @@ use crate::decode::{self, Context, DecodeError, Decoded, Encoding, Format};
 use crate::event::Timestamp;
 use crate::rejected::{Durability, Entry};
 
-/// Above this, a body is decoded on a thread that may take its time.
+/// Above this, and if it is compressed, a body is decoded on a thread that may take its time.
 const INLINE_BYTES_MAX: usize = 256 << 10;
 
 /// Takes the events of one request. `plain` is the shape that `application/json` has on this route.
@@ -36,26 +37,43 @@ pub(super) async fn ingest(
     let ack = ack(&parts.uri, app.ack)?;
     let input = Input::of(&parts.headers, plain)?;
     let encoding = encoding(&parts.headers)?;
-    let (body, mut permit) = app.in_flight.receive(body, app.body_bytes_max).await?;
-
-    if encoding.is_some() {
-        // What it will be is not known yet; what it may be at most is.
-        let likely = body.len().saturating_mul(8).min(app.body_bytes_max);
-        permit.merge(app.in_flight.take(likely)?);
-    }
+    let mut hold = app.in_flight.hold();
     let bytes_max = app.body_bytes_max;
-    let large = body.len() > INLINE_BYTES_MAX || (encoding.is_some() && body.len() > 16 << 10);
-    let work = move || input.decode(encoding, &body, &parts.headers, bytes_max, &context);
-    let decoded = if large {
+    let body = receive(body, bytes_max, &mut hold).await?;
+    let large = body.len() > INLINE_BYTES_MAX || encoding.is_some();
+    let work = move || {
+        let body = match encoding {
+            None => body,
+            Some(encoding) => decompress(encoding, &body, bytes_max, &mut hold)?,
+        };
+        let decoded = input.decode(&body, &parts.headers, &context)?;
+        hold.grow_to(body.len() + decoded.batch.bytes().len())?;
+        Ok::<_, Problem>((decoded, hold))
+    };
+    let (decoded, _hold) = if large {
         tokio::task::spawn_blocking(work).await.map_err(|_| {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be decoded")
         })??
     } else {
         work()?
     };
-    let answer = store(&app, decoded, ack).await;
-    drop(permit);
-    answer
+    store(&app, decoded, ack).await
+}
+
+fn decompress(
+    encoding: Encoding,
+    body: &[u8],
+    bytes_max: usize,
+    hold: &mut Hold,
+) -> Result<Bytes, Problem> {
+    let mut decompressed = Vec::new();
+    let parts = decode::decompress(encoding, body, bytes_max)?;
+    for part in parts {
+        let part = part?;
+        hold.grow_to(body.len() + decompressed.len() + part.len())?;
+        decompressed.extend_from_slice(&part);
+    }
+    Ok(decompressed.into())
 }
 
 async fn store(app: &App, decoded: Decoded, ack: Ack) -> Result<Response, Problem> {
@@ -187,20 +205,10 @@ impl Input {
 
     fn decode(
         self,
-        encoding: Option<Encoding>,
-        body: &Bytes,
+        body: &[u8],
         headers: &HeaderMap,
-        bytes_max: usize,
         context: &Context,
     ) -> Result<Decoded, Problem> {
-        let decompressed;
-        let body: &[u8] = match encoding {
-            None => body,
-            Some(encoding) => {
-                decompressed = decode::decompress(encoding, body, bytes_max)?;
-                &decompressed
-            }
-        };
         Ok(match self {
             Self::Body(format) => decode::decode(format, body, context)?,
             Self::CloudEventHeaders => {

@@ -81,6 +81,7 @@ impl Segments {
     /// Deletes the segments that end before `position`. The one whose last record ends right at it
     /// stays: that record proves to a database that this is the journal it knows.
     pub(super) fn trim(&self, position: u64) -> io::Result<()> {
+        let mut trimmed = false;
         loop {
             let base = {
                 let list = self.list();
@@ -91,8 +92,9 @@ impl Segments {
             };
             std::fs::remove_file(self.path(base))?;
             self.list().pop_front();
+            trimmed = true;
         }
-        self.trim_keys()
+        if trimmed { self.trim_keys() } else { Ok(()) }
     }
 
     /// Deletes the `.keys` files whose keys the window would have forgotten.

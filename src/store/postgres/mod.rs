@@ -77,6 +77,7 @@ pub struct Postgres {
     client: Client,
     connection: JoinHandle<()>,
     advance: Statement,
+    copy: Statement,
     days: HashSet<i64>,
 }
 
@@ -110,12 +111,13 @@ impl Postgres {
                      WHERE journal_id = $1::text::uuid AND position = $4",
                 )
                 .await?;
-            Ok::<_, StoreError>((days, advance))
+            let copy = client.prepare(&copy_into("hook_events")).await?;
+            Ok::<_, StoreError>((days, advance, copy))
         };
-        let (days, advance) = tokio::time::timeout(BATCH_TIMEOUT, prepare)
+        let (days, advance, copy) = tokio::time::timeout(BATCH_TIMEOUT, prepare)
             .await
             .map_err(|_| StoreError::Timeout(BATCH_TIMEOUT))??;
-        Ok(Self { client, connection, advance, days })
+        Ok(Self { client, connection, advance, copy, days })
     }
 
     /// Completes when the connection has ended.
@@ -193,21 +195,23 @@ impl Postgres {
         let (fingerprint, position) = (rows.chunk().fingerprint(), position.cast_signed());
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
             [&journal_id, &next, &fingerprint, &position];
-        let (begun, moved) = tokio::join!(
+        let (begun, moved, saved) = tokio::join!(
             self.client.batch_execute("BEGIN"),
             self.client.execute(&self.advance, &parameters),
+            self.client.batch_execute("SAVEPOINT rows"),
         );
         begun?;
         if moved? != 1 {
             return Err(StoreError::Moved);
         }
+        saved?;
         let delivered = self.insert(rows).await?;
         set_aside(&delivered)?;
         self.client.batch_execute("COMMIT").await?;
         Ok(delivered)
     }
 
-    /// Copies all rows straight into the table. Where the database objects, goes on with halves, so
+    /// Within a transaction that has the savepoint `rows`, copies all rows straight into the table. Where the database objects, goes on with halves, so
     /// that k bad rows of n cost about 2k log2(n/k) smaller copies and resend each good row log2(k)
     /// times, not k.
     async fn insert(&self, rows: &Rows) -> Result<Delivered, StoreError> {
@@ -218,18 +222,17 @@ impl Postgres {
             if range.is_empty() {
                 continue;
             }
-            self.client.batch_execute("SAVEPOINT rows").await?;
             match self.insert_range(rows, range.clone(), way).await {
                 Ok(inserted) => {
-                    self.client.batch_execute("RELEASE SAVEPOINT rows").await?;
+                    if !ranges.is_empty() {
+                        self.client.batch_execute("RELEASE SAVEPOINT rows; SAVEPOINT rows").await?;
+                    }
                     delivered.stored += inserted;
                     delivered.duplicates += range.len() - inserted;
                 }
                 Err(error) => {
                     let Some(objection) = Objection::of(&error) else { return Err(error.into()) };
-                    self.client
-                        .batch_execute("ROLLBACK TO SAVEPOINT rows; RELEASE SAVEPOINT rows")
-                        .await?;
+                    self.client.batch_execute("ROLLBACK TO SAVEPOINT rows").await?;
                     match objection {
                         Objection::Duplicate if way == Way::Direct => {
                             way = Way::Staged;
@@ -257,14 +260,15 @@ impl Postgres {
         way: Way,
     ) -> Result<usize, tokio_postgres::Error> {
         match way {
-            Way::Direct => self.copy("hook_events", rows, range).await,
+            Way::Direct => self.copy(&self.copy, rows, range).await,
             Way::Staged => {
                 self.client
                     .batch_execute(
                         "CREATE TEMP TABLE hook_events_staged (LIKE hook_events) ON COMMIT DROP",
                     )
                     .await?;
-                self.copy("pg_temp.hook_events_staged", rows, range).await?;
+                let copy = self.client.prepare(&copy_into("pg_temp.hook_events_staged")).await?;
+                self.copy(&copy, rows, range).await?;
                 let columns = columns();
                 let insert = format!(
                     "INSERT INTO hook_events ({columns}) SELECT {columns} \
@@ -279,13 +283,11 @@ impl Postgres {
 
     async fn copy(
         &self,
-        table: &str,
+        copy: &Statement,
         rows: &Rows,
         range: Range<usize>,
     ) -> Result<usize, tokio_postgres::Error> {
-        let columns = columns();
-        let copy = format!("COPY {table} ({columns}) FROM STDIN (FORMAT binary)");
-        let sink = self.client.copy_in::<_, Bytes>(&copy).await?;
+        let sink = self.client.copy_in::<_, Bytes>(copy).await?;
         let mut sink = std::pin::pin!(sink);
         for part in rows.copy(range) {
             for part in part.chunks(COPY_PART_BYTES) {
@@ -325,6 +327,10 @@ impl Objection {
         // Data exceptions, integrity constraints, program limits.
         matches!(&code.code()[..2], "22" | "23" | "54").then_some(Self::Content)
     }
+}
+
+fn copy_into(table: &str) -> String {
+    format!("COPY {table} ({}) FROM STDIN (FORMAT binary)", columns())
 }
 
 fn columns() -> String {
