@@ -12,8 +12,10 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 
-/// How long a client may take for its request line and headers.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection may stay open without a whole request head. Long, because agents keep
+/// connections in pools and do not expect one to be gone when they use it; hyper has no shorter
+/// limit of its own for a head that has begun.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Pause when the process is out of file descriptors, which only time can cure.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -35,7 +37,7 @@ impl Server {
     pub async fn run(self, router: Router, stop: oneshot::Receiver<()>) {
         let graceful = GracefulShutdown::new();
         let mut http = auto::Builder::new(TokioExecutor::new());
-        http.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+        http.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT);
         http.http2().timer(TokioTimer::new()).max_concurrent_streams(250);
         let accept = async {
             loop {
