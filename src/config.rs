@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::journal::Rotate;
+
 /// All settings of `serve`.
 #[derive(Args, Clone)]
 pub struct Config {
@@ -37,6 +39,24 @@ pub struct Config {
     #[arg(long, env, value_name = "JOURNAL_MAX_BYTES", default_value = "10GiB", global = true)]
     #[arg(value_parser = parse_journal_bytes)]
     pub journal_max_bytes: u64,
+
+    /// How long the journal keeps what PostgreSQL has committed, while there is room: after a failover
+    /// to a replica that lacks the last commits, it is delivered again. Units: s, m, h, d
+    #[arg(long, env, value_name = "JOURNAL_RETENTION", default_value = "1h", global = true)]
+    #[arg(value_parser = parse_duration)]
+    pub journal_retention: Duration,
+
+    /// When the JSON Lines file is put aside as NAME-TIME.jsonl and a new one begun: off, day (UTC), a
+    /// size such as 100MiB, or both: day,100MiB
+    #[arg(long, env, value_name = "JSONL_ROTATE", default_value = "off", global = true)]
+    #[arg(value_parser = parse_rotate)]
+    pub jsonl_rotate: Rotate,
+
+    /// Days after which whole daily partitions (postgres) or rotated files (jsonl) are deleted; not
+    /// set: never
+    #[arg(long, env, value_name = "RETENTION_DAYS", global = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=36500))]
+    pub retention_days: Option<u32>,
 
     /// When a request is answered: journal (the event is on disk) or stored (it is committed in the
     /// store too); a request can choose with ?ack=
@@ -101,9 +121,10 @@ pub struct Config {
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
 
-    /// Seconds that requests and then the forwarder get to finish after SIGTERM or SIGINT
-    #[arg(long, env, value_name = "SHUTDOWN_TIMEOUT", default_value = "10", global = true)]
-    #[arg(value_parser = parse_seconds)]
+    /// Time that requests, and then the journal and the forwarder, each get to finish after SIGTERM or
+    /// SIGINT. Units: s, m
+    #[arg(long, env, value_name = "SHUTDOWN_TIMEOUT", default_value = "10s", global = true)]
+    #[arg(value_parser = parse_duration)]
     pub shutdown_timeout: Duration,
 }
 
@@ -248,10 +269,41 @@ fn parse_bytes(text: &str, min: u64, min_name: &str, max: u64) -> Result<u64, St
         })
 }
 
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    text.parse::<u64>()
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit: u64 = match text[digits.len()..].trim().to_ascii_lowercase().as_str() {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => 0,
+    };
+    digits
+        .trim()
+        .parse::<u64>()
         .ok()
-        .filter(|seconds| *seconds <= 3600)
+        .filter(|_| unit > 0)
+        .and_then(|number| number.checked_mul(unit))
+        .filter(|seconds| *seconds <= 366 * 86_400)
         .map(Duration::from_secs)
-        .ok_or_else(|| "expected a whole number of seconds from 0 to 3600".to_owned())
+        .ok_or_else(|| {
+            "expected a time of up to 366 days, such as 30, 30s, 10m, 1h or 7d".to_owned()
+        })
+}
+
+fn parse_rotate(text: &str) -> Result<Rotate, String> {
+    let mut rotate = Rotate::default();
+    for part in text.split(',').map(str::trim) {
+        match part.to_ascii_lowercase().as_str() {
+            "off" if text.trim().len() == part.len() => {}
+            "day" => rotate.daily = true,
+            _ => {
+                let bytes = parse_bytes(part, 1 << 20, "1MiB", 1 << 60).map_err(|_| {
+                    "expected off, day, a size of at least 1MiB, or both: day,100MiB".to_owned()
+                })?;
+                rotate.bytes_max = Some(bytes);
+            }
+        }
+    }
+    Ok(rotate)
 }

@@ -1,7 +1,7 @@
 //! The forwarder: journal to store, in order, each record exactly once.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -19,6 +19,9 @@ const BATCH_BYTES_MIN: usize = 64 << 10;
 /// Pause after a failure; doubles from the one to the other.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// How often it is checked whether partitions are past their time.
+const RETENTION_INTERVAL: Duration = Duration::from_hours(1);
 
 /// How the forwarder gets on.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +66,15 @@ pub struct Forwarder {
     metrics: Arc<Metrics>,
     status: watch::Sender<Status>,
     stop: watch::Receiver<bool>,
+    retention: Retention,
     batch_bytes: usize,
+}
+
+/// When partitions are dropped.
+#[derive(Debug)]
+struct Retention {
+    days: Option<u32>,
+    next: Instant,
 }
 
 /// Why a session with the database ended.
@@ -78,7 +89,8 @@ enum SessionError {
 }
 
 impl Forwarder {
-    /// A forwarder that ends when `stop` turns true and everything is stored.
+    /// A forwarder that ends when `stop` turns true and everything is stored, and that drops
+    /// partitions after `retention_days`.
     pub fn new(
         reader: Reader,
         appended: watch::Receiver<Appended>,
@@ -86,6 +98,7 @@ impl Forwarder {
         rejected: Arc<RejectedFile>,
         metrics: Arc<Metrics>,
         stop: watch::Receiver<bool>,
+        retention_days: Option<u32>,
     ) -> Self {
         let status = watch::Sender::new(Status { position: reader.start(), ..Status::default() });
         Self {
@@ -96,6 +109,7 @@ impl Forwarder {
             metrics,
             status,
             stop,
+            retention: Retention { days: retention_days, next: Instant::now() },
             batch_bytes: BATCH_BYTES_MAX,
         }
     }
@@ -152,6 +166,7 @@ impl Forwarder {
             status.error = None;
         });
         loop {
+            self.drop_expired(&mut store).await?;
             let rows = {
                 let (reader, bytes_max) = (self.reader.clone(), self.batch_bytes);
                 blocking(move || reader.read(position, bytes_max).map(Rows::encode)).await?
@@ -165,11 +180,26 @@ impl Forwarder {
                     () = store.closed() => return Err(SessionError::Closed),
                     Ok(_) = self.appended.wait_for(|appended| appended.end > position) => {}
                     _ = self.stop.wait_for(|stop| *stop) => {}
+                    () = tokio::time::sleep_until(self.retention.next.into()),
+                        if self.retention.days.is_some() => {}
                 }
                 continue;
             }
             position = self.deliver(&mut store, position, rows).await?;
         }
+    }
+
+    /// Drops old partitions, once an hour. Where something keeps them, events go on all the same.
+    async fn drop_expired(&mut self, store: &mut Postgres) -> Result<(), SessionError> {
+        let Some(days) = self.retention.days.filter(|_| Instant::now() >= self.retention.next)
+        else {
+            return Ok(());
+        };
+        self.retention.next = Instant::now() + RETENTION_INTERVAL;
+        let dropped = store.drop_expired(days).await?;
+        let counter = self.metrics.retention_deleted.with_label_values(&["partition"]);
+        counter.inc_by(dropped as u64);
+        Ok(())
     }
 
     /// Where to go on. What stands before it has been stored; if that cannot be known for certain,
@@ -194,6 +224,7 @@ impl Forwarder {
                      backup, or deleted segments); delivering again all that this one has, as a \
                      new journal"
                 );
+                self.metrics.journal_missing_bytes.inc_by(start.saturating_sub(position));
                 self.reader.renew_id()?;
             }
             None => {}

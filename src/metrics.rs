@@ -46,6 +46,8 @@ pub struct Metrics {
     pub journal_segments: IntGauge,
     /// Bytes missing from the journal when the forwarder came to read them.
     pub journal_missing_bytes: IntCounter,
+    /// What was deleted because of its age: `partition` or `file`.
+    pub retention_deleted: IntCounterVec,
     /// Events that are in the journal and not in the store.
     pub lag_events: IntGauge,
     /// Age of the oldest of them.
@@ -133,6 +135,11 @@ impl Metrics {
             journal_missing_bytes: make.counter(
                 "hooks_journal_missing_bytes_total",
                 "Bytes missing from the journal when they were to be forwarded.",
+            )?,
+            retention_deleted: make.counters(
+                "hooks_retention_deleted_total",
+                "Daily partitions and rotated files deleted after RETENTION_DAYS.",
+                &["kind"],
             )?,
             lag_events: make.int_gauge(
                 "hooks_forwarder_lag_events",

@@ -13,7 +13,7 @@ use crate::config::{Config, Storage};
 use crate::event;
 use crate::forward::Forwarder;
 use crate::http::{self, App, Drain, Forwarding, InFlight, Server};
-use crate::journal::{self, Fatal, Journal, Opened, SyncObserver};
+use crate::journal::{self, Fatal, Journal, Opened, Rotation, SyncObserver};
 use crate::metrics::Metrics;
 use crate::rejected::RejectedFile;
 use crate::shutdown::Signals;
@@ -58,7 +58,7 @@ impl Running {
     async fn start(config: &Config) -> anyhow::Result<Self> {
         let storage = config.storage().map_err(|error| anyhow!(error))?;
         let metrics = Arc::new(Metrics::new(storage.name())?);
-        let place = Place::open(config, &storage)?;
+        let place = Place::open(config, &storage, &metrics)?;
         let listener = TcpListener::bind((config.host, config.port)).await.with_context(|| {
             format!("cannot listen on {}:{} (HOST, PORT)", config.host, config.port)
         })?;
@@ -80,6 +80,7 @@ impl Running {
                 rejected.clone(),
                 metrics.clone(),
                 forwarder_stop,
+                config.retention_days,
             );
             let status = forwarder.status();
             let journal_bytes_max = config.journal_max_bytes;
@@ -170,16 +171,22 @@ struct Place {
 }
 
 impl Place {
-    fn open(config: &Config, storage: &Storage) -> anyhow::Result<Self> {
+    fn open(config: &Config, storage: &Storage, metrics: &Metrics) -> anyhow::Result<Self> {
         Ok(match storage {
             Storage::Jsonl => {
                 let path = config.jsonl_path.clone();
                 let rejected = path.parent().unwrap_or(Path::new("")).join("rejected.jsonl");
-                Self { opened: journal::open_lines(&path)?, path, rejected }
+                let deleted = metrics.retention_deleted.with_label_values(&["file"]);
+                let rotation = Rotation::new(config.jsonl_rotate, config.retention_days, deleted);
+                Self { opened: journal::open_lines(&path, rotation)?, path, rejected }
             }
             Storage::Postgres(_) => {
                 let path = config.journal_dir.clone();
-                let opened = journal::open_segments(&path, config.journal_max_bytes)?;
+                let opened = journal::open_segments(
+                    &path,
+                    config.journal_max_bytes,
+                    config.journal_retention,
+                )?;
                 Self { opened, rejected: path.join("rejected.jsonl"), path }
             }
         })

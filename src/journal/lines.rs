@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::file::{AppendFile, LogError, sync_dir};
+use super::rotation::{Rotation, rotated};
 use super::window::WINDOW_RECORDS;
 use super::{KeyOf, OpenError, lock};
 
@@ -17,13 +18,14 @@ pub(super) struct LineFile {
     /// Where our last append ended.
     end: u64,
     buffer: Vec<u8>,
+    rotation: Rotation,
     _lock: File,
 }
 
 impl LineFile {
     /// Opens the file, takes its lock (a file beside it, so that rotation cannot take the lock
     /// away), and repairs its end.
-    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+    pub(super) fn open(path: &Path, rotation: Rotation) -> Result<Self, OpenError> {
         let io = |error| OpenError::io(path, error);
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|error| OpenError::io(parent, error))?;
@@ -31,8 +33,9 @@ impl LineFile {
         let lock = lock::acquire(&with_suffix(path, ".lock"))?;
         let log = AppendFile::open(path).map_err(io)?;
         let mut lines =
-            Self { path: path.to_owned(), log, end: 0, buffer: Vec::new(), _lock: lock };
+            Self { path: path.to_owned(), log, end: 0, buffer: Vec::new(), rotation, _lock: lock };
         lines.repair_tail().map_err(io)?;
+        lines.rotation.delete_expired(path);
         lines.end = lines.log.file().metadata().map_err(io)?.len();
         Ok(lines)
     }
@@ -67,7 +70,11 @@ impl LineFile {
 
     /// Appends whole lines and makes them durable.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<u64, LogError> {
-        let end = self.follow_path().map_err(LogError::Write)?;
+        let mut end = self.follow_path().map_err(LogError::Write)?;
+        if self.rotation.is_due(self.log.file(), end).map_err(LogError::Write)? {
+            self.rotation.rotate(&self.path).map_err(LogError::Write)?;
+            end = self.reopen().map_err(LogError::Write)?;
+        }
         let unfinished = self.log.unfinished
             || (end != self.end && end > 0 && !self.ends_line(end).map_err(LogError::Write)?);
         self.end = if unfinished {
@@ -88,10 +95,15 @@ impl LineFile {
         let open = self.log.file().metadata()?;
         match std::fs::metadata(&self.path) {
             Ok(named) if named.dev() == open.dev() && named.ino() == open.ino() => Ok(open.len()),
-            Ok(_) => self.reopen(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.reopen(),
+            Ok(_) => self.moved(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.moved(),
             Err(error) => Err(error),
         }
+    }
+
+    fn moved(&mut self) -> io::Result<u64> {
+        tracing::info!(file = %self.path.display(), "the file was moved or deleted; opening it anew");
+        self.reopen()
     }
 
     fn reopen(&mut self) -> io::Result<u64> {
@@ -100,7 +112,6 @@ impl LineFile {
         }
         self.log = AppendFile::open(&self.path)?;
         self.end = 0;
-        tracing::info!(file = %self.path.display(), "the file was moved or deleted; opened anew");
         Ok(self.log.file().metadata()?.len())
     }
 
@@ -117,18 +128,35 @@ impl LineFile {
         if let Some(parent) = self.path.parent() {
             sync_dir(parent)?;
         }
-        let mut file = File::open(&self.path)?;
-        let start = nth_line_from_end(&file, WINDOW_RECORDS)?;
-        file.seek(SeekFrom::Start(start))?;
-        let mut reader = BufReader::with_capacity(1 << 20, file);
-        let mut line = Vec::new();
-        let mut keys = Vec::new();
-        while reader.read_until(b'\n', &mut line)? > 0 {
-            keys.extend(key_of(line.trim_ascii_end()));
-            line.clear();
+        let mut files = rotated(&self.path)?;
+        files.push(self.path.clone());
+        let mut newest_first: Vec<Vec<u128>> = Vec::new();
+        let mut wanted = WINDOW_RECORDS;
+        for path in files.into_iter().rev() {
+            let keys = file_keys(&path, wanted, key_of)?;
+            wanted = wanted.saturating_sub(keys.len());
+            newest_first.push(keys);
+            if wanted == 0 {
+                break;
+            }
         }
-        Ok(keys)
+        Ok(newest_first.into_iter().rev().flatten().collect())
     }
+}
+
+/// The keys of the last lines of a file, oldest first.
+fn file_keys(path: &Path, lines_max: usize, key_of: KeyOf) -> io::Result<Vec<u128>> {
+    let mut file = File::open(path)?;
+    let start = nth_line_from_end(&file, lines_max)?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut reader = BufReader::with_capacity(1 << 20, file);
+    let mut line = Vec::new();
+    let mut keys = Vec::new();
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        keys.extend(key_of(line.trim_ascii_end()));
+        line.clear();
+    }
+    Ok(keys)
 }
 
 /// Where the `n`-th line from the end begins; the file's start if there are fewer.

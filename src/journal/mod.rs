@@ -8,6 +8,7 @@ mod lines;
 mod lock;
 mod reader;
 mod record;
+mod rotation;
 mod segments;
 mod window;
 mod writer;
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use reader::{Chunk, Reader};
 pub use record::{Batch, Framing};
+pub use rotation::{Rotate, Rotation};
 pub use window::WINDOW_RECORDS;
 pub use writer::Fatal;
 
@@ -151,17 +153,18 @@ pub struct Opened {
 ///
 /// # Errors
 /// If another server has it, or the file system refuses.
-pub fn open_lines(path: &Path) -> Result<Opened, OpenError> {
-    Ok(Opened { log: writer::Log::Lines(lines::LineFile::open(path)?), framing: Framing::Plain })
+pub fn open_lines(path: &Path, rotation: Rotation) -> Result<Opened, OpenError> {
+    let log = lines::LineFile::open(path, rotation)?;
+    Ok(Opened { log: writer::Log::Lines(log), framing: Framing::Plain })
 }
 
 /// Opens the journal of `postgres` storage: a directory of segments of at most `bytes_max` bytes in
-/// all.
+/// all, each kept for `retention` after it was delivered, if there is room.
 ///
 /// # Errors
 /// If another server has it, or the file system refuses.
-pub fn open_segments(dir: &Path, bytes_max: u64) -> Result<Opened, OpenError> {
-    let log = segments::SegmentLog::open(dir, bytes_max)?;
+pub fn open_segments(dir: &Path, bytes_max: u64, retention: Duration) -> Result<Opened, OpenError> {
+    let log = segments::SegmentLog::open(dir, bytes_max, retention)?;
     Ok(Opened { log: writer::Log::Segments(log), framing: Framing::Checksummed })
 }
 

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::file::{AppendFile, LogError, write_whole};
 use super::window::WINDOW_RECORDS;
@@ -26,9 +27,15 @@ pub(super) struct Segment {
     pub(super) base: u64,
     pub(super) len: u64,
     pub(super) records: u64,
+    /// When everything in it, and something after it, was stored.
+    delivered_at: Option<Instant>,
 }
 
 impl Segment {
+    fn new(base: u64, len: u64) -> Self {
+        Self { base, len, records: 0, delivered_at: None }
+    }
+
     pub(super) fn end(self) -> u64 {
         self.base + self.len
     }
@@ -41,6 +48,8 @@ pub(super) struct Segments {
     /// What the journal is called in the database.
     id: Mutex<String>,
     list: Mutex<VecDeque<Segment>>,
+    /// How long a segment is kept once everything in it is stored.
+    retention: Duration,
 }
 
 impl Segments {
@@ -78,23 +87,37 @@ impl Segments {
         self.list().iter().map(|segment| segment.len).sum()
     }
 
-    /// Deletes the segments that end before `position`. The one whose last record ends right at it
-    /// stays: that record proves to a database that this is the journal it knows.
+    /// Takes note that everything before `position` is stored, and deletes the segments for which
+    /// that has been so for the retention time. The segment whose last record ends right at the
+    /// position stays: that record proves to a database that this is the journal it knows.
     pub(super) fn trim(&self, position: u64) -> io::Result<()> {
-        let mut trimmed = false;
-        loop {
-            let base = {
-                let list = self.list();
-                match list.front() {
-                    Some(oldest) if list.len() > 1 && oldest.end() < position => oldest.base,
-                    _ => break,
-                }
-            };
-            std::fs::remove_file(self.path(base))?;
-            self.list().pop_front();
-            trimmed = true;
+        let now = Instant::now();
+        for segment in self.list().iter_mut() {
+            // Going back to an earlier position (a database restored from a backup) needs them all.
+            segment.delivered_at =
+                (segment.end() < position).then(|| segment.delivered_at.unwrap_or(now));
         }
-        if trimmed { self.trim_keys() } else { Ok(()) }
+        let expired = |delivered_at: Instant| now.duration_since(delivered_at) >= self.retention;
+        let mut removed = false;
+        while self.remove_oldest(expired)? {
+            removed = true;
+        }
+        if removed { self.trim_keys() } else { Ok(()) }
+    }
+
+    /// Deletes the oldest segment if it has been delivered, and long enough ago; says if it did.
+    fn remove_oldest(&self, long_enough: impl Fn(Instant) -> bool) -> io::Result<bool> {
+        let mut list = self.list();
+        let base = match list.front() {
+            Some(Segment { base, delivered_at: Some(at), .. }) if long_enough(*at) => *base,
+            _ => return Ok(false),
+        };
+        if list.len() == 1 {
+            return Ok(false);
+        }
+        std::fs::remove_file(self.path(base))?;
+        list.pop_front();
+        Ok(true)
     }
 
     /// Deletes the `.keys` files whose keys the window would have forgotten.
@@ -126,7 +149,7 @@ pub(super) struct SegmentLog {
 
 impl SegmentLog {
     /// Opens the directory and takes its lock; moves a torn tail aside.
-    pub(super) fn open(dir: &Path, bytes_max: u64) -> Result<Self, OpenError> {
+    pub(super) fn open(dir: &Path, bytes_max: u64, retention: Duration) -> Result<Self, OpenError> {
         let io = |error| OpenError::io(dir, error);
         std::fs::create_dir_all(dir).map_err(io)?;
         let lock = lock::acquire(&dir.join("lock"))?;
@@ -134,11 +157,11 @@ impl SegmentLog {
         for base in bases(dir, "seg").map_err(io)? {
             let path = dir.join(format!("{base:020}.seg"));
             let len = std::fs::metadata(&path).map_err(|e| OpenError::io(&path, e))?.len();
-            list.push_back(Segment { base, len, records: 0 });
+            list.push_back(Segment::new(base, len));
         }
         // A journal without segments begins anew, whatever it was called before.
         let id = if list.is_empty() {
-            list.push_back(Segment { base: 0, len: 0, records: 0 });
+            list.push_back(Segment::new(0, 0));
             new_id(dir)
         } else {
             read_id(dir)
@@ -148,6 +171,7 @@ impl SegmentLog {
             dir: dir.to_owned(),
             id: Mutex::new(id.map_err(io)?),
             list: Mutex::default(),
+            retention,
         };
         let path = segments.path(list[active_at].base);
         let active = AppendFile::open(&path).map_err(|e| OpenError::io(&path, e))?;
@@ -169,8 +193,12 @@ impl SegmentLog {
 
     /// Appends framed records and makes them durable.
     pub(super) fn append(&mut self, bytes: &[u8], keys: &[u128]) -> Result<u64, LogError> {
-        if self.segments.bytes() + bytes.len() as u64 > self.bytes_max {
-            return Err(LogError::Full(self.bytes_max));
+        let full = || self.segments.bytes() + bytes.len() as u64 > self.bytes_max;
+        while full() {
+            // What is stored already goes before anything new is refused.
+            if !self.segments.remove_oldest(|_| true).map_err(LogError::Write)? {
+                return Err(LogError::Full(self.bytes_max));
+            }
         }
         let active = self.segments.list().back().copied();
         if active.is_some_and(|active| active.len >= self.segment_bytes) {
@@ -193,7 +221,7 @@ impl SegmentLog {
         write_keys(&self.segments.keys_path(active.base), &self.keys)?;
         self.active = AppendFile::open(&self.segments.path(active.end()))?;
         self.keys.clear();
-        self.segments.list().push_back(Segment { base: active.end(), len: 0, records: 0 });
+        self.segments.list().push_back(Segment::new(active.end(), 0));
         Ok(())
     }
 

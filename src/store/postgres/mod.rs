@@ -18,7 +18,7 @@ pub use rows::Rows;
 
 /// How long the database may take for a connection, and for one batch.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const BATCH_TIMEOUT: Duration = Duration::from_secs(120);
+const BATCH_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Limits for one statement that end it on the database's side too. The wait for a lock is shorter,
 /// so that two servers that wait for each other go on soon.
@@ -158,6 +158,14 @@ impl Postgres {
             )
             .await?;
         Ok(())
+    }
+
+    /// Drops the daily partitions that ended that many days ago; returns how many.
+    ///
+    /// # Errors
+    /// If the database refuses, or readers hold a partition for too long.
+    pub async fn drop_expired(&mut self, retention_days: u32) -> Result<usize, StoreError> {
+        schema::drop_expired(&self.client, &mut self.days, retention_days).await
     }
 
     /// Stores the rows and moves the position from `position` to the end of their chunk, or does

@@ -139,36 +139,53 @@ pub(super) async fn make_days(
     Ok(())
 }
 
+/// Drops the partitions whose last moment is that many whole days ago; returns how many.
+pub(super) async fn drop_expired(
+    client: &Client,
+    known: &mut HashSet<i64>,
+    retention_days: u32,
+) -> Result<usize, StoreError> {
+    let oldest_kept = Timestamp::now().day() - i64::from(retention_days);
+    let expired: Vec<i64> = known.iter().copied().filter(|day| *day < oldest_kept).collect();
+    for &day in &expired {
+        let (name, _) = partition(day);
+        client.batch_execute(&format!("DROP TABLE IF EXISTS {name}")).await?;
+        tracing::info!(partition = name, "dropped after RETENTION_DAYS");
+        known.remove(&day);
+    }
+    Ok(expired.len())
+}
+
+/// A day's partition: its name, and when the day begins.
+fn partition(day: i64) -> (String, String) {
+    let (year, month, day) = civil(day);
+    (
+        format!("hook_events_{year:04}{month:02}{day:02}"),
+        format!("{year:04}-{month:02}-{day:02} 00:00:00+00"),
+    )
+}
+
 /// Makes one day's partition, and moves what the default partition has of that day. Attaching
 /// blocks no one who reads or writes other partitions, as `PARTITION OF` would.
 async fn make_day(client: &Client, day: i64) -> Result<(), StoreError> {
-    let date = |day| {
-        let (year, month, day) = civil(day);
-        (
-            format!("{year:04}{month:02}{day:02}"),
-            format!("{year:04}-{month:02}-{day:02} 00:00:00+00"),
-        )
-    };
-    let ((name, from), (_, to)) = (date(day), date(day + 1));
+    let ((name, from), (_, to)) = (partition(day), partition(day + 1));
     client.batch_execute(&format!("BEGIN; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")).await?;
-    let exists: bool = client
-        .query_one(&format!("SELECT to_regclass('hook_events_{name}') IS NOT NULL"), &[])
-        .await?
-        .get(0);
+    let exists: bool =
+        client.query_one(&format!("SELECT to_regclass('{name}') IS NOT NULL"), &[]).await?.get(0);
     if !exists {
         client
             .batch_execute(&format!(
                 "LOCK TABLE hook_events_default IN ACCESS EXCLUSIVE MODE;
-                 CREATE TABLE hook_events_{name} (LIKE hook_events INCLUDING ALL);
+                 CREATE TABLE {name} (LIKE hook_events INCLUDING ALL);
                  WITH moved AS (
                      DELETE FROM hook_events_default
                      WHERE \"timestamp\" >= '{from}' AND \"timestamp\" < '{to}' RETURNING *)
-                 INSERT INTO hook_events_{name} SELECT * FROM moved;
-                 ALTER TABLE hook_events ATTACH PARTITION hook_events_{name}
+                 INSERT INTO {name} SELECT * FROM moved;
+                 ALTER TABLE hook_events ATTACH PARTITION {name}
                      FOR VALUES FROM ('{from}') TO ('{to}')"
             ))
             .await?;
-        tracing::info!(partition = format!("hook_events_{name}"), "partition made");
+        tracing::info!(partition = name, "partition made");
     }
     client.batch_execute("COMMIT").await?;
     Ok(())
