@@ -6,6 +6,8 @@
 mod file;
 mod lines;
 mod lock;
+#[cfg(test)]
+mod model;
 mod reader;
 mod record;
 mod rotation;

@@ -1,0 +1,279 @@
+//! The journal against a model of it: random appends, reopenings, trims and crashes.
+//!
+//! A crash leaves what was acknowledged, and any part of a group that was not: the test closes the
+//! journal and appends the beginning of such a group to the newest file, cut off at any byte.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Small, so that segments are closed all the time: a segment has 128 KiB.
+const BYTES_MAX: u64 = 1 << 20;
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Append records with these ids, each with that many bytes of padding.
+    Append(Vec<(u8, u16)>),
+    /// Close the journal in an orderly way, and open it again.
+    Reopen,
+    /// Die while these records are being written, so many thousandths of their bytes being there.
+    Crash(Vec<(u8, u16)>, u16),
+    /// Lose the `.keys` files of segments that are still there, as a restored copy may.
+    LoseKeys,
+    /// Read everything and let it be deleted.
+    Deliver,
+}
+
+fn records() -> impl Strategy<Value = Vec<(u8, u16)>> {
+    proptest::collection::vec((any::<u8>(), 0..20_000_u16), 1..12)
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => records().prop_map(Step::Append),
+        2 => Just(Step::Reopen),
+        3 => (records(), 0..=1000_u16).prop_map(|(records, part)| Step::Crash(records, part)),
+        1 => Just(Step::LoseKeys),
+        2 => Just(Step::Deliver),
+    ];
+    proptest::collection::vec(step, 1..25)
+}
+
+fn key_of(json: &[u8]) -> Option<u128> {
+    let id = json.strip_prefix(b"{\"id\":")?.split(|&byte| byte == b',').next()?;
+    std::str::from_utf8(id).ok()?.parse().ok()
+}
+
+fn batch(framing: Framing, records: &[(u8, u16)]) -> Batch {
+    let mut batch = Batch::new(framing);
+    for (id, padding) in records {
+        let id = u128::from(*id) + 1;
+        let line = format!("{{\"id\":{id},\"padding\":\"{}\"}}", "x".repeat(usize::from(*padding)));
+        let pushed = batch.push(|out| {
+            out.extend_from_slice(line.as_bytes());
+            Ok::<_, std::convert::Infallible>(id)
+        });
+        pushed.unwrap();
+    }
+    batch
+}
+
+/// What must be there, by id, in order.
+#[derive(Debug, Default)]
+struct Model {
+    /// Not delivered yet.
+    waiting: VecDeque<u128>,
+    /// Every id that was ever acknowledged: it must never be written again.
+    seen: BTreeSet<u128>,
+}
+
+struct Running {
+    runtime: tokio::runtime::Runtime,
+    journal: Journal,
+    ended: oneshot::Receiver<Result<(), Fatal>>,
+    reader: Option<Reader>,
+    framing: Framing,
+}
+
+impl Running {
+    fn start(opened: Opened) -> Self {
+        let (reader, framing) = (opened.reader(), opened.framing());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (journal, ended) = opened.start(key_of, SyncObserver(Box::new(|_, _| {}))).unwrap();
+        Self { runtime, journal, ended, reader, framing }
+    }
+
+    /// Appends, and tells the model.
+    fn append(&self, records: &[(u8, u16)], model: &mut Model) -> Result<(), AppendError> {
+        let batch = batch(self.framing, records);
+        let fresh: Vec<u128> = batch
+            .records()
+            .map(|(key, _)| key)
+            .filter(|key| !model.seen.contains(key))
+            .collect::<Vec<_>>();
+        let mut unique = Vec::new();
+        for key in fresh {
+            if !unique.contains(&key) {
+                unique.push(key);
+            }
+        }
+        let all = batch.len();
+        let receipt = self.runtime.block_on(self.journal.append(batch))?;
+        assert_eq!(receipt.duplicates, all - unique.len(), "duplicates are known");
+        model.seen.extend(&unique);
+        model.waiting.extend(unique);
+        Ok(())
+    }
+
+    fn close(self) {
+        self.runtime.block_on(async {
+            self.journal.close().await;
+            self.ended.await.unwrap().unwrap();
+        });
+    }
+}
+
+/// The ids of the records between two positions.
+fn read(reader: &Reader, mut position: u64) -> (Vec<u128>, u64) {
+    let mut ids = Vec::new();
+    loop {
+        let chunk = reader.read(position, 50_000).unwrap();
+        if chunk.is_empty() {
+            return (ids, position);
+        }
+        assert_eq!(chunk.missing, 0);
+        ids.extend(chunk.records().map(|record| key_of(record.unwrap()).unwrap()));
+        position = chunk.next;
+        assert!(chunk.next <= reader.end());
+        assert_eq!(reader.fingerprint(position).unwrap(), Some(chunk.fingerprint()));
+    }
+}
+
+/// Appends the beginning of an unacknowledged group, as a crash leaves it. Returns the ids of the
+/// records that are whole.
+fn tear(
+    file: &Path,
+    framing: Framing,
+    records: &[(u8, u16)],
+    part: u16,
+    model: &Model,
+) -> Vec<u128> {
+    let mut fresh: Vec<(u8, u16)> = Vec::new();
+    for record in records {
+        let id = u128::from(record.0) + 1;
+        if !model.seen.contains(&id) && fresh.iter().all(|other| other.0 != record.0) {
+            fresh.push(*record);
+        }
+    }
+    let group = batch(framing, &fresh);
+    let cut = group.bytes().len() * usize::from(part) / 1000;
+    let mut file = std::fs::OpenOptions::new().append(true).open(file).unwrap();
+    file.write_all(&group.bytes()[..cut]).unwrap();
+    let mut end = 0;
+    let whole = group.records().take_while(|(_, bytes)| {
+        end += bytes.len();
+        // In plain framing a record that only lacks its line feed is completed.
+        cut >= end || (framing == Framing::Plain && cut == end - 1)
+    });
+    whole.map(|(key, _)| key).collect()
+}
+
+fn newest_segment(dir: &Path) -> PathBuf {
+    files(dir, "seg").pop().unwrap()
+}
+
+fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
+    files.sort();
+    files
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn segments_keep_what_was_acknowledged(steps in steps()) {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Running::start(open_segments(dir.path(), BYTES_MAX, Duration::ZERO).unwrap());
+        let mut model = Model::default();
+        let mut running = open();
+        let mut position = 0;
+        for step in steps {
+            match step {
+                Step::Append(records) => match running.append(&records, &mut model) {
+                    Ok(()) => {}
+                    Err(AppendError::Full { .. }) => {
+                        let waiting = running.reader.as_ref().unwrap().end() - position;
+                        prop_assert!(waiting > BYTES_MAX / 4, "full with {waiting} bytes waiting");
+                    }
+                    Err(error) => return Err(TestCaseError::fail(error.to_string())),
+                },
+                Step::Reopen => {
+                    running.close();
+                    running = open();
+                }
+                Step::Crash(records, part) => {
+                    running.close();
+                    let newest = newest_segment(dir.path());
+                    let whole = tear(&newest, Framing::Checksummed, &records, part, &model);
+                    // Whole records of an unanswered group may as well be kept: they are then seen.
+                    model.seen.extend(&whole);
+                    model.waiting.extend(whole);
+                    running = open();
+                }
+                Step::LoseKeys => {
+                    let segments = files(dir.path(), "seg");
+                    for keys in files(dir.path(), "keys") {
+                        if segments.contains(&keys.with_extension("seg")) {
+                            std::fs::remove_file(keys).unwrap();
+                        }
+                    }
+                    running.close();
+                    running = open();
+                }
+                Step::Deliver => {
+                    let reader = running.reader.as_ref().unwrap();
+                    let (ids, end) = read(reader, position);
+                    prop_assert_eq!(ids, Vec::from(std::mem::take(&mut model.waiting)));
+                    position = end;
+                    reader.trim(position).unwrap();
+                    prop_assert!(reader.size().0 <= BYTES_MAX / 2, "delivered segments go");
+                }
+            }
+        }
+        let (ids, _) = read(running.reader.as_ref().unwrap(), position);
+        prop_assert_eq!(ids, Vec::from(model.waiting));
+        running.close();
+    }
+
+    #[test]
+    fn lines_keep_what_was_acknowledged(steps in steps()) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        let open = || {
+            let deleted = prometheus::IntCounter::new("deleted", "deleted").unwrap();
+            let rotate = Rotate { daily: true, bytes_max: Some(100_000) };
+            let rotation = Rotation::new(rotate, None, deleted);
+            Running::start(open_lines(&path, rotation).unwrap())
+        };
+        let mut model = Model::default();
+        let mut running = open();
+        for step in steps {
+            match step {
+                Step::Append(records) => running.append(&records, &mut model).unwrap(),
+                Step::Reopen | Step::LoseKeys | Step::Deliver => {
+                    running.close();
+                    running = open();
+                }
+                Step::Crash(records, part) => {
+                    running.close();
+                    let whole = tear(&path, Framing::Plain, &records, part, &model);
+                    model.seen.extend(&whole);
+                    model.waiting.extend(whole);
+                    running = open();
+                }
+            }
+        }
+        running.close();
+        let lines: Vec<u8> = files(dir.path(), "jsonl")
+            .iter()
+            // The current file has the name that sorts last: "." comes after "-".
+            .flat_map(|file| std::fs::read(file).unwrap())
+            .collect();
+        let ids: Vec<u128> = lines
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| key_of(line).unwrap())
+            .collect();
+        prop_assert_eq!(ids, Vec::from(model.waiting));
+    }
+}
