@@ -9,7 +9,7 @@ use crate::event::Timestamp;
 use crate::journal::{Appended, Reader};
 use crate::metrics::Metrics;
 use crate::rejected::{Durability, Entry, RejectedFile};
-use crate::store::postgres::{Delivered, Position, Postgres, Rows, StoreError};
+use crate::store::postgres::{Delivered, Position, Postgres, Problem, Rows, StoreError};
 
 /// Bytes of journal in one transaction: about 10,000 small events. Halved after a failure, so that
 /// a database that cannot take so many within its time limits still gets on.
@@ -88,6 +88,16 @@ enum SessionError {
     Closed,
 }
 
+impl SessionError {
+    fn problem(&self) -> Problem {
+        match self {
+            Self::Store(error) => error.problem(),
+            Self::Journal(_) => Problem::Other,
+            Self::Closed => Problem::Unreachable,
+        }
+    }
+}
+
 impl Forwarder {
     /// A forwarder that ends when `stop` turns true and everything is stored, and that drops
     /// partitions after `retention_days`.
@@ -129,7 +139,7 @@ impl Forwarder {
             if was_connected {
                 pause = RETRY_FIRST;
             }
-            self.report(error.to_string());
+            self.report(&error);
             self.note_oldest().await;
             if !matches!(error, SessionError::Store(StoreError::Moved)) {
                 self.metrics.storage_errors.inc();
@@ -140,8 +150,10 @@ impl Forwarder {
     }
 
     /// Says what is wrong, once for each thing that goes wrong.
-    fn report(&self, error: String) {
+    fn report(&self, error: &SessionError) {
         self.metrics.database_up.set(0);
+        self.metrics.set_database_problem(Some(error.problem()));
+        let error = error.to_string();
         self.status.send_modify(|status| {
             if status.error.as_ref() != Some(&error) {
                 tracing::error!(%error, "events are kept in the journal, not yet in the database");
@@ -156,6 +168,7 @@ impl Forwarder {
         let mut store = Postgres::connect(&self.database).await?;
         let mut position = self.resume(&store).await?;
         self.metrics.database_up.set(1);
+        self.metrics.set_database_problem(None);
         self.count_backlog(position).await;
         self.status.send_modify(|status| {
             tracing::info!(

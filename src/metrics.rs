@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
+use crate::store::postgres::Problem;
+
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Seconds, from what a sync costs on a good disk to what a sender waits at most.
@@ -54,6 +56,7 @@ pub struct Metrics {
     pub lag_seconds: Gauge,
     /// 1 while the database is connected.
     pub database_up: IntGauge,
+    database_problem: IntGaugeVec,
 }
 
 impl Metrics {
@@ -152,6 +155,12 @@ impl Metrics {
             )?,
             database_up: make
                 .int_gauge("hooks_database_up", "1 while the database is connected.")?,
+            database_problem: make.int_gauges(
+                "hooks_database_problem",
+                "1 for what is wrong with the database. unreachable passes by itself; login, rights \
+                 and schema need a human, and /health says what to do.",
+                &["problem"],
+            )?,
             registry,
             started: Instant::now(),
         })
@@ -160,6 +169,14 @@ impl Metrics {
     /// Seconds since the server started.
     pub fn uptime_seconds(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
+    }
+
+    /// Says what is wrong with the database, if anything is.
+    pub fn set_database_problem(&self, current: Option<Problem>) {
+        for problem in Problem::ALL {
+            let gauge = self.database_problem.with_label_values(&[problem.name()]);
+            gauge.set(i64::from(current == Some(problem)));
+        }
     }
 
     /// The Prometheus text format, version 0.0.4.
@@ -202,6 +219,15 @@ impl Make<'_> {
 
     fn int_gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
         self.register(IntGauge::new(name, help)?)
+    }
+
+    fn int_gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<IntGaugeVec> {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 
     fn histogram(

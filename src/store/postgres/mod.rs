@@ -51,6 +51,61 @@ pub enum StoreError {
     SetAside(#[from] io::Error),
 }
 
+/// What is wrong with the database, for monitors: a closed set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// No connection, no answer, or shutting down: time cures it.
+    Unreachable,
+    /// User, password or database name: a human must correct them.
+    Login,
+    /// The role may not do what it must, or the database is read-only: a human must allow it.
+    Rights,
+    /// The tables are not ours: a human must move them.
+    Schema,
+    /// Anything else; the log and `/health` have its words.
+    Other,
+}
+
+impl Problem {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Unreachable, Self::Login, Self::Rights, Self::Schema, Self::Other];
+
+    /// Its name as a label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Login => "login",
+            Self::Rights => "rights",
+            Self::Schema => "schema",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl StoreError {
+    /// What kind of problem this is.
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Timeout(_) => Problem::Unreachable,
+            Self::Shape(_) => Problem::Schema,
+            Self::Moved | Self::SetAside(_) => Problem::Other,
+            Self::Database(error) => {
+                error.code().map_or(Problem::Unreachable, |code| match (code, &code.code()[..2]) {
+                    (_, "08" | "57") => Problem::Unreachable,
+                    (_, "28" | "3D") => Problem::Login,
+                    (
+                        &SqlState::INSUFFICIENT_PRIVILEGE | &SqlState::READ_ONLY_SQL_TRANSACTION,
+                        _,
+                    ) => Problem::Rights,
+                    (_, "42") => Problem::Schema,
+                    _ => Problem::Other,
+                })
+            }
+        }
+    }
+}
+
 /// How far a journal has been forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
@@ -369,6 +424,8 @@ fn describe(error: &tokio_postgres::Error) -> String {
         "create the database, or correct its name in DATABASE_URL"
     } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {
         "the role must own the hook_ tables, or be allowed to create them in its schema"
+    } else if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
+        "the database is read-only: connect to the primary, or allow writing"
     } else if *code == SqlState::DUPLICATE_TABLE {
         "the table is not this program's; rename it, or use another database or schema"
     } else {
