@@ -172,14 +172,15 @@ impl Storage {
 
 /// Not left to the command line's parser, whose errors show the value, which has a password in it.
 fn parse_database_url(url: &str) -> Result<tokio_postgres::Config, String> {
-    let config: tokio_postgres::Config = url.parse().map_err(|error: tokio_postgres::Error| {
-        use std::error::Error as _;
-        let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        format!(
-            "{cause}; allowed are postgres://user:password@host:5432/database and libpq's \
+    let mut config: tokio_postgres::Config =
+        url.parse().map_err(|error: tokio_postgres::Error| {
+            use std::error::Error as _;
+            let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            format!(
+                "{cause}; allowed are postgres://user:password@host:5432/database and libpq's \
              key=value pairs"
-        )
-    })?;
+            )
+        })?;
     if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
         return Err("it has sslmode=require, and this version connects without TLS only; use \
              sslmode=disable or prefer, over a network that you trust"
@@ -189,6 +190,18 @@ fn parse_database_url(url: &str) -> Result<tokio_postgres::Config, String> {
         return Err(
             "it names no host, as in postgres://user:password@host:5432/database".to_owned()
         );
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("hooks-backend");
+    }
+    // A database that vanished without a word is noticed within a minute, not after libpq's two hours.
+    if config.get_keepalives_idle() == Duration::from_hours(2) {
+        config.keepalives_idle(Duration::from_secs(30));
+        config.keepalives_interval(Duration::from_secs(10));
+        config.keepalives_retries(3);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(Duration::from_mins(1));
     }
     Ok(config)
 }
