@@ -79,6 +79,15 @@ pub struct Config {
     #[arg(long, env, value_name = "PORT", default_value_t = 8080, global = true)]
     pub port: u16,
 
+    /// Keys that senders must show: name:key:scope, separated by commas; scopes are ingest, read, or
+    /// ingest+read. Not set: everyone who reaches the port may write
+    #[arg(long, env, value_name = "API_KEYS", hide_env_values = true, global = true)]
+    pub api_keys: Option<String>,
+
+    /// A file of such keys, one a line; read again on SIGHUP
+    #[arg(long, env, value_name = "API_KEYS_FILE", global = true)]
+    pub api_keys_file: Option<PathBuf>,
+
     /// Least severe messages to log
     #[arg(
         long,

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, Storage};
 use crate::event;
 use crate::forward::Forwarder;
-use crate::http::{self, App, Drain, Forwarding, InFlight, Server};
+use crate::http::{self, Access, App, Drain, Forwarding, InFlight, Server};
 use crate::journal::{self, Fatal, Journal, Opened, Rotation, SyncObserver};
 use crate::metrics::Metrics;
 use crate::rejected::RejectedFile;
@@ -28,15 +28,19 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("signals")?;
     let mut running = Running::start(&config).await?;
-    tokio::select! {
-        signal = signals.next() => {
-            tracing::info!(signal, "shutting down; a second signal stops at once");
+    loop {
+        tokio::select! {
+            signal = signals.ending.next() => {
+                tracing::info!(signal, "shutting down; a second signal stops at once");
+                break;
+            }
+            _ = signals.hangup.recv() => running.access.reload(),
+            error = running.failed() => return Err(error),
         }
-        error = running.failed() => return Err(error),
     }
     tokio::select! {
         stopped = running.stop(config.shutdown_timeout) => stopped?,
-        signal = signals.next() => bail!("second signal ({signal}): stopped at once"),
+        signal = signals.ending.next() => bail!("second signal ({signal}): stopped at once"),
     }
     tracing::info!("stopped");
     Ok(())
@@ -44,6 +48,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
 /// Everything that runs. What dies before its time ends the process.
 struct Running {
+    access: Arc<Access>,
     drain: Drain,
     journal: Journal,
     journal_ended: oneshot::Receiver<Result<(), Fatal>>,
@@ -94,6 +99,8 @@ impl Running {
         };
 
         let drain = Drain::default();
+        let access = Access::new(config.api_keys.clone(), config.api_keys_file.clone());
+        let access = Arc::new(access.map_err(|error| anyhow!(error))?);
         let app = Arc::new(App {
             journal: journal.clone(),
             framing,
@@ -101,6 +108,7 @@ impl Running {
             forwarding,
             rejected,
             metrics,
+            access: access.clone(),
             drain: drain.clone(),
             in_flight: InFlight::new(config.max_inflight_bytes),
             ack: config.ack,
@@ -118,7 +126,16 @@ impl Running {
             describe(&storage),
             path.display()
         );
-        Ok(Self { drain, journal, journal_ended, forwarder, stop_forwarder, server, stop_server })
+        Ok(Self {
+            access,
+            drain,
+            journal,
+            journal_ended,
+            forwarder,
+            stop_forwarder,
+            server,
+            stop_server,
+        })
     }
 
     /// Completes when a part ends that nobody asked to.

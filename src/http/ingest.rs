@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::admission::{Hold, receive};
 use super::problem::{Problem, RejectedEvent};
-use super::{App, STORED_TIMEOUT};
+use super::{App, STORED_TIMEOUT, Scope};
 use crate::config::Ack;
 use crate::decode::{self, Context, DecodeError, Decoded, Encoding, Format};
 use crate::event::Timestamp;
@@ -27,6 +27,7 @@ pub(super) async fn ingest(
     plain: Format,
     request: Request,
 ) -> Result<Response, Problem> {
+    app.access.check(request.headers(), Scope::Ingest)?;
     let _entered = app.drain.enter()?;
     let context = Context {
         received_at: Timestamp::now(),

@@ -1,5 +1,6 @@
 //! The HTTP side: routes, limits, answers.
 
+mod access;
 mod admission;
 mod health;
 mod ingest;
@@ -17,6 +18,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use tokio::sync::watch;
 
+pub use access::{Access, Scope};
 pub use admission::{Drain, InFlight};
 pub use server::Server;
 
@@ -46,6 +48,8 @@ pub struct App {
     pub rejected: Arc<RejectedFile>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Who may write.
+    pub access: Arc<Access>,
     /// Closes from the first signal on.
     pub drain: Drain,
     /// Bytes of bodies in memory.
