@@ -1,1 +1,18 @@
+//! The promises of the event store, tested at its edges: HTTP, files, SQL and the process.
 
+mod harness;
+
+/// Makes a test for each storage of functions that take one.
+macro_rules! both {
+    ($($test:ident),+ $(,)?) => {
+        mod jsonl {
+            $(#[test] fn $test() { super::$test($crate::harness::Storage::Jsonl); })+
+        }
+        mod postgres {
+            $(#[test] fn $test() { super::$test($crate::harness::Storage::Postgres); })+
+        }
+    };
+}
+
+mod ingest;
+mod timestamps;

@@ -1,0 +1,168 @@
+//! A plain HTTP client: what comes back is an answer, whatever its status.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::http::HeaderMap;
+
+/// Longer than the server may take for an answer.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(crate) const JSON: &str = "application/json";
+pub(crate) const NDJSON: &str = "application/x-ndjson";
+
+#[derive(Clone)]
+pub(crate) struct Client {
+    agent: ureq::Agent,
+    pub(crate) address: SocketAddr,
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    /// The body, which must be JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+
+    /// A header's value; empty if it is not there.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The same answer, whose status must be this one.
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{self:?}");
+        self
+    }
+}
+
+impl Client {
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(TIMEOUT))
+            .proxy(None)
+            .build()
+            .new_agent();
+        Self { agent, address }
+    }
+
+    /// Sends a request; an error if no answer came.
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer, ureq::Error> {
+        let url = format!("http://{}{path}", self.address);
+        let mut request = ureq::http::Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut response = if method == "GET" {
+            self.agent.run(request.body(())?)?
+        } else {
+            self.agent.run(request.body(body)?)?
+        };
+        Ok(Answer {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            text: response.body_mut().with_config().limit(1 << 30).read_to_string()?,
+        })
+    }
+
+    #[track_caller]
+    pub(crate) fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send("GET", path, headers, b"").expect("an answer")
+    }
+
+    #[track_caller]
+    pub(crate) fn post(
+        &self,
+        path: &str,
+        content_type: &str,
+        headers: &[(&str, &str)],
+        body: impl AsRef<[u8]>,
+    ) -> Answer {
+        let mut all = vec![("content-type", content_type)];
+        all.extend_from_slice(headers);
+        self.send("POST", path, &all, body.as_ref()).expect("an answer")
+    }
+
+    /// Sends one event as JSON.
+    #[track_caller]
+    pub(crate) fn event(&self, event: &Value) -> Answer {
+        self.post("/events", JSON, &[], event.to_string())
+    }
+
+    /// Sends a batch as a JSON array.
+    #[track_caller]
+    pub(crate) fn batch(&self, events: &[Value]) -> Answer {
+        self.post("/events/batch", JSON, &[], Value::from(events).to_string())
+    }
+
+    /// `GET /health`, whatever it says.
+    #[track_caller]
+    pub(crate) fn health(&self) -> Value {
+        self.get("/health", &[]).json()
+    }
+
+    /// The value of one sample of `GET /metrics`, 0 if it is not there. `sample` is the name with
+    /// its labels, as the text has it.
+    #[track_caller]
+    pub(crate) fn metric(&self, sample: &str) -> f64 {
+        let text = self.get("/metrics", &[]).text;
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(sample));
+        let value = lines.find_map(|rest| rest.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().expect("a sample is a number"))
+    }
+
+    /// A connection, for requests that no good client would make.
+    #[track_caller]
+    pub(crate) fn connect(&self) -> Connection {
+        let stream = TcpStream::connect(self.address).expect("a connection");
+        stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
+        Connection(stream)
+    }
+}
+
+pub(crate) struct Connection(TcpStream);
+
+impl Connection {
+    #[track_caller]
+    pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).expect("the server reads");
+    }
+
+    /// Reads until `text` has come.
+    #[track_caller]
+    pub(crate) fn read_until(&mut self, text: &str) -> String {
+        let mut read = Vec::new();
+        let mut byte = [0];
+        while !String::from_utf8_lossy(&read).ends_with(text) {
+            let count = self.0.read(&mut byte).expect("the server answers");
+            assert_eq!(count, 1, "closed after {:?}", String::from_utf8_lossy(&read));
+            read.push(byte[0]);
+        }
+        String::from_utf8_lossy(&read).into_owned()
+    }
+
+    /// Reads until the server closes the connection.
+    #[track_caller]
+    pub(crate) fn read_to_end(&mut self) -> String {
+        let mut read = Vec::new();
+        self.0.read_to_end(&mut read).expect("the server answers");
+        String::from_utf8_lossy(&read).into_owned()
+    }
+}

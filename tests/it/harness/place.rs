@@ -1,0 +1,169 @@
+//! Where a server writes, and what can be read there.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::eventually::{eventually, when};
+use super::postgres::{Cluster, Database};
+use super::reaper;
+use super::server::{Builder, Server};
+
+/// The storages that promises are tested for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Storage {
+    Jsonl,
+    Postgres,
+}
+
+/// A working directory, and a database if the storage needs one.
+pub(crate) struct Place {
+    directory: TempDir,
+    database: Option<Database>,
+}
+
+impl Place {
+    pub(crate) fn new(storage: Storage) -> Self {
+        match storage {
+            Storage::Jsonl => Self::jsonl(),
+            Storage::Postgres => Self::postgres(),
+        }
+    }
+
+    pub(crate) fn jsonl() -> Self {
+        Self { directory: reaper::directory(), database: None }
+    }
+
+    /// A new database of the shared cluster.
+    pub(crate) fn postgres() -> Self {
+        Self::on(Cluster::shared().database())
+    }
+
+    /// As [`Place::postgres`], but the database does not exist before someone creates it: for the
+    /// server that is a database which is away.
+    pub(crate) fn postgres_away() -> Self {
+        Self::on(Cluster::shared().future_database())
+    }
+
+    pub(crate) fn on(database: Database) -> Self {
+        Self { directory: reaper::directory(), database: Some(database) }
+    }
+
+    /// A server that writes here.
+    pub(crate) fn server(&self) -> Builder {
+        let server = Server::builder().directory(self.directory());
+        match &self.database {
+            Some(database) => server.set("DATABASE_URL", database.url()),
+            None => server,
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn database(&self) -> &Database {
+        self.database.as_ref().expect("postgres storage")
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The file of jsonl storage.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.directory().join(".agentic/analytics/events.jsonl")
+    }
+
+    /// The journal of postgres storage.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.directory().join(".agentic/journal")
+    }
+
+    /// The journal's files with that extension, oldest first.
+    pub(crate) fn journal_files(&self, extension: &str) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.journal()).expect("the journal");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        let mut paths: Vec<PathBuf> =
+            paths.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
+        paths.sort();
+        paths
+    }
+
+    /// What was set aside.
+    pub(crate) fn rejected(&self) -> Vec<Value> {
+        let directory = match self.database {
+            Some(_) => self.journal(),
+            None => self.directory().join(".agentic/analytics"),
+        };
+        let path = directory.join("rejected.jsonl");
+        if path.exists() { read_lines(&path) } else { Vec::new() }
+    }
+
+    /// All stored events, in one form for both storages: all fields are there, times are text.
+    #[track_caller]
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let Some(database) = &self.database else {
+            return read_lines(&self.file()).into_iter().map(with_all_fields).collect();
+        };
+        let migrated = "SELECT 'yes' WHERE to_regclass('hook_positions') IS NOT NULL";
+        if database.query(migrated).is_empty() {
+            return Vec::new();
+        }
+        let time = |column: &str| {
+            format!("to_char(\"{column}\" AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+        };
+        let rows = database.query(&format!(
+            "SELECT (to_jsonb(hook_events) || jsonb_build_object('timestamp', {}, 'received_at', {}))::text
+             FROM hook_events ORDER BY received_at",
+            time("timestamp"),
+            time("received_at")
+        ));
+        rows.iter().map(|row| serde_json::from_str(row).expect("a row is JSON")).collect()
+    }
+
+    /// All stored events, once the server has nothing left to forward.
+    #[track_caller]
+    pub(crate) fn settled(&self, server: &Server) -> Vec<Value> {
+        if self.database.is_some() {
+            eventually("everything is forwarded", || {
+                when(server.client.health(), |health| {
+                    health["database"]["reachable"] == true
+                        && health["forwarder"]["lag_events"] == 0
+                })
+            });
+        }
+        self.events()
+    }
+}
+
+const FIELDS: [&str; 14] = [
+    "event_id",
+    "event_type",
+    "session_id",
+    "workflow_id",
+    "phase_id",
+    "milestone_id",
+    "data",
+    "timestamp",
+    "received_at",
+    "agent",
+    "tool_name",
+    "tool_use_id",
+    "duration_ms",
+    "extra",
+];
+
+fn with_all_fields(mut event: Value) -> Value {
+    for field in FIELDS {
+        event.as_object_mut().expect("an event is an object").entry(field).or_insert(json!(null));
+    }
+    event
+}
+
+/// The values of a JSON Lines file, which must end with a whole line.
+#[track_caller]
+pub(crate) fn read_lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).expect("a file of text");
+    assert!(text.is_empty() || text.ends_with('\n'), "{} ends in mid-line", path.display());
+    let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
+    text.lines().map(parse).collect()
+}

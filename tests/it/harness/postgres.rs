@@ -1,0 +1,237 @@
+//! PostgreSQL: one cluster that most tests share, and clusters of their own for tests that stop,
+//! kill or start PostgreSQL.
+//!
+//! A cluster listens on a Unix socket in its own directory, so no two ever meet on a port.
+
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use postgres::{Client, NoTls};
+use rustix::process::Signal;
+
+use super::eventually::eventually;
+use super::reaper::{self, Process};
+
+/// Members of this role need their password; everyone else does not.
+pub(crate) const PASSWORD_ROLE: &str = "password_required";
+
+pub(crate) struct Cluster {
+    directory: tempfile::TempDir,
+    settings: &'static [&'static str],
+    process: Mutex<Option<Process>>,
+}
+
+impl Cluster {
+    /// The running cluster that tests share. It forgets everything if the machine dies, and is
+    /// faster for it.
+    pub(crate) fn shared() -> Arc<Self> {
+        static SHARED: OnceLock<Arc<Cluster>> = OnceLock::new();
+        let shared = SHARED.get_or_init(|| {
+            let cluster = Self::copied(&["fsync=off", "full_page_writes=off"]);
+            cluster.start();
+            Arc::new(cluster)
+        });
+        shared.clone()
+    }
+
+    /// A cluster of the caller's own, which does not run yet.
+    pub(crate) fn stopped() -> Arc<Self> {
+        Arc::new(Self::copied(&[]))
+    }
+
+    fn copied(settings: &'static [&'static str]) -> Self {
+        let directory = reaper::directory();
+        let (user, group) = owner();
+        chown(directory.path(), Some(user), Some(group)).expect("PostgreSQL's user is known");
+        let mut copy = Command::new("cp");
+        copy.arg("-a").arg(template()).arg(directory.path().join("data"));
+        run(&mut copy);
+        Self { directory, settings, process: Mutex::new(None) }
+    }
+
+    /// Starts PostgreSQL and waits until it answers.
+    #[track_caller]
+    pub(crate) fn start(&self) {
+        let log = self.directory.path().join("log");
+        let log_file = std::fs::File::options().append(true).create(true).open(&log);
+        let log_file = log_file.expect("a log file");
+        let mut process = Process::spawn(&program("postgres"), Signal::QUIT, |command| {
+            let (user, group) = owner();
+            command
+                .arg("-D")
+                .arg(self.directory.path().join("data"))
+                .arg("-k")
+                .arg(self.directory.path())
+                .args(["-c", "listen_addresses=", "-c", "max_connections=300"])
+                .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
+                .current_dir("/")
+                .stdout(Stdio::null())
+                .stderr(log_file)
+                .uid(user)
+                .gid(group);
+        });
+        eventually("PostgreSQL answers", || {
+            if process.try_wait().is_some() {
+                let log = std::fs::read_to_string(&log).unwrap_or_default();
+                panic!("PostgreSQL ended: {log}");
+            }
+            self.try_connect("postgres").map(drop)
+        });
+        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
+    }
+
+    /// Stops PostgreSQL at once, as a crash would (its "immediate" mode).
+    pub(crate) fn stop(&self) {
+        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner).take();
+        process.expect("it runs").end();
+    }
+
+    /// A new database without anything in it.
+    #[track_caller]
+    pub(crate) fn database(self: &Arc<Self>) -> Database {
+        let database = self.future_database();
+        database.create();
+        database
+    }
+
+    /// The name of a database that does not exist yet.
+    pub(crate) fn future_database(self: &Arc<Self>) -> Database {
+        static NUMBER: AtomicUsize = AtomicUsize::new(1);
+        let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        Database { cluster: self.clone(), name }
+    }
+
+    fn try_connect(&self, database: &str) -> Result<Client, postgres::Error> {
+        postgres::Config::new()
+            .host_path(self.directory.path())
+            .user("postgres")
+            .dbname(database)
+            .connect(NoTls)
+    }
+}
+
+/// A database of one test.
+pub(crate) struct Database {
+    cluster: Arc<Cluster>,
+    pub(crate) name: String,
+}
+
+impl Database {
+    /// The connection string of the superuser.
+    pub(crate) fn url(&self) -> String {
+        self.url_as("postgres")
+    }
+
+    /// The connection string of a user, given as `name` or `name:password`.
+    pub(crate) fn url_as(&self, user: &str) -> String {
+        let host = self.cluster.directory.path().display().to_string().replace('/', "%2F");
+        format!("postgres://{user}@{host}/{}", self.name)
+    }
+
+    #[track_caller]
+    pub(crate) fn create(&self) {
+        let mut client = self.cluster.try_connect("postgres").expect("PostgreSQL runs");
+        client.batch_execute(&format!("CREATE DATABASE {}", self.name)).expect("a database");
+    }
+
+    #[track_caller]
+    pub(crate) fn connect(&self) -> Client {
+        self.cluster.try_connect(&self.name).expect("PostgreSQL runs")
+    }
+
+    /// Runs statements.
+    #[track_caller]
+    pub(crate) fn execute(&self, statements: &str) {
+        self.connect().batch_execute(statements).unwrap_or_else(|e| panic!("{e:?}: {statements}"));
+    }
+
+    /// The first column of all rows, as text.
+    #[track_caller]
+    pub(crate) fn query(&self, statement: &str) -> Vec<String> {
+        let rows = self.connect().query(statement, &[]);
+        let rows = rows.unwrap_or_else(|e| panic!("{e:?}: {statement}"));
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // What cannot be dropped goes with its cluster.
+        if let Ok(mut client) = self.cluster.try_connect("postgres") {
+            let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+            let _ = client.batch_execute(&drop);
+        }
+    }
+}
+
+/// A data directory to be copied: `initdb` takes seconds, a copy does not.
+fn template() -> &'static Path {
+    static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        let (user, group) = owner();
+        let parent = reaper::scratch().join("postgres");
+        std::fs::create_dir(&parent).expect("a directory");
+        chown(&parent, Some(user), Some(group)).expect("PostgreSQL's user is known");
+        let data = parent.join("template");
+        let mut initdb = Command::new(program("initdb"));
+        initdb
+            .args(["-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C", "--no-sync"])
+            .arg(&data)
+            .current_dir("/")
+            .uid(user)
+            .gid(group);
+        run(&mut initdb);
+        let access = format!("local all +{PASSWORD_ROLE} scram-sha-256\nlocal all all trust\n");
+        std::fs::write(data.join("pg_hba.conf"), access).expect("pg_hba.conf");
+        data
+    })
+}
+
+/// Whom PostgreSQL runs as: it refuses root.
+fn owner() -> (u32, u32) {
+    let id = |option: &str| -> u32 {
+        let output = Command::new("id").args([option, "postgres"]).output().expect("id runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.trim().parse().expect("root needs a user postgres to run PostgreSQL as")
+    };
+    static OWNER: OnceLock<(u32, u32)> = OnceLock::new();
+    *OWNER.get_or_init(|| {
+        let user = rustix::process::getuid();
+        if user.is_root() {
+            (id("-u"), id("-g"))
+        } else {
+            (user.as_raw(), rustix::process::getgid().as_raw())
+        }
+    })
+}
+
+/// A program of PostgreSQL's: in PATH, by `pg_config`, or the newest that Debian keeps.
+fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut directories: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    if let Ok(output) = Command::new("pg_config").arg("--bindir").output() {
+        directories.push(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
+    }
+    let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .map(|entries| entries.flatten().map(|entry| entry.path().join("bin")).collect())
+        .unwrap_or_default();
+    versions.sort();
+    directories.extend(versions.into_iter().rev());
+    // Both from one place, so that their versions fit.
+    let complete = |directory: &&PathBuf| {
+        directory.join("initdb").exists() && directory.join("postgres").exists()
+    };
+    let found = directories.iter().find(complete).expect("PostgreSQL (initdb, postgres)");
+    found.join(name)
+}
+
+#[track_caller]
+fn run(command: &mut Command) {
+    let output = command.stdin(Stdio::null()).output().expect("a program");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {error}");
+}
