@@ -14,5 +14,7 @@ macro_rules! both {
     };
 }
 
+mod crashes;
+mod duplicates;
 mod ingest;
 mod timestamps;

@@ -1,0 +1,117 @@
+//! A repeated event is accepted each time and stored once.
+
+use serde_json::Value;
+
+use crate::harness::{Place, Storage, assert_exactly, event, eventually, only};
+
+both!(
+    a_repeated_batch_is_accepted_and_stored_once,
+    a_repeat_inside_one_batch_is_stored_once,
+    the_same_event_id_in_two_sessions_is_two_events,
+    a_repeat_is_known_again_after_a_restart,
+    concurrent_identical_requests_are_stored_once,
+);
+
+fn a_repeated_batch_is_accepted_and_stored_once(storage: Storage) {
+    let place = Place::new(storage);
+    let server = place.server().start();
+    let batch = [event("1"), event("2"), event("3")];
+    for _ in 0..2 {
+        assert_eq!(server.client.batch(&batch).expect(202).json()["accepted"], 3);
+    }
+    server.client.event(&batch[0]).expect(202);
+    assert_exactly(&place.settled(&server), ["1", "2", "3"]);
+    let window = "hooks_events_duplicate_total{reason=\"window\"}";
+    assert_eq!(server.client.metric(window), 4.0);
+}
+
+fn a_repeat_inside_one_batch_is_stored_once(storage: Storage) {
+    let place = Place::new(storage);
+    let server = place.server().start();
+    let mut other = event("1");
+    other["data"] = serde_json::json!({ "second": true });
+    let batch = [event("1"), event("2"), other, event("1")];
+    assert_eq!(server.client.batch(&batch).expect(202).json()["accepted"], 4);
+    let events = place.settled(&server);
+    assert_exactly(&events, ["1", "2"]);
+    assert_eq!(only(&events, "1")["data"], serde_json::json!({}), "the first one counts");
+}
+
+fn the_same_event_id_in_two_sessions_is_two_events(storage: Storage) {
+    let place = Place::new(storage);
+    let server = place.server().start();
+    let mut other = event("1");
+    other["session_id"] = "session-2".into();
+    server.client.batch(&[event("1"), other]).expect(202);
+    assert_eq!(place.settled(&server).len(), 2);
+}
+
+fn a_repeat_is_known_again_after_a_restart(storage: Storage) {
+    let place = Place::new(storage);
+    let mut server = place.server().start();
+    let batch = [event("1"), event("2")];
+    server.client.batch(&batch).expect(202);
+    server.stop();
+    server.restart();
+    server.client.batch(&batch).expect(202);
+    server.kill9();
+    server.restart();
+    server.client.batch(&batch).expect(202);
+    assert_exactly(&place.settled(&server), ["1", "2"]);
+}
+
+fn concurrent_identical_requests_are_stored_once(storage: Storage) {
+    let place = Place::new(storage);
+    let server = place.server().start();
+    let batch: Vec<Value> = (0..20).map(|id| event(&id.to_string())).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    assert_eq!(server.client.batch(&batch).expect(202).json()["accepted"], 20);
+                }
+            });
+        }
+    });
+    assert_exactly(&place.settled(&server), (0..20).map(|id| id.to_string()));
+}
+
+#[test]
+fn a_repeat_is_known_after_its_segment_is_deleted() {
+    let place = Place::postgres();
+    // Segments of 128 KiB.
+    let mut server = place.server().set("JOURNAL_MAX_BYTES", "1MiB").start();
+    server.client.event(&event("first")).expect(202);
+    place.settled(&server);
+    let first = place.journal_files("seg")[0].clone();
+
+    let mut filler = 0;
+    eventually("the first segment is deleted", || {
+        let mut event = event(&format!("filler-{filler}"));
+        event["data"] = serde_json::json!({ "text": "x".repeat(60_000) });
+        server.client.event(&event).expect(202);
+        filler += 1;
+        place.settled(&server);
+        if first.exists() { Err(filler) } else { Ok(()) }
+    });
+    server.stop();
+    server.restart();
+    server.client.event(&event("first")).expect(202);
+    let fillers = (0..filler).map(|number| format!("filler-{number}"));
+    assert_exactly(&place.settled(&server), fillers.chain(["first".to_owned()]));
+}
+
+#[test]
+fn with_its_timestamp_a_repeat_is_known_to_every_server_of_a_database() {
+    let (place, other_directory) = (Place::postgres(), Place::jsonl());
+    let first = place.server().start();
+    let second = place.server().directory(other_directory.directory()).start();
+    let mut dated = event("1");
+    dated["timestamp"] = "2026-11-23T09:00:00+00:00".into();
+    first.client.event(&dated).expect(202);
+    second.client.event(&dated).expect(202);
+    place.settled(&first);
+    assert_exactly(&place.settled(&second), ["1"]);
+    let by_store = "hooks_events_duplicate_total{reason=\"store\"}";
+    assert_eq!(first.client.metric(by_store) + second.client.metric(by_store), 1.0);
+}
