@@ -14,7 +14,14 @@ macro_rules! both {
     };
 }
 
+mod cloudevents;
 mod crashes;
+mod database_away;
 mod duplicates;
+mod encodings;
+mod errors;
 mod ingest;
+mod journals;
+mod partitions;
+mod postgres_rows;
 mod timestamps;

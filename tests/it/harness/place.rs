@@ -124,15 +124,20 @@ impl Place {
     #[track_caller]
     pub(crate) fn settled(&self, server: &Server) -> Vec<Value> {
         if self.database.is_some() {
-            eventually("everything is forwarded", || {
-                when(server.client.health(), |health| {
-                    health["database"]["reachable"] == true
-                        && health["forwarder"]["lag_events"] == 0
-                })
-            });
+            forwarded(server);
         }
         self.events()
     }
+}
+
+/// Waits until a server of postgres storage has nothing left to forward.
+#[track_caller]
+pub(crate) fn forwarded(server: &Server) {
+    eventually("everything is forwarded", || {
+        when(server.client.health(), |health| {
+            health["database"]["reachable"] == true && health["forwarder"]["lag_events"] == 0
+        })
+    });
 }
 
 const FIELDS: [&str; 14] = [

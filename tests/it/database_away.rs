@@ -1,0 +1,198 @@
+//! The database may be away, wrong or in somebody else's hands: events are taken all the same, and
+//! delivered when it is right.
+
+use serde_json::{Value, json};
+
+use crate::harness::eventually::when;
+use crate::harness::load::Load;
+use crate::harness::postgres::PASSWORD_ROLE;
+use crate::harness::{Cluster, Place, Server, assert_exactly, event, eventually, ids};
+
+/// `/health`, once it says degraded and why.
+#[track_caller]
+fn degraded(server: &Server) -> Value {
+    let health = eventually("the database's error is known", || {
+        when(server.client.health(), |health| health["database"]["error"].is_string())
+    });
+    assert_eq!(health["status"], "degraded", "{health}");
+    assert_eq!(health["storage"], "postgres", "{health}");
+    assert_eq!(health["database"]["reachable"], false, "{health}");
+    server.client.get("/health", &[]).expect(200);
+    server.client.get("/health/ready", &[]).expect(200);
+    health
+}
+
+#[track_caller]
+fn healthy(server: &Server) {
+    let health = server.client.health();
+    assert_eq!(health["status"], "healthy", "{health}");
+    assert_eq!(health["database"], json!({ "reachable": true }), "{health}");
+    assert_eq!(health["forwarder"], json!({ "lag_events": 0, "lag_seconds": 0.0 }), "{health}");
+}
+
+#[test]
+fn events_are_taken_before_postgresql_starts_and_delivered_after() {
+    let cluster = Cluster::stopped();
+    cluster.start();
+    let place = Place::on(cluster.database());
+    cluster.stop();
+
+    let server = place.server().start();
+    server.client.batch(&[event("1"), event("2")]).expect(202);
+    server.client.event(&event("3")).expect(202);
+    degraded(&server);
+    let health = eventually("the lag is known", || {
+        when(server.client.health(), |health| health["forwarder"]["lag_seconds"] != 0.0)
+    });
+    assert_eq!(health["forwarder"]["lag_events"], 3, "{health}");
+    assert_eq!(server.client.metric("hooks_database_up"), 0.0);
+
+    cluster.start();
+    assert_exactly(&place.settled(&server), ["1", "2", "3"]);
+    healthy(&server);
+    assert_eq!(server.client.metric("hooks_database_up"), 1.0);
+}
+
+#[test]
+fn postgresql_crashes_under_load_and_every_event_is_stored_exactly_once() {
+    let cluster = Cluster::stopped();
+    cluster.start();
+    let place = Place::on(cluster.database());
+    let server = place.server().start();
+    let mut load = Load::new(4, 10);
+    let round = load.start(&server.client);
+    let more = |than: usize| {
+        eventually("events are taken", || {
+            let taken = round.acknowledged() - than;
+            if taken > 300 { Ok(()) } else { Err(taken) }
+        });
+    };
+    for _ in 0..3 {
+        more(round.acknowledged());
+        cluster.stop();
+        more(round.acknowledged());
+        cluster.start();
+    }
+    more(round.acknowledged());
+    round.stop();
+    load.finish(&server.client);
+    assert_eq!(load.acknowledged(), load.sent().len(), "the database is no sender's business");
+    assert_exactly(&place.settled(&server), load.sent());
+    healthy(&server);
+}
+
+#[test]
+fn a_missing_database_is_named_and_used_once_it_is_there() {
+    let place = Place::postgres_away();
+    let server = place.server().start();
+    server.client.event(&event("1")).expect(202);
+    let error = degraded(&server)["database"]["error"].to_string();
+    assert!(error.contains(&place.database().name), "{error}");
+    assert!(error.contains("DATABASE_URL"), "{error}");
+    place.database().create();
+    assert_exactly(&place.settled(&server), ["1"]);
+    healthy(&server);
+}
+
+#[test]
+fn a_wrong_password_is_named_without_being_shown() {
+    let place = Place::postgres();
+    let database = place.database();
+    let role = format!("role_{}", database.name);
+    database.execute(&format!(
+        "DO $$ BEGIN CREATE ROLE {PASSWORD_ROLE}; EXCEPTION WHEN OTHERS THEN NULL; END $$;
+         CREATE ROLE {role} LOGIN PASSWORD 'another' IN ROLE {PASSWORD_ROLE};
+         ALTER DATABASE {} OWNER TO {role}",
+        database.name
+    ));
+    let url = database.url_as(&format!("{role}:hush-hush"));
+    let server = place.server().set("DATABASE_URL", url).set("LOG_LEVEL", "trace").start();
+    server.client.event(&event("1")).expect(202);
+    let error = degraded(&server)["database"]["error"].to_string();
+    assert!(error.contains("password"), "{error}");
+    assert!(error.contains("DATABASE_URL"), "{error}");
+
+    database.execute(&format!("ALTER ROLE {role} PASSWORD 'hush-hush'"));
+    assert_exactly(&place.settled(&server), ["1"]);
+    assert!(!error.contains("hush"), "{error}");
+    assert!(!server.log().contains("hush"), "{}", server.log());
+    database.execute(&format!(
+        "REASSIGN OWNED BY {role} TO postgres; DROP OWNED BY {role}; DROP ROLE {role}"
+    ));
+}
+
+#[test]
+fn a_foreign_table_of_the_same_name_is_left_alone_and_named() {
+    let place = Place::postgres();
+    let database = place.database();
+    database.execute("CREATE TABLE hook_events (id int); INSERT INTO hook_events VALUES (7)");
+    let server = place.server().start();
+    server.client.event(&event("1")).expect(202);
+    let error = degraded(&server)["database"]["error"].to_string();
+    assert!(error.contains("hook_events"), "{error}");
+    assert!(error.contains("rename"), "{error}");
+
+    database.execute("ALTER TABLE hook_events RENAME TO someone_elses");
+    server.client.event(&event("2")).expect(202);
+    assert_exactly(&place.settled(&server), ["1", "2"]);
+    assert_eq!(database.query("SELECT id::text FROM someone_elses"), ["7"]);
+    healthy(&server);
+}
+
+#[test]
+fn a_table_that_someone_altered_refuses_no_event_for_its_content() {
+    let place = Place::postgres();
+    let mut server = place.server().start();
+    server.client.event(&event("1")).expect(202);
+    place.settled(&server);
+    server.stop();
+    place.database().execute("ALTER TABLE hook_events RENAME COLUMN agent TO robot");
+    server.restart();
+    server.client.event(&event("2")).expect(202);
+    let error = degraded(&server)["database"]["error"].to_string();
+    assert!(error.contains("column agent of table hook_events"), "{error}");
+    place.database().execute("ALTER TABLE hook_events RENAME COLUMN robot TO agent");
+    assert_exactly(&place.settled(&server), ["1", "2"]);
+    assert_eq!(place.rejected(), [] as [Value; 0]);
+}
+
+#[test]
+fn a_full_journal_refuses_events_until_the_database_is_back() {
+    let place = Place::postgres_away();
+    let server = place.server().set("JOURNAL_MAX_BYTES", "1MiB").start();
+    let mut number = 0;
+    let mut next = || {
+        number += 1;
+        let mut event = event(&number.to_string());
+        event["data"] = json!({ "text": "x".repeat(20_000) });
+        event
+    };
+    let mut accepted = Vec::new();
+    let refused = loop {
+        let event = next();
+        let answer = server.client.event(&event);
+        match answer.status {
+            202 => accepted.push(event),
+            _ => break (event, answer),
+        }
+    };
+    let (event, answer) = refused;
+    let answer = answer.expect(503);
+    assert!(accepted.len() > 40, "{} events of 20 kB in 1 MiB", accepted.len());
+    assert!(answer.header("retry-after").parse::<u64>().is_ok(), "{answer:?}");
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    let detail = answer.json()["detail"].to_string();
+    assert!(detail.contains("JOURNAL_MAX_BYTES"), "{detail}");
+    let health = server.client.get("/health", &[]).expect(503).json();
+    assert_eq!(health["status"], "unhealthy", "{health}");
+    server.client.get("/health/ready", &[]).expect(503);
+
+    place.database().create();
+    let retried = eventually("events are taken again", || {
+        when(server.client.event(&event), |answer| answer.status == 202)
+    });
+    assert_eq!(retried.json()["accepted"], 1);
+    accepted.push(event);
+    assert_exactly(&place.settled(&server), ids(&accepted));
+    healthy(&server);
+}

@@ -1,0 +1,122 @@
+//! Journals and databases that do not fit together as they were left: copied, emptied, shared.
+
+use std::path::Path;
+
+use crate::harness::{Place, Server, Storage, assert_exactly, event};
+
+#[test]
+fn many_servers_that_start_at_once_on_an_empty_database_all_deliver() {
+    let place = Place::postgres();
+    let others: Vec<Place> = (0..6).map(|_| Place::new(Storage::Jsonl)).collect();
+    let servers: Vec<Server> = std::thread::scope(|scope| {
+        let start = |(number, other): (usize, &Place)| {
+            let server = place.server().directory(other.directory()).start();
+            server.client.event(&event(&number.to_string())).expect(202);
+            server
+        };
+        let threads: Vec<_> =
+            others.iter().enumerate().map(|one| scope.spawn(move || start(one))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a server starts")).collect()
+    });
+    for server in &servers {
+        place.settled(server);
+        assert!(!server.log().contains("ERROR"), "{}", server.log());
+    }
+    assert_exactly(&place.events(), (0..6).map(|number| number.to_string()));
+    let versions = "SELECT version::text FROM hook_schema_versions";
+    assert_eq!(place.database().query(versions), ["1"]);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        std::fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("a copy");
+    }
+}
+
+#[test]
+fn a_copied_journal_goes_its_own_way() {
+    let (place, clone) = (Place::postgres_away(), Place::jsonl());
+    let mut server = place.server().start();
+    server.client.batch(&[event("both-1"), event("both-2")]).expect(202);
+    server.stop();
+    copy(&place.journal(), &clone.journal());
+
+    server.restart();
+    let cloned = place.server().directory(clone.directory()).start();
+    server.client.event(&event("original-3")).expect(202);
+    cloned.client.event(&event("clone-3")).expect(202);
+    place.database().create();
+    server.client.event(&event("original-4")).expect(202);
+    cloned.client.event(&event("clone-4")).expect(202);
+    place.settled(&server);
+    let events = place.settled(&cloned);
+    let expected = ["both-1", "both-2", "original-3", "clone-3", "original-4", "clone-4"];
+    assert_exactly(&events, expected);
+}
+
+#[test]
+fn a_copy_of_a_delivered_journal_goes_its_own_way() {
+    let (place, clone) = (Place::postgres(), Place::jsonl());
+    let mut server = place.server().start();
+    server.client.batch(&[event("both-1"), event("both-2")]).expect(202);
+    place.settled(&server);
+    server.stop();
+    copy(&place.journal(), &clone.journal());
+
+    server.restart();
+    server.client.event(&event("original-3")).expect(202);
+    place.settled(&server);
+    let cloned = place.server().directory(clone.directory()).start();
+    cloned.client.event(&event("clone-3")).expect(202);
+    place.settled(&cloned);
+    server.client.event(&event("original-4")).expect(202);
+    cloned.client.event(&event("clone-4")).expect(202);
+    place.settled(&server);
+    let events = place.settled(&cloned);
+    let expected = ["both-1", "both-2", "original-3", "clone-3", "original-4", "clone-4"];
+    assert_exactly(&events, expected);
+}
+
+#[test]
+fn a_position_deleted_by_hand_costs_nothing_and_doubles_nothing() {
+    let place = Place::postgres();
+    let mut server = place.server().start();
+    server.client.batch(&[event("1"), event("2")]).expect(202);
+    place.settled(&server);
+    server.client.event(&event("3")).expect(202);
+    server.kill9();
+    place.database().execute("DELETE FROM hook_positions");
+    server.restart();
+    server.client.event(&event("4")).expect(202);
+    assert_exactly(&place.settled(&server), ["1", "2", "3", "4"]);
+}
+
+#[test]
+fn a_position_changed_by_hand_costs_nothing_and_doubles_nothing() {
+    let place = Place::postgres();
+    let mut server = place.server().start();
+    for (number, position) in ["0", "1", "position - 1", "position + 1000000"].iter().enumerate() {
+        server.client.event(&event(&number.to_string())).expect(202);
+        place.settled(&server);
+        server.stop();
+        place.database().execute(&format!("UPDATE hook_positions SET position = {position}"));
+        server.restart();
+    }
+    server.client.event(&event("last")).expect(202);
+    assert_exactly(&place.settled(&server), ["0", "1", "2", "3", "last"]);
+}
+
+#[test]
+fn a_journal_that_was_deleted_begins_anew() {
+    let place = Place::postgres();
+    let mut server = place.server().start();
+    server.client.event(&event("1")).expect(202);
+    place.settled(&server);
+    server.stop();
+    std::fs::remove_dir_all(place.journal()).expect("the journal");
+    server.restart();
+    server.client.event(&event("2")).expect(202);
+    assert_exactly(&place.settled(&server), ["1", "2"]);
+}

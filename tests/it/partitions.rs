@@ -1,0 +1,85 @@
+//! Each day has a partition; absurd times share the default one.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Place, event};
+
+/// The day that many days from today, as `2026-11-23`.
+fn day(from_today: i64) -> String {
+    let day = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * from_today);
+    day.to_string()[..10].to_owned()
+}
+
+fn partition(day: &str) -> String {
+    format!("hook_events_{}", day.replace('-', ""))
+}
+
+fn at(day: &str, id: &str) -> Value {
+    let mut event = event(id);
+    event["timestamp"] = json!(format!("{day}T23:59:59.999999Z"));
+    event
+}
+
+const PLACES: &str = "SELECT tableoid::regclass || ' ' || event_id FROM hook_events ORDER BY 1";
+
+#[test]
+fn a_batch_over_several_days_goes_to_their_partitions() {
+    let place = Place::postgres();
+    let server = place.server().start();
+    let days = [day(-30), day(-2), day(-1), day(1)];
+    let batch: Vec<Value> = days.iter().map(|day| at(day, day)).collect();
+    server.client.batch(&batch).expect(202);
+    place.settled(&server);
+    let mut expected: Vec<String> =
+        days.iter().map(|day| format!("{} {day}", partition(day))).collect();
+    expected.sort();
+    assert_eq!(place.database().query(PLACES), expected);
+}
+
+#[test]
+fn absurd_times_go_to_the_default_partition() {
+    let place = Place::postgres();
+    let server = place.server().start();
+    let days = ["1970-01-01", "2099-12-31", "0001-01-01", "9999-12-31"];
+    let batch: Vec<Value> = days.iter().map(|day| at(day, day)).collect();
+    server.client.batch(&batch).expect(202);
+    assert_eq!(place.settled(&server).len(), 4);
+    for stored in place.database().query(PLACES) {
+        assert!(stored.starts_with("hook_events_default "), "{stored}");
+    }
+    let partitions = "SELECT count(*)::text FROM pg_inherits
+                      WHERE inhparent = 'hook_events'::regclass";
+    assert_eq!(place.database().query(partitions), ["1"]);
+}
+
+#[test]
+fn an_event_in_the_default_partition_moves_when_its_day_gets_one() {
+    let place = Place::postgres();
+    let server = place.server().start();
+    server.client.event(&at(&day(-1), "earlier")).expect(202);
+    place.settled(&server);
+    let later = day(-9);
+    place.database().execute(&format!(
+        "INSERT INTO hook_events
+             (session_id, event_id, \"timestamp\", event_type, data, received_at)
+         VALUES ('session-1', 'by hand', '{later}T00:00:00Z', 'tested', '{{}}', now())"
+    ));
+    let by_hand = "SELECT tableoid::regclass::text FROM hook_events WHERE event_id = 'by hand'";
+    assert_eq!(place.database().query(by_hand), ["hook_events_default"]);
+    server.client.event(&at(&later, "later")).expect(202);
+    assert_eq!(place.settled(&server).len(), 3);
+    assert_eq!(place.database().query(by_hand), [partition(&later)]);
+}
+
+#[test]
+fn session_event_and_time_are_the_primary_key() {
+    let place = Place::postgres();
+    let server = place.server().start();
+    server.client.event(&at(&day(0), "1")).expect(202);
+    place.settled(&server);
+    let keys = place.database().query(
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint
+         WHERE conrelid = 'hook_events'::regclass AND contype = 'p'",
+    );
+    assert_eq!(keys, ["PRIMARY KEY (session_id, event_id, \"timestamp\")"]);
+}

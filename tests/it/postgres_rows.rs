@@ -1,0 +1,173 @@
+//! What reaches PostgreSQL: every event once, whatever is in it and however many there are.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::harness::client::{JSON, NDJSON};
+use crate::harness::{Client, Place, assert_exactly, event, ids, only};
+
+#[test]
+fn a_hundred_thousand_events_arrive_exactly_once() {
+    const CONNECTIONS: usize = 20;
+    const BATCHES: usize = 100;
+    const BATCH_EVENTS: usize = 50;
+    let place = Place::postgres();
+    let server = place.server().start();
+    let id = |connection: usize, batch: usize, number: usize| {
+        format!("{:05}", (connection * BATCHES + batch) * BATCH_EVENTS + number)
+    };
+    std::thread::scope(|scope| {
+        for connection in 0..CONNECTIONS {
+            let client = Client::new(server.client.address);
+            scope.spawn(move || {
+                for batch in 0..BATCHES {
+                    let events = (0..BATCH_EVENTS).map(|n| event(&id(connection, batch, n)));
+                    client.batch(&events.collect::<Vec<_>>()).expect(202);
+                }
+            });
+        }
+    });
+    crate::harness::place::forwarded(&server);
+    let stored = place.database().query("SELECT event_id FROM hook_events");
+    assert_eq!(stored.len(), CONNECTIONS * BATCHES * BATCH_EVENTS);
+    assert_eq!(stored.iter().collect::<BTreeSet<_>>().len(), stored.len());
+    assert_eq!(server.client.metric("hooks_events_stored_total"), stored.len() as f64);
+}
+
+#[test]
+fn ack_stored_answers_when_the_row_is_visible() {
+    let place = Place::postgres();
+    let server = place.server().start();
+    let mut database = place.database().connect();
+    let mut stored = || -> i64 {
+        database.query_one("SELECT count(*) FROM hook_events", &[]).expect("a table").get(0)
+    };
+    for number in 1..=10 {
+        let event = event(&number.to_string());
+        server.client.post("/events?ack=stored", JSON, &[], event.to_string()).expect(202);
+        assert_eq!(stored(), number);
+        server.client.post("/events?ack=stored", JSON, &[], event.to_string()).expect(202);
+        assert_eq!(stored(), number);
+    }
+}
+
+#[test]
+fn ack_stored_can_be_the_servers_default() {
+    let place = Place::postgres();
+    let server = place.server().set("ACK", "stored").start();
+    server.client.batch(&[event("1"), event("2")]).expect(202);
+    assert_exactly(&place.events(), ["1", "2"]);
+}
+
+#[test]
+fn text_that_postgresql_cannot_hold_is_stored_with_replacement_characters() {
+    let place = Place::postgres();
+    let server = place.server().start();
+    let lines = [
+        r#"{"event_id":"nul\u0000id","event_type":"t","session_id":"s","workflow_id":"w\u0000"}"#,
+        r#"{"event_id":"lone\ud800id","event_type":"t","session_id":"s\udc00"}"#,
+        r#"{"event_id":"data","event_type":"t","session_id":"s","data":{"nul\u0000":"a\u0000b","high":"\ud83d","low":"\udd80","pair":"\ud83e\udd80","text":"\\u0000 \\ud800","tool_name":"x\u0000"},"more":"\u0000"}"#,
+        r#"{"event_id":"plain","event_type":"t","session_id":"s"}"#,
+    ];
+    let answer = server.client.post("/events/batch", NDJSON, &[], lines.join("\n")).expect(202);
+    assert_eq!(answer.json()["accepted"], 4);
+
+    let events = place.settled(&server);
+    assert_exactly(&events, ["nul\u{fffd}id", "lone\u{fffd}id", "data", "plain"]);
+    assert_eq!(only(&events, "nul\u{fffd}id")["workflow_id"], "w\u{fffd}");
+    assert_eq!(only(&events, "lone\u{fffd}id")["session_id"], "s\u{fffd}");
+    let event = only(&events, "data");
+    assert_eq!(
+        event["data"],
+        json!({
+            "nul\u{fffd}": "a\u{fffd}b", "high": "\u{fffd}", "low": "\u{fffd}", "pair": "🦀",
+            "text": "\\u0000 \\ud800", "tool_name": "x\u{fffd}",
+        })
+    );
+    assert_eq!(event["tool_name"], "x\u{fffd}");
+    assert_eq!(event["extra"], json!({ "more": "\u{fffd}" }));
+    assert_eq!(place.rejected(), [] as [Value; 0]);
+}
+
+#[test]
+fn an_event_that_postgresql_refuses_is_set_aside_and_its_batch_goes_through() {
+    let place = Place::postgres();
+    let server = place.server().start();
+    let refused = r#"{"event_id":"2","event_type":"t","session_id":"s","data":{"n":1e200000}}"#;
+    let lines = format!("{}\n{refused}\n{}", event("1"), event("3"));
+    let answer = server.client.post("/events/batch", NDJSON, &[], lines).expect(202);
+    assert_eq!(answer.json()["accepted"], 3);
+
+    assert_exactly(&place.settled(&server), ["1", "3"]);
+    let rejected = std::fs::read_to_string(place.journal().join("rejected.jsonl"));
+    let rejected = rejected.expect("what was set aside");
+    assert_eq!(rejected.lines().count(), 1);
+    assert!(rejected.contains(r#""event_id":"2""#), "{rejected}");
+    assert!(rejected.contains("1e200000"), "{rejected}");
+    assert!(rejected.contains("numeric"), "the database's words: {rejected}");
+    let refused = "hooks_events_rejected_total{reason=\"store\"}";
+    assert_eq!(server.client.metric(refused), 1.0);
+}
+
+#[test]
+fn scattered_bad_rows_of_a_large_batch_are_the_only_ones_set_aside() {
+    const EVENTS: usize = 10_000;
+    let place = Place::postgres();
+    let server = place.server().start();
+    let is_bad = |number: usize| number * 7919 % EVENTS < 100;
+    let lines = (0..EVENTS).map(|number| {
+        let value = if is_bad(number) { "1e200000" } else { "1" };
+        format!(
+            r#"{{"event_id":"{number}","event_type":"t","session_id":"s","data":{{"n":{value}}}}}"#
+        )
+    });
+    let body = lines.collect::<Vec<_>>().join("\n");
+    let answer = server.client.post("/events/batch", NDJSON, &[], body).expect(202);
+    assert_eq!(answer.json()["accepted"], EVENTS);
+
+    let good = (0..EVENTS).filter(|number| !is_bad(*number)).map(|number| number.to_string());
+    assert_exactly(&place.settled(&server), good);
+    let text = std::fs::read_to_string(place.journal().join("rejected.jsonl"));
+    let text = text.expect("what was set aside");
+    let set_aside: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.split_once("\"event_id\":\"")?.1.split_once('"'))
+        .map(|(id, _)| id)
+        .collect();
+    assert_eq!(text.lines().count(), 100);
+    assert_eq!(set_aside.len(), 100);
+    assert!(set_aside.iter().all(|id| id.parse().is_ok_and(is_bad)));
+}
+
+#[test]
+fn repeats_and_bad_rows_in_one_batch_do_not_get_in_each_others_way() {
+    let (place, other_directory) = (Place::postgres(), Place::jsonl());
+    let first = place.server().start();
+    let dated = |id: &str, data: Value| {
+        let mut event = event(id);
+        event["timestamp"] = json!("2026-11-23T09:00:00Z");
+        event["data"] = data;
+        event
+    };
+    let batch: Vec<Value> = (0..100).map(|n| dated(&n.to_string(), json!({ "n": n }))).collect();
+    first.client.batch(&batch).expect(202);
+    place.settled(&first);
+
+    let second = place.server().directory(other_directory.directory()).start();
+    let mut lines: Vec<String> = batch.iter().step_by(3).map(Value::to_string).collect();
+    lines.extend((100..120).map(|n| dated(&n.to_string(), json!({})).to_string()));
+    for at in [0, 10, 20, 30] {
+        let bad = dated(&format!("bad-{at}"), json!({})).to_string();
+        lines.insert(at, bad.replace("\"data\":{}", "\"data\":{\"n\":1e200000}"));
+    }
+    second.client.post("/events/batch", NDJSON, &[], lines.join("\n")).expect(202);
+    let events = place.settled(&second);
+    let expected: Vec<String> = (0..120).map(|n| n.to_string()).collect();
+    assert_exactly(&events, &expected);
+    assert_eq!(ids(&events).len(), 120);
+    let rejected = std::fs::read_to_string(
+        other_directory.directory().join(".agentic/journal/rejected.jsonl"),
+    );
+    assert_eq!(rejected.expect("what was set aside").lines().count(), 4);
+}
