@@ -21,6 +21,7 @@ mod duplicates;
 mod encodings;
 mod errors;
 mod ingest;
+mod invalid_events;
 mod journals;
 mod partitions;
 mod postgres_rows;

@@ -1,0 +1,142 @@
+//! CloudEvents 1.0 in structured, batched and binary mode.
+
+use serde_json::{Value, json};
+
+use crate::harness::client::JSON;
+use crate::harness::{Place, assert_exactly, ids, only};
+
+const STRUCTURED: &str = "application/cloudevents+json";
+const BATCHED: &str = "application/cloudevents-batch+json";
+
+fn cloudevent(id: &str) -> Value {
+    json!({
+        "specversion": "1.0",
+        "id": id,
+        "source": "/agents/claude",
+        "type": "com.example.tool.finished",
+        "time": "2026-11-23T10:00:00.5+01:00",
+        "sessionid": "session-1",
+        "datacontenttype": "application/json",
+        "data": { "tool_name": "Bash" },
+    })
+}
+
+#[test]
+fn structured_mode_maps_the_attributes() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let mut sent = cloudevent("1");
+    sent["subject"] = json!("subject-1");
+    sent["workflowid"] = json!("workflow-1");
+    sent["phaseid"] = json!("phase-1");
+    sent["milestoneid"] = json!("milestone-1");
+    sent["traceparent"] = json!("00-abc");
+    let content_type = format!("{STRUCTURED}; charset=UTF-8");
+    server.client.post("/events", &content_type, &[], sent.to_string()).expect(202);
+
+    let stored = &place.events()[0];
+    assert_eq!(stored["event_id"], "1");
+    assert_eq!(stored["event_type"], "com.example.tool.finished");
+    assert_eq!(stored["session_id"], "session-1");
+    assert_eq!(stored["workflow_id"], "workflow-1");
+    assert_eq!(stored["phase_id"], "phase-1");
+    assert_eq!(stored["milestone_id"], "milestone-1");
+    assert_eq!(stored["timestamp"], "2026-11-23T09:00:00.500000Z");
+    assert_eq!(stored["data"], json!({ "tool_name": "Bash" }));
+    assert_eq!(stored["tool_name"], "Bash");
+    assert_eq!(
+        stored["extra"],
+        json!({
+            "specversion": "1.0", "source": "/agents/claude", "subject": "subject-1",
+            "datacontenttype": "application/json", "traceparent": "00-abc",
+        })
+    );
+}
+
+#[test]
+fn the_subject_is_the_session_where_there_is_no_sessionid() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let mut sent = cloudevent("1");
+    sent.as_object_mut().expect("an object").remove("sessionid");
+    sent["subject"] = json!("session-2");
+    server.client.post("/events", STRUCTURED, &[], sent.to_string()).expect(202);
+    let stored = &place.events()[0];
+    assert_eq!(stored["session_id"], "session-2");
+    assert_eq!(stored["extra"]["subject"], Value::Null);
+}
+
+#[test]
+fn a_batch_is_an_array_of_cloudevents() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let batch = Value::from(vec![cloudevent("1"), cloudevent("2")]).to_string();
+    let answer = server.client.post("/events/batch", BATCHED, &[], &batch).expect(202);
+    assert_eq!(answer.json()["accepted"], 2);
+    server.client.post("/events/batch", BATCHED, &[], batch).expect(202);
+    let empty = server.client.post("/events/batch", BATCHED, &[], "[]").expect(202);
+    assert_eq!(empty.json(), json!({ "accepted": 0, "message": "No events to store" }));
+    assert_exactly(&place.events(), ["1", "2"]);
+}
+
+#[test]
+fn binary_mode_takes_the_attributes_from_percent_encoded_headers() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let headers = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "100%25"),
+        ("ce-type", "finished%20%E2%82%AC"),
+        ("CE-Source", "/agents"),
+        ("ce-time", "2026-11-23T09:00:00Z"),
+        ("ce-sessionid", "Sitzung-%C3%A4"),
+    ];
+    let body = "{ \"n\": 1.0 }";
+    server.client.post("/events", JSON, &headers, body).expect(202);
+    server.client.post("/events", JSON, &headers, body).expect(202);
+    let events = place.events();
+    let stored = only(&events, "100%");
+    assert_eq!(stored["event_type"], "finished €");
+    assert_eq!(stored["session_id"], "Sitzung-ä");
+    assert_eq!(stored["timestamp"], "2026-11-23T09:00:00.000000Z");
+    assert_eq!(stored["data"], json!({ "n": 1.0 }));
+    assert_eq!(stored["extra"], json!({ "specversion": "1.0", "source": "/agents" }));
+}
+
+#[test]
+fn data_that_is_no_object_is_kept_under_extra() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let mut sent = cloudevent("1");
+    sent["data"] = json!([1, 2]);
+    server.client.post("/events", STRUCTURED, &[], sent.to_string()).expect(202);
+    let stored = &place.events()[0];
+    assert_eq!(stored["data"], json!({}));
+    assert_eq!(stored["extra"]["data"], json!([1, 2]));
+}
+
+#[test]
+fn what_cloudevents_require_is_required() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    for (attribute, field) in [
+        ("specversion", "specversion"),
+        ("id", "id"),
+        ("type", "event_type"),
+        ("sessionid", "session_id"),
+    ] {
+        let mut sent = cloudevent("1");
+        sent.as_object_mut().expect("an object").remove(attribute);
+        let answer = server.client.post("/events", STRUCTURED, &[], sent.to_string());
+        assert_eq!(answer.expect(422).json()["rejected"][0]["field"], field);
+    }
+    let mut old = cloudevent("2");
+    old["specversion"] = json!("0.3");
+    let batch = Value::from(vec![cloudevent("1"), old.clone()]).to_string();
+    let answer = server.client.post("/events/batch", BATCHED, &[], batch).expect(202).json();
+    assert_eq!(answer["accepted"], 1);
+    assert_eq!(answer["rejected"][0]["index"], 1);
+    assert_eq!(answer["rejected"][0]["field"], "specversion");
+    assert_eq!(ids(&place.events()), ["1"]);
+    assert_eq!(place.rejected()[0]["event"], old);
+}

@@ -1,0 +1,188 @@
+//! What is refused: with which status, and words that help.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use crate::harness::client::{JSON, NDJSON};
+use crate::harness::{Answer, Place, Server, assert_exactly, event};
+
+/// Asserts that the answer is a problem document of that status; returns it.
+#[track_caller]
+pub(crate) fn problem(answer: &Answer, status: u16, case: &str) -> Value {
+    assert_eq!(answer.status, status, "{case}: {answer:?}");
+    assert_eq!(answer.header("content-type"), "application/problem+json", "{case}");
+    let problem = answer.json();
+    assert_eq!(problem["status"], status, "{case}: {problem}");
+    for member in ["type", "title", "detail"] {
+        let text = problem[member].as_str();
+        assert!(text.is_some_and(|text| !text.is_empty()), "{case}: {member} in {problem}");
+    }
+    problem
+}
+
+/// Asserts that the refusals before it did no harm.
+#[track_caller]
+fn still_works(place: &Place, server: &Server) {
+    server.client.event(&event("good")).expect(202);
+    assert_exactly(&place.events(), ["good"]);
+}
+
+#[test]
+fn bodies_that_are_not_the_json_expected_are_400() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let (one, many) = ("/events", "/events/batch");
+    let good = event("1").to_string();
+    let cases: [(&str, &str, Vec<u8>, &str); 15] = [
+        (one, JSON, b"".to_vec(), "EOF"),
+        (one, JSON, b"{".to_vec(), "line 1"),
+        (one, JSON, b"null".to_vec(), "line 1"),
+        (one, JSON, b"\"text\"".to_vec(), "line 1"),
+        (one, JSON, format!("{good} {good}").into_bytes(), "trailing"),
+        (one, JSON, good.replace('"', "'").into_bytes(), "line 1"),
+        (one, JSON, format!("[{good}]").into_bytes(), "/events/batch"),
+        (one, JSON, b"{\"event_type\":\"\xff\"}".to_vec(), "UTF-8"),
+        (many, JSON, b"".to_vec(), "EOF"),
+        (many, JSON, b"[{]".to_vec(), "line 1"),
+        (many, JSON, format!("[{good},]").into_bytes(), "line 1"),
+        (many, JSON, good.clone().into_bytes(), "array"),
+        (many, JSON, b"[\"\xff\"]".to_vec(), "UTF-8"),
+        (many, NDJSON, b"no json".to_vec(), "line 1"),
+        (many, NDJSON, b"\xff\n".to_vec(), "UTF-8"),
+    ];
+    for (path, content_type, body, detail) in cases {
+        let case = format!("{path} {:?}", String::from_utf8_lossy(&body));
+        let answer = server.client.post(path, content_type, &[], body);
+        let problem = problem(&answer, 400, &case);
+        assert!(problem["detail"].to_string().contains(detail), "{case}: {problem}");
+    }
+    still_works(&place, &server);
+}
+
+#[test]
+fn a_wrong_ack_parameter_is_400_and_names_what_is_allowed() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let answer = server.client.post("/events?ack=maybe", JSON, &[], event("1").to_string());
+    let detail = problem(&answer, 400, "ack")["detail"].to_string();
+    assert!(detail.contains("journal") && detail.contains("stored"), "{detail}");
+    still_works(&place, &server);
+}
+
+#[test]
+fn other_content_types_and_encodings_are_415() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let body = event("1").to_string();
+    let with_headers = |path: &str, headers: &[(&str, &str)]| {
+        server.client.send("POST", path, headers, body.as_bytes()).expect("an answer")
+    };
+    problem(&with_headers("/events", &[]), 415, "no content type");
+    problem(&with_headers("/events/batch", &[]), 415, "no content type");
+    let wrong = [
+        ("/events", "text/plain"),
+        ("/events", "application/x-www-form-urlencoded"),
+        ("/events", "multipart/form-data; boundary=x"),
+        ("/events", "application/jsonx"),
+        ("/events", NDJSON),
+        ("/events", "application/cloudevents-batch+json"),
+        ("/events/batch", "text/plain;charset=UTF-8"),
+        ("/events/batch", "application/cloudevents+json"),
+    ];
+    for (path, content_type) in wrong {
+        let answer = with_headers(path, &[("content-type", content_type)]);
+        let problem = problem(&answer, 415, content_type);
+        assert!(problem["detail"].to_string().contains(JSON), "{content_type}: {problem}");
+    }
+    for encoding in ["br", "compress", "gzip, gzip", "identity, zstd"] {
+        let headers = [("content-type", JSON), ("content-encoding", encoding)];
+        let problem = problem(&with_headers("/events", &headers), 415, encoding);
+        assert!(problem["detail"].to_string().contains("gzip"), "{encoding}: {problem}");
+    }
+    still_works(&place, &server);
+}
+
+#[test]
+fn bodies_over_the_limit_are_413_also_when_decompressed() {
+    let place = Place::jsonl();
+    let server = place.server().set("MAX_BODY_BYTES", "10KiB").start();
+    let mut large = event("1");
+    large["data"] = json!({ "text": "x".repeat(11 << 10) });
+    let large = large.to_string();
+    let gzip = |body: &[u8]| {
+        let mut out = Vec::new();
+        let mut encoder = flate2::write::GzEncoder::new(&mut out, flate2::Compression::best());
+        encoder.write_all(body).expect("in memory");
+        encoder.finish().expect("in memory");
+        out
+    };
+    let bomb = gzip(&vec![b' '; 64 << 20]);
+    assert!(gzip(large.as_bytes()).len() < 10 << 10);
+    let encoded = |encoding| [("content-encoding", encoding)];
+    let bodies = [
+        ("plain", server.client.post("/events", JSON, &[], &large)),
+        ("batch", server.client.post("/events/batch", JSON, &[], format!("[{large}]"))),
+        ("gzip", server.client.post("/events", JSON, &encoded("gzip"), gzip(large.as_bytes()))),
+        ("zstd", {
+            let body = zstd::encode_all(large.as_bytes(), 3).expect("in memory");
+            server.client.post("/events", JSON, &encoded("zstd"), body)
+        }),
+        ("bomb", server.client.post("/events", JSON, &encoded("gzip"), &bomb[..9 << 10])),
+    ];
+    for (case, answer) in &bodies {
+        let problem = problem(answer, 413, case);
+        assert!(problem["detail"].to_string().contains("MAX_BODY_BYTES"), "{case}: {problem}");
+    }
+    let mut chunked = server.client.connect();
+    chunked.write("POST /events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n");
+    chunked.write("connection: close\r\ntransfer-encoding: chunked\r\n\r\n");
+    chunked.write(format!("{:x}\r\n{large}\r\n", large.len()));
+    chunked.read_until("HTTP/1.1 413 Payload Too Large\r\n");
+    still_works(&place, &server);
+}
+
+#[test]
+fn batches_of_too_many_events_are_413() {
+    let place = Place::jsonl();
+    let server = place.server().set("MAX_BATCH_EVENTS", "3").start();
+    let four = [event("1"), event("2"), event("3"), event("4")];
+    let lines: String = four.iter().map(|event| format!("{event}\n")).collect();
+    let mut with_invalid = four.to_vec();
+    with_invalid[0] = json!({});
+    for (case, answer) in [
+        ("array", server.client.batch(&four)),
+        ("array with an invalid event", server.client.batch(&with_invalid)),
+        ("lines", server.client.post("/events/batch", NDJSON, &[], lines)),
+    ] {
+        let problem = problem(&answer, 413, case);
+        assert!(problem["detail"].to_string().contains("MAX_BATCH_EVENTS"), "{case}: {problem}");
+    }
+    assert_exactly(&place.events(), [""; 0]);
+    server.client.batch(&four[..3]).expect(202);
+}
+
+#[test]
+fn unknown_routes_are_404_and_other_methods_405_with_allow() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let send =
+        |method: &str, path: &str| server.client.send(method, path, &[], b"").expect("an answer");
+    for path in ["/", "/event", "/events/", "/events/batch/1", "/healthz", "/metrics/x"] {
+        problem(&send("GET", path), 404, path);
+        problem(&server.client.post(path, JSON, &[], "{}"), 404, path);
+    }
+    for (method, path, allowed) in [
+        ("PUT", "/events", "POST"),
+        ("DELETE", "/events", "POST"),
+        ("GET", "/events/batch", "POST"),
+        ("POST", "/health", "GET"),
+        ("POST", "/health/live", "GET"),
+        ("DELETE", "/metrics", "GET"),
+    ] {
+        let answer = send(method, path);
+        problem(&answer, 405, path);
+        assert!(answer.header("allow").contains(allowed), "{method} {path}: {answer:?}");
+    }
+    still_works(&place, &server);
+}

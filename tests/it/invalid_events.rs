@@ -1,0 +1,162 @@
+//! Events that break the contract: each is refused with its field, its batch goes on without it.
+
+use serde_json::{Value, json};
+
+use crate::errors::problem;
+use crate::harness::client::{JSON, NDJSON};
+use crate::harness::{Place, assert_exactly, event};
+
+/// An object nested that many levels deep.
+fn nested(levels: usize) -> String {
+    format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels))
+}
+
+/// Events with one thing wrong each: the field at fault, and the event.
+fn invalid() -> Vec<(String, String)> {
+    let with = |field: &str, value: Value| {
+        let mut event = event("invalid");
+        event[field] = value;
+        (field.to_owned(), event.to_string())
+    };
+    let without = |field: &str| {
+        let mut event = event("invalid");
+        event.as_object_mut().expect("an object").remove(field);
+        (field.to_owned(), event.to_string())
+    };
+    let mut cases = vec![without("event_type"), without("session_id")];
+    for field in ["event_type", "session_id"] {
+        cases.push(with(field, Value::Null));
+        cases.push(with(field, json!("")));
+    }
+    cases.push(with("event_id", json!("")));
+    let texts = ["event_type", "session_id", "event_id", "workflow_id", "phase_id", "milestone_id"];
+    for field in texts {
+        for wrong in [json!(1), json!(true), json!(["a"]), json!({ "a": 1 })] {
+            cases.push(with(field, wrong));
+        }
+        cases.push(with(field, json!("x".repeat(256))));
+        cases.push(with(field, json!("ä".repeat(128))));
+    }
+    for wrong in [json!("text"), json!([1]), json!(1), json!(false)] {
+        cases.push(with("data", wrong));
+    }
+    for wrong in [
+        json!("yesterday"),
+        json!(""),
+        json!("2026-13-01T00:00:00Z"),
+        json!("2026-02-30"),
+        json!("10000-01-01T00:00:00Z"),
+        json!("0001-01-01T00:00:00+01:00"),
+        json!("1795424400"),
+        json!(true),
+        json!({}),
+        json!(1e30),
+        json!(i64::MAX),
+    ] {
+        cases.push(with("timestamp", wrong));
+    }
+    for field in ["data", "anything"] {
+        let (_, event) = with(field, json!("here"));
+        cases.push((field.to_owned(), event.replace("\"here\"", &nested(121))));
+    }
+    cases
+}
+
+#[test]
+fn an_invalid_event_is_422_and_names_the_field() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    for (field, event) in invalid() {
+        let answer = server.client.post("/events", JSON, &[], &event);
+        let problem = problem(&answer, 422, &event);
+        let rejected = problem["rejected"].as_array().expect("a list");
+        assert_eq!(rejected.len(), 1, "{event}: {problem}");
+        assert_eq!(rejected[0]["index"], 0, "{event}: {problem}");
+        assert_eq!(rejected[0]["field"], field, "{event}: {problem}");
+        assert_ne!(rejected[0]["error"], "", "{event}: {problem}");
+        assert!(problem["detail"].to_string().contains(&field), "{event}: {problem}");
+    }
+    server.client.event(&event("good")).expect(202);
+    assert_exactly(&place.events(), ["good"]);
+}
+
+#[test]
+fn the_largest_allowed_values_are_accepted() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let mut large = event(&"i".repeat(255));
+    large["event_type"] = json!("ä".repeat(127));
+    large["session_id"] = json!("s".repeat(255));
+    large["workflow_id"] = json!("w".repeat(255));
+    large["phase_id"] = json!("");
+    large["data"] = json!("here");
+    let body = large.to_string().replace("\"here\"", &nested(120));
+    server.client.post("/events", JSON, &[], body).expect(202);
+    let text = std::fs::read_to_string(place.file()).expect("the file");
+    assert!(text.contains(&nested(120)), "{text}");
+}
+
+#[test]
+fn a_batch_of_only_invalid_events_is_422_and_lists_them_all() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let invalid = invalid();
+    let events: Vec<&str> = invalid.iter().map(|(_, event)| event.as_str()).collect();
+    let array = format!("[{}]", events.join(","));
+    let lines = events.join("\n");
+    for (content_type, body) in [(JSON, array), (NDJSON, lines)] {
+        let answer = server.client.post("/events/batch", content_type, &[], body);
+        let problem = problem(&answer, 422, content_type);
+        let rejected = problem["rejected"].as_array().expect("a list");
+        assert_eq!(rejected.len(), invalid.len());
+        for (index, (field, event)) in invalid.iter().enumerate() {
+            assert_eq!(rejected[index]["index"], index, "{event}");
+            assert_eq!(rejected[index]["field"], *field, "{event}");
+        }
+    }
+    assert_exactly(&place.events(), [""; 0]);
+    let counted = "hooks_events_rejected_total{reason=\"invalid\"}";
+    assert_eq!(server.client.metric(counted), 2.0 * invalid.len() as f64);
+}
+
+#[test]
+fn the_valid_part_of_a_batch_is_accepted_and_the_rest_is_kept() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let wrong = json!({ "event_type": "t", "session_id": 5, "data": { "kept": "as sent" } });
+    let batch = [event("1"), wrong.clone(), event("2"), json!(7), json!({}), event("3")];
+    let answer = server.client.batch(&batch).expect(202).json();
+    assert_eq!(answer["accepted"], 3);
+    assert!(answer["message"].is_string());
+    let rejected = answer["rejected"].as_array().expect("a list");
+    let places: Vec<(u64, &Value)> = rejected
+        .iter()
+        .map(|one| (one["index"].as_u64().expect("a number"), &one["field"]))
+        .collect();
+    assert_eq!(places, [(1, &json!("session_id")), (3, &Value::Null), (4, &json!("event_type"))]);
+    assert!(rejected.iter().all(|one| one["error"].is_string()), "{rejected:?}");
+    assert_exactly(&place.events(), ["1", "2", "3"]);
+
+    let kept = place.rejected();
+    let originals: Vec<&Value> = kept.iter().map(|one| &one["event"]).collect();
+    assert_eq!(originals, [&wrong, &json!(7), &json!({})]);
+    for (kept, told) in kept.iter().zip(rejected) {
+        assert_eq!(kept["error"], told["error"]);
+        assert_eq!(kept["field"], told["field"]);
+        assert!(kept["rejected_at"].is_string(), "{kept}");
+    }
+}
+
+#[test]
+fn a_line_that_is_no_json_spoils_only_itself() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let lines = format!("{}\n{{\"event_id\": \n\n[]\n{}\n", event("1"), event("2"));
+    let answer = server.client.post("/events/batch", NDJSON, &[], lines).expect(202).json();
+    assert_eq!(answer["accepted"], 2);
+    assert_eq!(answer["rejected"][0]["index"], 1);
+    assert!(answer["rejected"][0]["error"].to_string().contains("line 2"), "{answer}");
+    assert_eq!(answer["rejected"][1]["index"], 2);
+    assert_exactly(&place.events(), ["1", "2"]);
+    assert_eq!(place.rejected()[0]["text"], "{\"event_id\": ");
+}
