@@ -15,14 +15,20 @@ macro_rules! both {
 }
 
 mod cloudevents;
+mod configuration;
 mod crashes;
 mod database_away;
 mod duplicates;
 mod encodings;
 mod errors;
+mod full_disk;
+mod health_and_metrics;
 mod ingest;
 mod invalid_events;
 mod journals;
+mod jsonl_file;
+mod locks;
 mod partitions;
 mod postgres_rows;
+mod shutdown;
 mod timestamps;

@@ -14,7 +14,7 @@ pub(crate) mod server;
 pub(crate) use client::{Answer, Client};
 pub(crate) use eventually::eventually;
 pub(crate) use place::{Place, Storage};
-pub(crate) use postgres::{Cluster, Database};
+pub(crate) use postgres::Cluster;
 pub(crate) use server::Server;
 
 use std::collections::BTreeMap;

@@ -138,6 +138,11 @@ impl Process {
     }
 
     /// The pipe, if `configure` made one.
+    pub(crate) fn take_stdout(&mut self) -> Option<std::process::ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    /// The pipe, if `configure` made one.
     pub(crate) fn take_stderr(&mut self) -> Option<std::process::ChildStderr> {
         self.child.stderr.take()
     }

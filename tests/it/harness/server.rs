@@ -49,7 +49,7 @@ impl Builder {
     /// Starts a server and waits until it listens.
     #[track_caller]
     pub(crate) fn start(self) -> Server {
-        let (mut process, log) = self.spawn();
+        let (mut process, log) = self.spawn(Stdio::null());
         let address = eventually("the server listens", || match log.address() {
             Some(address) => Ok(address),
             None if process.try_wait().is_some() => panic!("the server ended: {}", log.text()),
@@ -68,12 +68,13 @@ impl Builder {
     /// Runs the program to its end, for commands that are no server and servers that do not start.
     #[track_caller]
     pub(crate) fn run(self) -> Ended {
-        let (mut process, log) = self.spawn();
+        let (mut process, log) = self.spawn(Stdio::piped());
+        let output = Log::follow(process.take_stdout().expect("stdout is piped"));
         let status = process.wait();
-        Ended { status, log: log.complete() }
+        Ended { status, output: output.complete(), log: log.complete() }
     }
 
-    fn spawn(&self) -> (Process, Log) {
+    fn spawn(&self, stdout: Stdio) -> (Process, Log) {
         let program = Path::new(env!("CARGO_BIN_EXE_hooks-backend"));
         let mut process = Process::spawn(program, Signal::KILL, |command| {
             command
@@ -81,7 +82,7 @@ impl Builder {
                 .env_clear()
                 .envs(&self.environment)
                 .current_dir(&self.directory)
-                .stdout(Stdio::null())
+                .stdout(stdout)
                 .stderr(Stdio::piped());
         });
         let log = Log::follow(process.take_stderr().expect("stderr is piped"));
@@ -92,6 +93,8 @@ impl Builder {
 /// A program that has ended.
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
+    /// All that it wrote to standard output.
+    pub(crate) output: String,
     /// All that it wrote to standard error.
     pub(crate) log: String,
 }
@@ -160,16 +163,16 @@ impl Server {
     }
 }
 
-/// What a process writes to standard error.
+/// What a process writes.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<(String, bool)>>);
 
 impl Log {
-    fn follow(stderr: impl Read + Send + 'static) -> Self {
+    fn follow(output: impl Read + Send + 'static) -> Self {
         let log = Self::default();
         let writer = log.clone();
         std::thread::spawn(move || {
-            let mut lines = BufReader::new(stderr);
+            let mut lines = BufReader::new(output);
             let mut line = Vec::new();
             while lines.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
                 writer.lock(|(text, _)| text.push_str(&String::from_utf8_lossy(&line)));
@@ -188,7 +191,7 @@ impl Log {
         self.lock(|(text, _)| text.clone())
     }
 
-    /// The text, once the process has closed its standard error.
+    /// The text, once the process has closed its end.
     fn complete(&self) -> String {
         eventually("the log ends", || {
             self.lock(|(text, complete)| if *complete { Ok(text.clone()) } else { Err("open") })

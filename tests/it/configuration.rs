@@ -1,0 +1,224 @@
+//! Settings: what is wrong is named at start, and secrets stay secret.
+
+use rustix::process::Signal;
+
+use crate::harness::eventually::when;
+use crate::harness::{Place, Server, Storage, event, eventually};
+
+both!(the_start_line_says_where_it_listens_and_writes, json_logs_have_one_object_a_line,);
+
+#[test]
+fn a_wrong_value_is_named_with_what_is_allowed() {
+    for (variable, value, allowed) in [
+        ("STORAGE_TYPE", "mysql", "postgres"),
+        ("STORAGE_TYPE", "postgres", "DATABASE_URL"),
+        ("DATABASE_URL", "mysql://host/db", "postgres://"),
+        ("DATABASE_URL", "postgres://u:p@host:port/db", "postgres://"),
+        ("DATABASE_URL", "postgres://u:p@host/db?sslmode=require", "sslmode"),
+        ("JOURNAL_MAX_BYTES", "1023KiB", "1MiB"),
+        ("JOURNAL_MAX_BYTES", "much", "10GiB"),
+        ("JOURNAL_MAX_BYTES", "-1", "1MiB"),
+        ("LOG_LEVEL", "loud", "debug"),
+        ("LOG_FORMAT", "xml", "json"),
+        ("ACK", "never", "stored"),
+        ("HOST", "localhost", "HOST"),
+        ("PORT", "65536", "65535"),
+        ("PORT", "http", "PORT"),
+        ("MAX_BODY_BYTES", "1", "1KiB"),
+        ("MAX_BODY_BYTES", "99999TiB", "1KiB"),
+        ("MAX_BATCH_EVENTS", "0", "1"),
+        ("MAX_INFLIGHT_BYTES", "lots", "1KiB"),
+        ("MAX_CONNECTIONS", "0", "1"),
+        ("MAX_CONNECTIONS", "many", "MAX_CONNECTIONS"),
+        ("SHUTDOWN_TIMEOUT", "-1", "3600"),
+        ("SHUTDOWN_TIMEOUT", "3601", "3600"),
+    ] {
+        let place = Place::jsonl();
+        let ended = place.server().set(variable, value).run();
+        let (code, log) = (ended.status.code(), ended.log);
+        assert!(matches!(code, Some(1 | 2)), "{variable}={value}: {code:?} {log}");
+        let named =
+            log.contains(variable) || log.contains(&variable.to_lowercase().replace('_', "-"));
+        assert!(named, "{variable}={value}: {log}");
+        assert!(log.contains(allowed), "{variable}={value}: {log}");
+        assert!(!place.directory().join(".agentic").exists(), "{variable}={value} left a trace");
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_named() {
+    let place = Place::jsonl();
+    let file = place.directory().join("a-file");
+    std::fs::write(&file, "").expect("a file");
+    let jsonl = place.server().set("JSONL_PATH", file.join("events.jsonl")).run();
+    assert_eq!(jsonl.status.code(), Some(1), "{}", jsonl.log);
+    assert!(jsonl.log.contains("a-file"), "{}", jsonl.log);
+    let url = "postgres://nobody@127.0.0.1:1/none";
+    let journal = place.server().set("DATABASE_URL", url).set("JOURNAL_DIR", &file).run();
+    assert_eq!(journal.status.code(), Some(1), "{}", journal.log);
+    assert!(journal.log.contains("a-file"), "{}", journal.log);
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let (place, other) = (Place::jsonl(), Place::jsonl());
+    let server = place.server().start();
+    let port = server.client.address.port().to_string();
+    let ended = other.server().set("PORT", &port).run();
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+    assert!(ended.log.contains(&port) && ended.log.contains("PORT"), "{}", ended.log);
+}
+
+#[test]
+fn a_password_is_never_printed() {
+    const SECRET: &str = "swordfish";
+    let place = Place::jsonl();
+    let start = |url: &str| place.server().set("DATABASE_URL", url).set("LOG_LEVEL", "trace");
+    for url in [
+        "postgres://user:swordfish@host:port/db",
+        "postgres://user:swordfish@[host/db",
+        "postgres://user:swordfish@host/db?sslmode=swordfish",
+        "postgres://user:swordfish",
+        "postgress://user:swordfish@host/db",
+        "user:swordfish@host/db",
+        "host=h user=u password=swordfish port=x",
+        "host=h user=u password='swordfish",
+        "user=u password=swordfish",
+        "host=h password=swordfish swordfish",
+    ] {
+        let ended = start(url).run();
+        assert!(!ended.status.success(), "{url}");
+        assert!(ended.log.contains("DATABASE_URL"), "{url}: {}", ended.log);
+        assert!(!ended.log.contains(SECRET), "{url}: {}", ended.log);
+    }
+    let url = "postgres://user:swordfish@127.0.0.1:1/db";
+    for flags in [&["--help"][..], &["-h"], &["--wrong-flag"], &["--port", "x"]] {
+        let ended = flags.iter().fold(start(url), |builder, flag| builder.argument(flag)).run();
+        let printed = ended.output + &ended.log;
+        assert!(printed.contains("--"), "{flags:?}: {printed}");
+        assert!(!printed.contains(SECRET), "{flags:?}: {printed}");
+    }
+    let server = start(url).start();
+    server.client.event(&event("1")).expect(202);
+    let health = eventually("the database's error is known", || {
+        when(server.client.health(), |health| health["database"]["error"].is_string())
+    });
+    assert!(!health.to_string().contains(SECRET), "{health}");
+    assert!(!server.log().contains(SECRET), "{}", server.log());
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    let place = Place::jsonl();
+    let variables = [
+        "DATABASE_URL",
+        "STORAGE_TYPE",
+        "JSONL_PATH",
+        "JOURNAL_DIR",
+        "JOURNAL_MAX_BYTES",
+        "ACK",
+        "HOST",
+        "PORT",
+        "LOG_LEVEL",
+        "LOG_FORMAT",
+        "MAX_BODY_BYTES",
+        "MAX_BATCH_EVENTS",
+        "MAX_INFLIGHT_BYTES",
+        "MAX_CONNECTIONS",
+        "SHUTDOWN_TIMEOUT",
+    ];
+    let builder = place.server().argument("--port").argument("0");
+    let server = variables.iter().fold(builder, |builder, name| builder.set(name, "")).start();
+    server.client.event(&event("1")).expect(202);
+    assert_eq!(place.events().len(), 1);
+    assert_eq!(server.client.health()["storage"], "jsonl");
+}
+
+#[test]
+fn a_flag_counts_more_than_its_variable() {
+    let place = Place::jsonl();
+    let path = place.directory().join("by-flag.jsonl");
+    let server = place
+        .server()
+        .set("JSONL_PATH", place.directory().join("by-variable.jsonl"))
+        .argument("--jsonl-path")
+        .argument(&path)
+        .start();
+    server.client.event(&event("1")).expect(202);
+    assert!(path.exists());
+}
+
+#[test]
+fn jsonl_can_be_chosen_in_spite_of_a_database() {
+    let place = Place::jsonl();
+    let server = place
+        .server()
+        .set("DATABASE_URL", "postgres://user@127.0.0.1:1/db")
+        .set("STORAGE_TYPE", "JSONL")
+        .start();
+    server.client.event(&event("1")).expect(202);
+    assert_eq!(place.events().len(), 1);
+}
+
+fn the_start_line_says_where_it_listens_and_writes(storage: Storage) {
+    let place = Place::new(storage);
+    let server = place.server().start();
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("listening on")).expect("a start line");
+    assert!(line.contains(&format!("http://{}", server.client.address)), "{line}");
+    let (name, path) = match storage {
+        Storage::Jsonl => ("storage jsonl", place.file()),
+        Storage::Postgres => ("storage postgres", place.journal()),
+    };
+    assert!(line.contains(name), "{line}");
+    assert!(line.contains(&path.display().to_string()), "{line}");
+}
+
+fn json_logs_have_one_object_a_line(storage: Storage) {
+    let place = Place::new(storage);
+    let mut server = place.server().set("LOG_FORMAT", "json").set("LOG_LEVEL", "debug").start();
+    server.client.event(&event("1")).expect(202);
+    server.stop();
+    for line in server.log().lines() {
+        let entry: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
+        assert!(entry["level"].is_string() && entry["message"].is_string(), "{line}");
+        assert!(entry["timestamp"].is_string(), "{line}");
+    }
+    let refused = place.server().set("LOG_FORMAT", "json").set("STORAGE_TYPE", "postgres");
+    let refused = refused.set("DATABASE_URL", "").run();
+    assert!(!refused.status.success());
+    let entry: serde_json::Value = serde_json::from_str(&refused.log).expect("JSON");
+    assert_eq!(entry["level"], "ERROR");
+}
+
+#[test]
+fn healthcheck_exits_by_what_the_server_says() {
+    let place = Place::jsonl();
+    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "3600").ready().start();
+    let port = server.client.address.port().to_string();
+    let check = |host: &str| {
+        let check = Server::builder().set("PORT", &port).set("HOST", host).argument("healthcheck");
+        check.run()
+    };
+    for host in ["127.0.0.1", "0.0.0.0"] {
+        let ended = check(host);
+        assert!(ended.status.success(), "{host}: {}", ended.log);
+    }
+
+    let mut slow = server.client.connect();
+    slow.write(
+        "POST /events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         content-length: 10\r\nexpect: 100-continue\r\n\r\n",
+    );
+    slow.read_until("100 Continue\r\n\r\n");
+    server.signal(Signal::TERM);
+    server.logged("shutting down");
+    eventually("it drains", || {
+        when(server.client.get("/health/ready", &[]), |answer| answer.status == 503)
+    });
+    assert_eq!(check("127.0.0.1").status.code(), Some(1));
+    server.kill9();
+    let gone = check("127.0.0.1");
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(gone.log.contains("not ready"), "{}", gone.log);
+}

@@ -1,0 +1,163 @@
+//! The JSON Lines file belongs to its owner: others may append to it, rotate it or truncate it.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::harness::place::read_lines;
+use crate::harness::{Place, assert_exactly, event, ids};
+
+fn append(path: &Path, text: &str) {
+    let file = std::fs::OpenOptions::new().append(true).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).expect("the file can be appended to");
+}
+
+#[test]
+fn a_line_has_the_documented_keys_in_their_order() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let mut full = event("1");
+    full["data"] = serde_json::json!({
+        "agent": "a", "tool_name": "n", "tool_use_id": "u", "duration_ms": 1.50,
+    });
+    full["timestamp"] = "2026-11-23T09:00:00Z".into();
+    full["cwd"] = "/".into();
+    server.client.event(&full).expect(202);
+    server.client.event(&event("2")).expect(202);
+    let text = std::fs::read_to_string(place.file()).expect("the file");
+    let (first, second) = text.split_once('\n').expect("two lines");
+    let order = [
+        "{\"event_id\":\"1\",",
+        "\"event_type\":\"tested\",",
+        "\"session_id\":\"session-1\",",
+        "\"workflow_id\":null,",
+        "\"phase_id\":null,",
+        "\"milestone_id\":null,",
+        "\"data\":{",
+        "\"timestamp\":\"2026-11-23T09:00:00.000000Z\",",
+        "\"received_at\":\"",
+        "\"agent\":\"a\",",
+        "\"tool_name\":\"n\",",
+        "\"tool_use_id\":\"u\",",
+        "\"duration_ms\":1.5,",
+        "\"extra\":{\"cwd\":\"/\"}}",
+    ];
+    let mut rest = first;
+    for key in order {
+        let at =
+            rest.find(key).unwrap_or_else(|| panic!("{key} is not where it should be: {first}"));
+        rest = &rest[at + key.len()..];
+    }
+    assert_eq!(rest, "");
+    assert!(!second.contains("\"agent\"") && !second.contains("\"extra\""), "{second}");
+}
+
+#[test]
+fn lines_of_other_processes_stay_whole_and_count_as_seen_after_a_restart() {
+    let place = Place::jsonl();
+    let mut server = place.server().start();
+    server.client.event(&event("1")).expect(202);
+    append(&place.file(), &format!("{}\n", event("foreign-1")));
+    server.client.event(&event("2")).expect(202);
+    append(&place.file(), &event("foreign-2").to_string());
+    server.client.event(&event("3")).expect(202);
+    server.client.event(&event("4")).expect(202);
+    assert_eq!(ids(&place.events()), ["1", "foreign-1", "2", "foreign-2", "3", "4"]);
+
+    server.stop();
+    server.restart();
+    server.client.event(&event("foreign-1")).expect(202);
+    server.client.event(&event("foreign-2")).expect(202);
+    assert_exactly(&place.events(), ["1", "foreign-1", "2", "foreign-2", "3", "4"]);
+}
+
+#[test]
+fn another_process_can_append_whole_lines_under_load() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    server.client.event(&event("first")).expect(202);
+    let done = AtomicBool::new(false);
+    let foreign = std::thread::scope(|scope| {
+        let foreign = scope.spawn(|| {
+            let mut lines = 0;
+            while !done.load(Ordering::SeqCst) {
+                append(&place.file(), &format!("{}\n", event(&format!("foreign-{lines}"))));
+                lines += 1;
+            }
+            lines
+        });
+        for number in 0..300 {
+            server.client.event(&event(&number.to_string())).expect(202);
+        }
+        done.store(true, Ordering::SeqCst);
+        foreign.join().expect("the other process does not fail")
+    });
+    let own = (0..300).map(|number| number.to_string());
+    let all = own.chain((0..foreign).map(|number| format!("foreign-{number}")));
+    assert_exactly(&place.events(), all.chain(["first".to_owned()]));
+}
+
+#[test]
+fn a_renamed_file_is_followed_by_a_new_one() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    server.client.event(&event("1")).expect(202);
+    let rotated = place.directory().join("events.jsonl.1");
+    std::fs::rename(place.file(), &rotated).expect("a rename");
+    server.client.event(&event("2")).expect(202);
+    assert_eq!(ids(&read_lines(&rotated)), ["1"]);
+    assert_eq!(ids(&read_lines(&place.file())), ["2"]);
+
+    let empty_new_file = place.directory().join("events.jsonl.2");
+    std::fs::rename(place.file(), &empty_new_file).expect("a rename");
+    std::fs::write(place.file(), "").expect("a file");
+    server.client.event(&event("3")).expect(202);
+    assert_eq!(ids(&read_lines(&place.file())), ["3"]);
+}
+
+#[test]
+fn a_file_renamed_under_load_loses_nothing() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let rotated = |number: usize| place.directory().join(format!("rotated-{number}"));
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            for number in 0..400 {
+                server.client.event(&event(&number.to_string())).expect(202);
+            }
+        });
+        let mut rotations = 0;
+        while !sender.is_finished() {
+            if std::fs::rename(place.file(), rotated(rotations)).is_ok() {
+                rotations += 1;
+            }
+        }
+    });
+    let mut all = if place.file().exists() { place.events() } else { Vec::new() };
+    all.extend((0..).map(rotated).take_while(|path| path.exists()).flat_map(|p| read_lines(&p)));
+    assert_exactly(&all, (0..400).map(|number| number.to_string()));
+}
+
+#[test]
+fn a_deleted_directory_is_made_anew() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    server.client.event(&event("1")).expect(202);
+    std::fs::remove_dir_all(place.file().parent().expect("a directory")).expect("deleted");
+    server.client.event(&event("2")).expect(202);
+    assert_eq!(ids(&place.events()), ["2"]);
+}
+
+#[test]
+fn a_truncated_file_goes_on_from_its_new_end() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    server.client.batch(&[event("1"), event("2")]).expect(202);
+    let copy = place.directory().join("copy");
+    std::fs::copy(place.file(), &copy).expect("a copy");
+    let file = std::fs::OpenOptions::new().write(true).open(place.file()).expect("the file");
+    file.set_len(0).expect("truncated");
+    server.client.event(&event("3")).expect(202);
+    assert_eq!(ids(&read_lines(&copy)), ["1", "2"]);
+    assert_eq!(ids(&place.events()), ["3"]);
+}

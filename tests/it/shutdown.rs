@@ -1,0 +1,112 @@
+//! SIGTERM and SIGINT lose nothing; the second one stops at once.
+
+use rustix::process::Signal;
+
+use crate::errors::problem;
+use crate::harness::client::Connection;
+use crate::harness::eventually::when;
+use crate::harness::{Place, Server, Storage, assert_exactly, event, eventually};
+
+both!(
+    sigterm_and_sigint_end_with_success,
+    requests_in_flight_are_answered_and_new_ones_are_sent_away,
+    a_second_signal_stops_at_once_with_failure,
+);
+
+fn sigterm_and_sigint_end_with_success(storage: Storage) {
+    let place = Place::new(storage);
+    let mut server = place.server().start();
+    for (id, signal) in [("1", Signal::TERM), ("2", Signal::INT)] {
+        server.client.event(&event(id)).expect(202);
+        server.signal(signal);
+        assert!(server.wait().success(), "{}", server.log());
+        assert!(server.log().contains("stopped"), "{}", server.log());
+        server.restart();
+    }
+    assert_exactly(&place.settled(&server), ["1", "2"]);
+}
+
+/// A request that the server has begun to receive, and what is missing of its body.
+fn request_in_flight(server: &Server, id: &str) -> (Connection, String) {
+    let mut body = event(id).to_string();
+    let mut connection = server.client.connect();
+    connection.write(format!(
+        "POST /events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n",
+        body.len()
+    ));
+    connection.read_until("HTTP/1.1 100 Continue\r\n\r\n");
+    let rest = body.split_off(10);
+    connection.write(body);
+    (connection, rest)
+}
+
+fn requests_in_flight_are_answered_and_new_ones_are_sent_away(storage: Storage) {
+    let place = Place::new(storage);
+    let mut server = place.server().start();
+    let (mut connection, rest) = request_in_flight(&server, "slow");
+    server.signal(Signal::TERM);
+    eventually("the server is not ready", || {
+        when(server.client.get("/health/ready", &[]), |answer| answer.status == 503)
+    });
+    let answer = server.client.event(&event("late"));
+    problem(&answer, 503, "draining");
+    assert!(answer.header("retry-after").parse::<u64>().is_ok(), "{answer:?}");
+    server.client.get("/health/live", &[]).expect(200);
+    server.client.get("/metrics", &[]).expect(200);
+
+    connection.write(rest);
+    let answer = connection.read_to_end();
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    assert!(server.wait().success(), "{}", server.log());
+    server.restart();
+    assert_exactly(&place.settled(&server), ["slow"]);
+}
+
+fn a_second_signal_stops_at_once_with_failure(storage: Storage) {
+    let place = Place::new(storage);
+    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "3600").start();
+    server.client.event(&event("1")).expect(202);
+    let (_connection, _rest) = request_in_flight(&server, "slow");
+    server.signal(Signal::TERM);
+    server.logged("shutting down");
+    server.signal(Signal::INT);
+    let status = server.wait();
+    assert_eq!(status.code(), Some(1), "{status}: {}", server.log());
+    server.restart();
+    assert_exactly(&place.settled(&server), ["1"]);
+}
+
+#[test]
+fn a_request_that_never_ends_does_not_keep_the_server() {
+    let place = Place::jsonl();
+    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "0").start();
+    server.client.event(&event("1")).expect(202);
+    let (_connection, _rest) = request_in_flight(&server, "slow");
+    server.stop();
+    assert_exactly(&place.events(), ["1"]);
+}
+
+#[test]
+fn the_forwarder_gets_time_to_deliver() {
+    let place = Place::postgres();
+    let mut server = place.server().start();
+    let batch: Vec<_> = (0..5000).map(|id| event(&id.to_string())).collect();
+    for part in batch.chunks(1000) {
+        server.client.batch(part).expect(202);
+    }
+    server.stop();
+    assert_exactly(&place.events(), (0..5000).map(|id| id.to_string()));
+}
+
+#[test]
+fn with_the_database_away_a_server_stops_in_time_and_delivers_after_the_next_start() {
+    let place = Place::postgres_away();
+    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "1").start();
+    server.client.event(&event("1")).expect(202);
+    server.stop();
+    assert!(server.log().contains("will be delivered after the next start"), "{}", server.log());
+    place.database().create();
+    server.restart();
+    assert_exactly(&place.settled(&server), ["1"]);
+}
