@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 
 use crate::harness::eventually::when;
+use crate::harness::server::Builder;
 use crate::harness::{Place, Server, Storage, event, eventually};
 
 both!(the_start_line_says_where_it_listens_and_writes, json_logs_have_one_object_a_line,);
@@ -93,7 +94,7 @@ fn a_password_is_never_printed() {
     }
     let url = "postgres://user:swordfish@127.0.0.1:1/db";
     for flags in [&["--help"][..], &["-h"], &["--wrong-flag"], &["--port", "x"]] {
-        let ended = flags.iter().fold(start(url), |builder, flag| builder.argument(flag)).run();
+        let ended = flags.iter().fold(start(url), Builder::argument).run();
         let printed = ended.output + &ended.log;
         assert!(printed.contains("--"), "{flags:?}: {printed}");
         assert!(!printed.contains(SECRET), "{flags:?}: {printed}");

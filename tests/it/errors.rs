@@ -147,7 +147,7 @@ fn batches_of_too_many_events_are_413() {
     let place = Place::jsonl();
     let server = place.server().set("MAX_BATCH_EVENTS", "3").start();
     let four = [event("1"), event("2"), event("3"), event("4")];
-    let lines: String = four.iter().map(|event| format!("{event}\n")).collect();
+    let lines = four.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
     let mut with_invalid = four.to_vec();
     with_invalid[0] = json!({});
     for (case, answer) in [

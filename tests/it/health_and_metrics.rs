@@ -54,10 +54,10 @@ fn names(text: &str) -> BTreeSet<&str> {
         assert!(value.parse::<f64>().is_ok(), "{line}");
         let (name, labels) = sample.split_once('{').unwrap_or((sample, "}"));
         assert!(labels.ends_with('}'), "{line}");
-        let typed = ["", "_bucket", "_sum", "_count"]
+        let declared = ["", "_bucket", "_sum", "_count"]
             .iter()
             .any(|suffix| name.strip_suffix(suffix).is_some_and(|name| types.contains(name)));
-        assert!(typed, "{line}");
+        assert!(declared, "{line}");
         names.insert(name);
     }
     names
@@ -99,12 +99,12 @@ fn metrics_are_prometheus_text_with_the_documented_names(storage: Storage) {
     }
     assert!(!answer.text.contains("label-"), "a client's string: {}", answer.text);
     let metric = |sample: &str| server.client.metric(sample);
-    assert_eq!(metric("hooks_events_received_total"), 3.0);
-    assert_eq!(metric("hooks_events_stored_total"), 1.0);
-    assert_eq!(metric("hooks_storage_errors_total"), 0.0);
-    assert_eq!(metric("hooks_events_rejected_total{reason=\"invalid\"}"), 2.0);
+    assert_eq!(metric("hooks_events_received_total"), 3);
+    assert_eq!(metric("hooks_events_stored_total"), 1);
+    assert_eq!(metric("hooks_storage_errors_total"), 0);
+    assert_eq!(metric("hooks_events_rejected_total{reason=\"invalid\"}"), 2);
     let requests = "hooks_http_requests_total{route=\"/events/batch\",status=\"202\"}";
-    assert_eq!(metric(requests), 1.0);
+    assert_eq!(metric(requests), 1);
 
     let other = server.client.get("/metrics/prometheus", &[("accept", JSON)]).expect(200);
     assert!(names(&other.text).is_superset(&found));

@@ -118,14 +118,14 @@ impl Client {
         self.get("/health", &[]).json()
     }
 
-    /// The value of one sample of `GET /metrics`, 0 if it is not there. `sample` is the name with
+    /// The count that one sample of `GET /metrics` has, 0 if it is not there. `sample` is the name with
     /// its labels, as the text has it.
     #[track_caller]
-    pub(crate) fn metric(&self, sample: &str) -> f64 {
+    pub(crate) fn metric(&self, sample: &str) -> u64 {
         let text = self.get("/metrics", &[]).text;
         let mut lines = text.lines().filter_map(|line| line.strip_prefix(sample));
         let value = lines.find_map(|rest| rest.strip_prefix(' '));
-        value.map_or(0.0, |value| value.parse().expect("a sample is a number"))
+        value.map_or(0, |value| value.parse().expect("a whole number"))
     }
 
     /// A connection, for requests that no good client would make.

@@ -25,6 +25,6 @@ pub(crate) fn eventually<T, E: Debug>(what: &str, mut attempt: impl FnMut() -> R
 }
 
 /// For [`eventually`]: the value if it is as wished.
-pub(crate) fn when<T>(value: T, wished: impl FnOnce(&T) -> bool) -> Result<T, T> {
-    if wished(&value) { Ok(value) } else { Err(value) }
+pub(crate) fn when<T>(value: T, wished: impl FnOnce(&T) -> bool) -> Result<T, Box<T>> {
+    if wished(&value) { Ok(value) } else { Err(Box::new(value)) }
 }

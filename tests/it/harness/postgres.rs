@@ -193,12 +193,12 @@ fn template() -> &'static Path {
 
 /// Whom PostgreSQL runs as: it refuses root.
 fn owner() -> (u32, u32) {
+    static OWNER: OnceLock<(u32, u32)> = OnceLock::new();
     let id = |option: &str| -> u32 {
         let output = Command::new("id").args([option, "postgres"]).output().expect("id runs");
         let text = String::from_utf8_lossy(&output.stdout);
         text.trim().parse().expect("root needs a user postgres to run PostgreSQL as")
     };
-    static OWNER: OnceLock<(u32, u32)> = OnceLock::new();
     *OWNER.get_or_init(|| {
         let user = rustix::process::getuid();
         if user.is_root() {

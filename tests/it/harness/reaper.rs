@@ -47,6 +47,8 @@ const GATE: &str = r#"read -r go && exec "$0" "$@" </dev/null"#;
 struct Reaper {
     scratch: PathBuf,
     orders: Mutex<ChildStdin>,
+    /// Never waited for: it outlives this process.
+    _shell: Child,
 }
 
 fn reaper() -> &'static Reaper {
@@ -65,7 +67,7 @@ fn reaper() -> &'static Reaper {
             .read_line(&mut scratch)
             .expect("the reaper's directory");
         assert!(!scratch.is_empty(), "the reaper has no scratch directory");
-        Reaper { scratch: PathBuf::from(scratch.trim_end()), orders }
+        Reaper { scratch: PathBuf::from(scratch.trim_end()), orders, _shell: shell }
     })
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::process::Signal;
 
 use super::client::Client;
-use super::eventually::eventually;
+use super::eventually::{eventually, when};
 use super::reaper::Process;
 
 /// How a server is started. Its environment has nothing but what is set here.
@@ -58,8 +58,7 @@ impl Builder {
         let client = Client::new(address);
         if self.ready {
             eventually("the server is ready", || {
-                let answer = client.get("/health/ready", &[]);
-                if answer.status == 200 { Ok(()) } else { Err(answer) }
+                when(client.get("/health/ready", &[]), |answer| answer.status == 200)
             });
         }
         Server { builder: self, process, log, client }
