@@ -31,8 +31,12 @@ fn a_wrong_value_is_named_with_what_is_allowed() {
         ("MAX_INFLIGHT_BYTES", "lots", "1KiB"),
         ("MAX_CONNECTIONS", "0", "1"),
         ("MAX_CONNECTIONS", "many", "MAX_CONNECTIONS"),
-        ("SHUTDOWN_TIMEOUT", "-1", "3600"),
-        ("SHUTDOWN_TIMEOUT", "3601", "3600"),
+        ("SHUTDOWN_TIMEOUT", "-1", "30s"),
+        ("SHUTDOWN_TIMEOUT", "400d", "366 days"),
+        ("JOURNAL_RETENTION", "soon", "1h"),
+        ("JSONL_ROTATE", "weekly", "day"),
+        ("JSONL_ROTATE", "1KiB", "1MiB"),
+        ("RETENTION_DAYS", "0", "1"),
     ] {
         let place = Place::jsonl();
         let ended = place.server().set(variable, value).run();
@@ -117,6 +121,9 @@ fn an_empty_variable_counts_as_not_set() {
         "JSONL_PATH",
         "JOURNAL_DIR",
         "JOURNAL_MAX_BYTES",
+        "JOURNAL_RETENTION",
+        "JSONL_ROTATE",
+        "RETENTION_DAYS",
         "ACK",
         "HOST",
         "PORT",

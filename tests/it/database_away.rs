@@ -75,8 +75,8 @@ fn postgresql_crashes_under_load_and_every_event_is_stored_exactly_once() {
     }
     more(round.acknowledged());
     round.stop();
-    load.finish(&server.client);
     assert_eq!(load.acknowledged(), load.sent().len(), "the database is no sender's business");
+    load.finish(&server.client);
     assert_exactly(&place.settled(&server), load.sent());
     healthy(&server);
 }

@@ -80,7 +80,8 @@ fn concurrent_identical_requests_are_stored_once(storage: Storage) {
 fn a_repeat_is_known_after_its_segment_is_deleted() {
     let place = Place::postgres();
     // Segments of 128 KiB.
-    let mut server = place.server().set("JOURNAL_MAX_BYTES", "1MiB").start();
+    let server = place.server().set("JOURNAL_MAX_BYTES", "1MiB").set("JOURNAL_RETENTION", "0");
+    let mut server = server.start();
     server.client.event(&event("first")).expect(202);
     place.settled(&server);
     let first = place.journal_files("seg")[0].clone();

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::errors::problem;
 use crate::harness::client::{JSON, NDJSON};
-use crate::harness::{Place, assert_exactly, event};
+use crate::harness::{Place, Storage, assert_exactly, event, only};
 
 /// An object nested that many levels deep.
 fn nested(levels: usize) -> String {
@@ -80,9 +80,10 @@ fn an_invalid_event_is_422_and_names_the_field() {
     assert_exactly(&place.events(), ["good"]);
 }
 
-#[test]
-fn the_largest_allowed_values_are_accepted() {
-    let place = Place::jsonl();
+both!(the_largest_allowed_values_are_accepted);
+
+fn the_largest_allowed_values_are_accepted(storage: Storage) {
+    let place = Place::new(storage);
     let server = place.server().start();
     let mut large = event(&"i".repeat(255));
     large["event_type"] = json!("ä".repeat(127));
@@ -90,10 +91,17 @@ fn the_largest_allowed_values_are_accepted() {
     large["workflow_id"] = json!("w".repeat(255));
     large["phase_id"] = json!("");
     large["data"] = json!("here");
+    large["more"] = json!("here");
     let body = large.to_string().replace("\"here\"", &nested(120));
     server.client.post("/events", JSON, &[], body).expect(202);
-    let text = std::fs::read_to_string(place.file()).expect("the file");
-    assert!(text.contains(&nested(120)), "{text}");
+    let events = place.settled(&server);
+    let stored = only(&events, &"i".repeat(255));
+    let nested: Value = serde_json::from_str(&nested(120)).expect("JSON");
+    assert_eq!(stored["data"], nested);
+    assert_eq!(stored["extra"]["more"], nested);
+    for field in ["event_type", "session_id", "workflow_id", "phase_id"] {
+        assert_eq!(stored[field], large[field], "{field}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::harness::{Place, Server, Storage, assert_exactly, event};
+use crate::harness::{Cluster, Place, Server, Storage, assert_exactly, event};
 
 #[test]
 fn many_servers_that_start_at_once_on_an_empty_database_all_deliver() {
@@ -119,4 +119,29 @@ fn a_journal_that_was_deleted_begins_anew() {
     server.restart();
     server.client.event(&event("2")).expect(202);
     assert_exactly(&place.settled(&server), ["1", "2"]);
+}
+
+/// What a failover to a replica that lacks the last commits looks like, too.
+#[test]
+fn a_database_restored_from_a_backup_gets_again_what_it_lacks() {
+    let cluster = Cluster::stopped();
+    cluster.start();
+    let place = Place::on(cluster.database());
+    let server = place.server().start();
+    let send = |id: &str| {
+        let body = event(id).to_string();
+        server.client.post("/events?ack=stored", "application/json", &[], body).expect(202);
+    };
+    send("1");
+    send("2");
+    cluster.stop();
+    cluster.back_up();
+    cluster.start();
+    send("3");
+    send("4");
+    cluster.stop();
+    cluster.restore();
+    cluster.start();
+    send("5");
+    assert_exactly(&place.settled(&server), ["1", "2", "3", "4", "5"]);
 }

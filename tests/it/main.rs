@@ -30,5 +30,6 @@ mod jsonl_file;
 mod locks;
 mod partitions;
 mod postgres_rows;
+mod retention;
 mod shutdown;
 mod timestamps;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use ureq::http::HeaderMap;
 
 /// Longer than the server may take for an answer.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const NDJSON: &str = "application/x-ndjson";

@@ -56,14 +56,14 @@ impl Cluster {
     /// Starts PostgreSQL and waits until it answers.
     #[track_caller]
     pub(crate) fn start(&self) {
-        let log = self.directory.path().join("log");
+        let log = self.path("log");
         let log_file = std::fs::File::options().append(true).create(true).open(&log);
         let log_file = log_file.expect("a log file");
         let mut process = Process::spawn(&program("postgres"), Signal::QUIT, |command| {
             let (user, group) = owner();
             command
                 .arg("-D")
-                .arg(self.directory.path().join("data"))
+                .arg(self.path("data"))
                 .arg("-k")
                 .arg(self.directory.path())
                 .args(["-c", "listen_addresses=", "-c", "max_connections=300"])
@@ -88,6 +88,22 @@ impl Cluster {
     pub(crate) fn stop(&self) {
         let process = self.process.lock().unwrap_or_else(PoisonError::into_inner).take();
         process.expect("it runs").end();
+    }
+
+    /// Copies the data directory of the stopped cluster, as a backup does.
+    pub(crate) fn back_up(&self) {
+        let mut copy = Command::new("cp");
+        run(copy.arg("-a").arg(self.path("data")).arg(self.path("backup")));
+    }
+
+    /// Puts the backup in the place of the stopped cluster's data directory.
+    pub(crate) fn restore(&self) {
+        std::fs::remove_dir_all(self.path("data")).expect("PostgreSQL does not run");
+        std::fs::rename(self.path("backup"), self.path("data")).expect("there is a backup");
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     /// A new database without anything in it.
