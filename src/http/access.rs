@@ -117,7 +117,12 @@ fn read(inline: &str, file: Option<&PathBuf>) -> Result<Arc<[Key]>, String> {
             );
         }
     }
+    // What was meant as a key and is none must not open the door.
+    if keys.is_empty() && !inline.is_empty() {
+        return Err("API_KEYS: it has no key".to_owned());
+    }
     if let Some(path) = file {
+        let inline_keys = keys.len();
         let named =
             |error: &dyn std::fmt::Display| format!("API_KEYS_FILE {}: {error}", path.display());
         let text = std::fs::read_to_string(path).map_err(|error| named(&error))?;
@@ -128,8 +133,7 @@ fn read(inline: &str, file: Option<&PathBuf>) -> Result<Arc<[Key]>, String> {
             let key = parse(line).map_err(|error| named(&format!("line {}: {error}", at + 1)))?;
             keys.push(key);
         }
-        // An empty file must not open the door.
-        if keys.is_empty() {
+        if keys.len() == inline_keys {
             return Err(named(&"it has no key"));
         }
     }

@@ -14,6 +14,7 @@ macro_rules! both {
     };
 }
 
+mod access;
 mod cloudevents;
 mod configuration;
 mod crashes;

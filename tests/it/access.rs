@@ -1,0 +1,92 @@
+//! API keys: who may write, and who is told what.
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::harness::client::JSON;
+use crate::harness::{Answer, Client, Place, Server, event, eventually};
+
+fn post(client: &Client, id: &str, headers: &[(&str, &str)]) -> Answer {
+    client.post("/events", JSON, headers, event(id).to_string())
+}
+
+#[test]
+fn with_keys_only_those_with_the_scope_write() {
+    let place = Place::jsonl();
+    let server = place
+        .server()
+        .set("API_KEYS", "ci:key-1:ingest, eyes:key-2:read,both:key-3:read+ingest")
+        .ready()
+        .start();
+    for (id, headers, status) in [
+        ("none", &[][..], 401),
+        ("wrong", &[("x-api-key", "key-4")], 401),
+        ("part", &[("x-api-key", "key-")], 401),
+        ("basic", &[("authorization", "Basic key-1")], 401),
+        ("reader", &[("x-api-key", "key-2")], 403),
+        ("header", &[("x-api-key", "key-1")], 202),
+        ("bearer", &[("authorization", "Bearer key-1")], 202),
+        ("case", &[("authorization", "bearer key-3")], 202),
+    ] {
+        let answer = post(&server.client, id, headers).expect(status);
+        if status == 401 {
+            assert_eq!(answer.header("www-authenticate"), "Bearer");
+        }
+        if status != 202 {
+            let problem = answer.json();
+            assert_eq!(problem["status"], json!(status));
+            assert!(!answer.text.contains("key-"), "no key in {}", answer.text);
+        }
+    }
+    server.client.get("/health", &[]).expect(200);
+    server.client.get("/metrics", &[]).expect(200);
+    assert_eq!(place.events().len(), 3);
+    assert!(!server.log().contains("key-"), "{}", server.log());
+}
+
+#[test]
+fn keys_are_changed_without_a_restart() {
+    let place = Place::jsonl();
+    let file = place.directory().join("keys");
+    std::fs::write(&file, "# rotated in spring\nci:old:ingest\n").unwrap();
+    let mut server = place.server().set("API_KEYS_FILE", &file).ready().start();
+    post(&server.client, "1", &[("x-api-key", "old")]).expect(202);
+
+    std::fs::write(&file, "ci:new:ingest\n").unwrap();
+    server.signal(Signal::HUP);
+    eventually("the new key is valid", || {
+        let answer = post(&server.client, "2", &[("x-api-key", "new")]);
+        if answer.status == 202 { Ok(()) } else { Err(answer.text) }
+    });
+    post(&server.client, "3", &[("x-api-key", "old")]).expect(401);
+
+    for bad in ["", "ci:new\n", "ci:new:write\n"] {
+        std::fs::write(&file, bad).unwrap();
+        let before = server.log().matches("API keys not changed").count();
+        server.signal(Signal::HUP);
+        eventually("the bad file is reported", || {
+            let reports = server.log().matches("API keys not changed").count();
+            if reports > before { Ok(()) } else { Err(server.log()) }
+        });
+        post(&server.client, "4", &[("x-api-key", "new")]).expect(202);
+        post(&server.client, "5", &[]).expect(401);
+    }
+}
+
+#[test]
+fn bad_keys_stop_the_start_and_are_not_shown() {
+    for (variable, value) in [
+        ("API_KEYS", "ci:hush"),
+        ("API_KEYS", "ci:ok:ingest,ci:hush:write"),
+        ("API_KEYS", ":hush:ingest"),
+        ("API_KEYS", " , "),
+        ("API_KEYS_FILE", "/nowhere/hush"),
+    ] {
+        let ended = Server::builder().set(variable, value).run();
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+        assert!(ended.log.contains(variable), "{}", ended.log);
+        if variable == "API_KEYS" {
+            assert!(!ended.log.contains("hush"), "{}", ended.log);
+        }
+    }
+}
