@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::journal::Rotate;
+use crate::store::postgres::Address;
 
 /// All settings of `serve`.
 #[derive(Args, Clone)]
@@ -146,9 +147,11 @@ impl Config {
         match (self.storage_type, &self.database_url) {
             (StorageType::Jsonl, _) | (StorageType::Auto, None) => Ok(Storage::Jsonl),
             (StorageType::Auto | StorageType::Postgres, Some(url)) => {
-                let database = parse_database_url(url)
+                // Not left to the command line's parser, whose errors show the value, which has a
+                // password in it.
+                let address = Address::parse(url)
                     .map_err(|error| format!("DATABASE_URL cannot be used: {error}"))?;
-                Ok(Storage::Postgres(Box::new(database)))
+                Ok(Storage::Postgres(Box::new(address)))
             }
             (StorageType::Postgres, None) => {
                 Err("STORAGE_TYPE is 'postgres', but DATABASE_URL is \
@@ -166,7 +169,7 @@ pub enum Storage {
     /// A JSON Lines file.
     Jsonl,
     /// A PostgreSQL database.
-    Postgres(Box<tokio_postgres::Config>),
+    Postgres(Box<Address>),
 }
 
 impl Storage {
@@ -177,42 +180,6 @@ impl Storage {
             Self::Postgres(_) => "postgres",
         }
     }
-}
-
-/// Not left to the command line's parser, whose errors show the value, which has a password in it.
-fn parse_database_url(url: &str) -> Result<tokio_postgres::Config, String> {
-    let mut config: tokio_postgres::Config =
-        url.parse().map_err(|error: tokio_postgres::Error| {
-            use std::error::Error as _;
-            let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            format!(
-                "{cause}; allowed are postgres://user:password@host:5432/database and libpq's \
-             key=value pairs"
-            )
-        })?;
-    if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
-        return Err("it has sslmode=require, and this version connects without TLS only; use \
-             sslmode=disable or prefer, over a network that you trust"
-            .to_owned());
-    }
-    if config.get_hosts().is_empty() {
-        return Err(
-            "it names no host, as in postgres://user:password@host:5432/database".to_owned()
-        );
-    }
-    if config.get_application_name().is_none() {
-        config.application_name("hooks-backend");
-    }
-    // A database that vanished without a word is noticed within a minute, not after libpq's two hours.
-    if config.get_keepalives_idle() == Duration::from_hours(2) {
-        config.keepalives_idle(Duration::from_secs(30));
-        config.keepalives_interval(Duration::from_secs(10));
-        config.keepalives_retries(3);
-    }
-    if config.get_tcp_user_timeout().is_none() {
-        config.tcp_user_timeout(Duration::from_mins(1));
-    }
-    Ok(config)
 }
 
 /// `STORAGE_TYPE`.

@@ -9,7 +9,7 @@ use crate::event::Timestamp;
 use crate::journal::{Appended, Reader};
 use crate::metrics::Metrics;
 use crate::rejected::{Durability, Entry, RejectedFile};
-use crate::store::postgres::{Delivered, Position, Postgres, Problem, Rows, StoreError};
+use crate::store::postgres::{Address, Delivered, Position, Postgres, Problem, Rows, StoreError};
 
 /// Bytes of journal in one transaction: about 10,000 small events. Halved after a failure, so that
 /// a database that cannot take so many within its time limits still gets on.
@@ -61,7 +61,7 @@ impl Status {
 pub struct Forwarder {
     reader: Reader,
     appended: watch::Receiver<Appended>,
-    database: tokio_postgres::Config,
+    database: Address,
     rejected: Arc<RejectedFile>,
     metrics: Arc<Metrics>,
     status: watch::Sender<Status>,
@@ -104,7 +104,7 @@ impl Forwarder {
     pub fn new(
         reader: Reader,
         appended: watch::Receiver<Appended>,
-        database: tokio_postgres::Config,
+        database: Address,
         rejected: Arc<RejectedFile>,
         metrics: Arc<Metrics>,
         stop: watch::Receiver<bool>,

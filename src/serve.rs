@@ -220,13 +220,5 @@ fn observer(metrics: Arc<Metrics>) -> SyncObserver {
 /// The storage in words, without secrets.
 fn describe(storage: &Storage) -> String {
     let Storage::Postgres(database) = storage else { return "jsonl".to_owned() };
-    let hosts: Vec<String> = database
-        .get_hosts()
-        .iter()
-        .map(|host| match host {
-            tokio_postgres::config::Host::Tcp(name) => name.clone(),
-            tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
-        })
-        .collect();
-    format!("postgres ({} on {})", database.get_dbname().unwrap_or("default"), hosts.join(","))
+    format!("postgres ({database})")
 }

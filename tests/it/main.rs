@@ -19,6 +19,7 @@ mod cloudevents;
 mod configuration;
 mod crashes;
 mod database_away;
+mod database_tls;
 mod duplicates;
 mod encodings;
 mod errors;

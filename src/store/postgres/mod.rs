@@ -2,6 +2,7 @@
 
 mod rows;
 mod schema;
+mod tls;
 
 use std::collections::HashSet;
 use std::io;
@@ -12,9 +13,10 @@ use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres::{Client, Statement};
 
 pub use rows::Rows;
+pub use tls::Address;
 
 /// How long the database may take for a connection, and for one batch.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -141,9 +143,9 @@ impl Postgres {
     ///
     /// # Errors
     /// If any of that fails.
-    pub async fn connect(config: &Config) -> Result<Self, StoreError> {
+    pub async fn connect(address: &Address) -> Result<Self, StoreError> {
         let connect = async {
-            let (client, connection) = config.connect(NoTls).await?;
+            let (client, connection) = address.config.connect(address.tls.clone()).await?;
             let connection = tokio::spawn(async move {
                 if let Err(error) = connection.await {
                     // Whoever uses the client gets an error too, and reports it.

@@ -3,7 +3,7 @@
 //!
 //! A cluster listens on a Unix socket in its own directory, so no two ever meet on a port.
 
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,7 +21,7 @@ pub(crate) const PASSWORD_ROLE: &str = "password_required";
 
 pub(crate) struct Cluster {
     directory: tempfile::TempDir,
-    settings: &'static [&'static str],
+    settings: Vec<String>,
     process: Mutex<Option<Process>>,
 }
 
@@ -31,7 +31,7 @@ impl Cluster {
     pub(crate) fn shared() -> Arc<Self> {
         static SHARED: OnceLock<Arc<Cluster>> = OnceLock::new();
         let shared = SHARED.get_or_init(|| {
-            let cluster = Self::copied(&["fsync=off", "full_page_writes=off"]);
+            let cluster = Self::copied(&["fsync=off", "full_page_writes=off"].map(str::to_owned));
             cluster.start();
             Arc::new(cluster)
         });
@@ -43,14 +43,29 @@ impl Cluster {
         Arc::new(Self::copied(&[]))
     }
 
-    fn copied(settings: &'static [&'static str]) -> Self {
+    /// A cluster of the caller's own, which does not run yet, with settings and with files in its
+    /// data directory.
+    pub(crate) fn configured(settings: &[String], files: &[(&str, &str)]) -> Arc<Self> {
+        let cluster = Self::copied(settings);
+        let (user, group) = owner();
+        for (name, text) in files {
+            let path = cluster.path("data").join(name);
+            std::fs::write(&path, text).expect("a file");
+            chown(&path, Some(user), Some(group)).expect("PostgreSQL's user is known");
+            let private = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(&path, private).expect("permissions");
+        }
+        Arc::new(cluster)
+    }
+
+    fn copied(settings: &[String]) -> Self {
         let directory = reaper::directory();
         let (user, group) = owner();
         chown(directory.path(), Some(user), Some(group)).expect("PostgreSQL's user is known");
         let mut copy = Command::new("cp");
         copy.arg("-a").arg(template()).arg(directory.path().join("data"));
         run(&mut copy);
-        Self { directory, settings, process: Mutex::new(None) }
+        Self { directory, settings: settings.to_vec(), process: Mutex::new(None) }
     }
 
     /// Starts PostgreSQL and waits until it answers.
@@ -67,7 +82,7 @@ impl Cluster {
                 .arg("-k")
                 .arg(self.directory.path())
                 .args(["-c", "listen_addresses=", "-c", "max_connections=300"])
-                .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
+                .args(self.settings.iter().flat_map(|setting| ["-c", setting.as_str()]))
                 .current_dir("/")
                 .stdout(Stdio::null())
                 .stderr(log_file)
@@ -106,6 +121,12 @@ impl Cluster {
         self.directory.path().join(name)
     }
 
+    /// The port, which is part of the socket's name too.
+    fn port(&self) -> u16 {
+        let port = self.settings.iter().find_map(|setting| setting.strip_prefix("port="));
+        port.map_or(5432, |port| port.parse().expect("a port"))
+    }
+
     /// A new database without anything in it.
     #[track_caller]
     pub(crate) fn database(self: &Arc<Self>) -> Database {
@@ -124,6 +145,7 @@ impl Cluster {
     fn try_connect(&self, database: &str) -> Result<Client, postgres::Error> {
         postgres::Config::new()
             .host_path(self.directory.path())
+            .port(self.port())
             .user("postgres")
             .dbname(database)
             .connect(NoTls)

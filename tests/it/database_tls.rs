@@ -1,0 +1,107 @@
+//! TLS to PostgreSQL, by `sslmode` and `sslrootcert`, with a real handshake.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+use crate::harness::place::forwarded;
+use crate::harness::postgres::Database;
+use crate::harness::{Cluster, Place, event, eventually};
+
+/// A cluster that takes TLS connections alone over TCP, and its authority's certificate.
+struct Secure {
+    cluster: Arc<Cluster>,
+    port: u16,
+    root: String,
+}
+
+impl Secure {
+    fn start() -> Self {
+        let mut authority = CertificateParams::new([]).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap());
+        let authority = authority.unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let certificate = certificate.signed_by(&key, &authority).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let settings =
+            ["ssl=on".to_owned(), "listen_addresses=127.0.0.1".to_owned(), format!("port={port}")];
+        let files = [
+            ("server.crt", certificate.pem()),
+            ("server.key", key.serialize_pem()),
+            ("pg_hba.conf", "local all all trust\nhostssl all all 127.0.0.1/32 trust\n".to_owned()),
+        ];
+        let cluster = Cluster::configured(&settings, &files.each_ref().map(|(n, t)| (*n, &**t)));
+        drop(listener);
+        cluster.start();
+        Self { cluster, port, root: authority.pem() }
+    }
+
+    fn url(&self, database: &Database, host: &str, options: &str) -> String {
+        format!("postgres://postgres@{host}:{}/{}?{options}", self.port, database.name)
+    }
+}
+
+#[test]
+fn sslmode_decides_what_is_checked() {
+    let secure = Secure::start();
+    let files = Place::jsonl();
+    let root = files.directory().join("root.crt");
+    std::fs::write(&root, &secure.root).unwrap();
+    let root = root.display().to_string().replace('/', "%2F");
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let wrong = files.directory().join("wrong.crt");
+    std::fs::write(&wrong, other.cert.pem()).unwrap();
+    let wrong = wrong.display();
+
+    for (host, options, problem) in [
+        ("127.0.0.1", String::new(), None),
+        ("127.0.0.1", "sslmode=prefer".to_owned(), None),
+        ("127.0.0.1", "sslmode=require".to_owned(), None),
+        ("localhost", format!("sslmode=verify-full&sslrootcert={root}"), None),
+        ("127.0.0.1", format!("sslmode=verify-ca&sslrootcert={root}"), None),
+        ("127.0.0.1", format!("sslrootcert={root}&sslmode=require"), None),
+        (
+            "127.0.0.1",
+            format!("sslmode=verify-full&sslrootcert={root}"),
+            Some("not valid for name"),
+        ),
+        ("localhost", format!("sslmode=verify-full&sslrootcert={wrong}"), Some("certificate")),
+        ("localhost", format!("sslmode=verify-ca&sslrootcert={wrong}"), Some("certificate")),
+        ("127.0.0.1", "sslmode=disable".to_owned(), Some("pg_hba.conf")),
+    ] {
+        let place = Place::on(secure.cluster.database());
+        let url = secure.url(place.database(), host, &options);
+        let server = place.server().set("DATABASE_URL", url).ready().start();
+        server.client.event(&event("1")).expect(202);
+        let Some(problem) = problem else {
+            forwarded(&server);
+            assert_eq!(place.events().len(), 1, "{host} {options}");
+            let query = "SELECT ssl::text FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+                 WHERE application_name = 'hooks-backend' AND datname = current_database()";
+            assert_eq!(place.database().query(query), ["true"], "{host} {options}");
+            continue;
+        };
+        eventually("the problem is named", || {
+            let error = server.client.health()["database"]["error"].to_string();
+            if error.contains(problem) { Ok(()) } else { Err((options.clone(), error)) }
+        });
+    }
+}
+
+#[test]
+fn tls_options_that_cannot_be_right_stop_the_start() {
+    for (options, words) in [
+        ("sslmode=verify-none", "verify-full"),
+        ("sslmode=verify-full&sslrootcert=/nowhere.crt", "/nowhere.crt"),
+    ] {
+        let url = format!("postgres://u:hush@localhost/db?{options}");
+        let ended = crate::harness::Server::builder().set("DATABASE_URL", url).run();
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+        assert!(ended.log.contains(words) && ended.log.contains("DATABASE_URL"), "{}", ended.log);
+        assert!(!ended.log.contains("hush"), "{}", ended.log);
+    }
+}
