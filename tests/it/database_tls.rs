@@ -17,16 +17,15 @@ struct Secure {
 }
 
 impl Secure {
-    fn start() -> Self {
-        let mut authority = CertificateParams::new([]).unwrap();
+    fn start() -> Result<Self, rcgen::Error> {
+        let mut authority = CertificateParams::new([])?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap());
-        let authority = authority.unwrap();
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap();
-        let certificate = certificate.signed_by(&key, &authority).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
+        let key = KeyPair::generate()?;
+        let certificate = CertificateParams::new(["localhost".to_owned()])?;
+        let certificate = certificate.signed_by(&key, &authority)?;
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
         let settings =
             ["ssl=on".to_owned(), "listen_addresses=127.0.0.1".to_owned(), format!("port={port}")];
         let files = [
@@ -37,7 +36,7 @@ impl Secure {
         let cluster = Cluster::configured(&settings, &files.each_ref().map(|(n, t)| (*n, &**t)));
         drop(listener);
         cluster.start();
-        Self { cluster, port, root: authority.pem() }
+        Ok(Self { cluster, port, root: authority.pem() })
     }
 
     fn url(&self, database: &Database, host: &str, options: &str) -> String {
@@ -47,7 +46,7 @@ impl Secure {
 
 #[test]
 fn sslmode_decides_what_is_checked() {
-    let secure = Secure::start();
+    let secure = Secure::start().unwrap();
     let files = Place::jsonl();
     let root = files.directory().join("root.crt");
     std::fs::write(&root, &secure.root).unwrap();
