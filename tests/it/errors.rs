@@ -117,7 +117,7 @@ fn bodies_over_the_limit_are_413_also_when_decompressed() {
         encoder.finish().expect("in memory");
         out
     };
-    let bomb = gzip(&vec![b' '; 64 << 20]);
+    let bomb = gzip(&vec![b' '; 4 << 20]);
     assert!(gzip(large.as_bytes()).len() < 10 << 10);
     let encoded = |encoding| [("content-encoding", encoding)];
     let bodies = [
@@ -128,7 +128,7 @@ fn bodies_over_the_limit_are_413_also_when_decompressed() {
             let body = zstd::encode_all(large.as_bytes(), 3).expect("in memory");
             server.client.post("/events", JSON, &encoded("zstd"), body)
         }),
-        ("bomb", server.client.post("/events", JSON, &encoded("gzip"), &bomb[..9 << 10])),
+        ("bomb", server.client.post("/events", JSON, &encoded("gzip"), &bomb)),
     ];
     for (case, answer) in &bodies {
         let problem = problem(answer, 413, case);

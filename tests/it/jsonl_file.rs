@@ -122,7 +122,7 @@ fn a_renamed_file_is_followed_by_a_new_one() {
 #[test]
 fn a_file_renamed_under_load_loses_nothing() {
     let place = Place::jsonl();
-    let server = place.server().start();
+    let server = place.server().ready().start();
     let rotated = |number: usize| place.directory().join(format!("rotated-{number}"));
     std::thread::scope(|scope| {
         let sender = scope.spawn(|| {
