@@ -163,6 +163,39 @@ fn tear(
     whole.map(|(key, _)| key).collect()
 }
 
+/// Found by the test below: the forwarder deleted a segment while the writer was still reading its
+/// keys at start.
+#[test]
+fn a_segment_without_its_keys_is_not_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || open_segments(dir.path(), BYTES_MAX, Duration::ZERO).unwrap();
+    let mut model = Model::default();
+    let running = Running::start(open());
+    for id in 0..40 {
+        running.append(&[(id, 10_000)], &mut model).unwrap();
+    }
+    running.close();
+    let segments = files(dir.path(), "seg").len();
+    assert!(segments > 2, "{segments} segments");
+    for keys in files(dir.path(), "keys") {
+        std::fs::remove_file(keys).unwrap();
+    }
+
+    let opened = open();
+    let reader = opened.reader().unwrap();
+    reader.trim(reader.end()).unwrap();
+    assert_eq!(files(dir.path(), "seg").len(), segments);
+
+    let running = Running::start(opened);
+    for id in 0..40 {
+        // Known again: the model counts them as duplicates.
+        running.append(&[(id, 10_000)], &mut model).unwrap();
+    }
+    reader.trim(reader.end()).unwrap();
+    assert_eq!(files(dir.path(), "seg").len(), 1);
+    running.close();
+}
+
 fn newest_segment(dir: &Path) -> PathBuf {
     files(dir, "seg").pop().unwrap()
 }

@@ -112,7 +112,8 @@ impl Segments {
             Some(Segment { base, delivered_at: Some(at), .. }) if long_enough(*at) => *base,
             _ => return Ok(false),
         };
-        if list.len() == 1 {
+        // Its keys must outlive it. Where they were lost, the writer is about to collect them anew.
+        if list.len() == 1 || !self.keys_path(base).try_exists()? {
             return Ok(false);
         }
         std::fs::remove_file(self.path(base))?;
