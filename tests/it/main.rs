@@ -20,6 +20,7 @@ mod configuration;
 mod crashes;
 mod database_away;
 mod database_tls;
+mod decode_properties;
 mod duplicates;
 mod encodings;
 mod errors;

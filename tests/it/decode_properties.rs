@@ -1,0 +1,175 @@
+//! Decoding against a slower reading of the same bytes, for any JSON and for any bytes at all.
+
+use agentic_hooks_backend::decode::{Context, Decoded, Encoding, Format, decode, decompress};
+use agentic_hooks_backend::event::{Event, Timestamp};
+use agentic_hooks_backend::journal::Framing;
+use proptest::prelude::*;
+use serde_json::{Map, Value};
+
+fn context() -> Context {
+    Context { received_at: Timestamp::now(), framing: Framing::Plain, batch_events_max: 100 }
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        // Fractions that every reader of JSON reads exactly.
+        any::<i32>().prop_map(|number| Value::from(f64::from(number) / 64.0)),
+        ".{0,12}".prop_map(Value::from),
+        "[ \\t\\n\"\\\\{}\\[\\],:]{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 40, 6, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            object(inner).prop_map(Value::from),
+        ]
+    })
+}
+
+fn object(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Map<String, Value>> {
+    let key = prop_oneof![
+        ".{0,8}".prop_map(String::from),
+        Just("agent".to_owned()),
+        Just("tool_name".to_owned()),
+        Just("tool_use_id".to_owned()),
+        Just("duration_ms".to_owned()),
+    ];
+    proptest::collection::vec((key, value), 0..6).prop_map(|members| members.into_iter().collect())
+}
+
+/// A value's text with white space wherever JSON allows it.
+fn spaced(value: &Value, spaces: &mut impl Iterator<Item = &'static str>, out: &mut String) {
+    let mut space = |out: &mut String| out.push_str(spaces.next().unwrap_or_default());
+    space(out);
+    match value {
+        Value::Array(elements) => {
+            out.push('[');
+            for (at, element) in elements.iter().enumerate() {
+                out.push_str(if at > 0 { "," } else { "" });
+                spaced(element, spaces, out);
+            }
+            out.push(']');
+        }
+        Value::Object(members) => {
+            out.push('{');
+            for (at, (key, member)) in members.iter().enumerate() {
+                out.push_str(if at > 0 { "," } else { "" });
+                spaced(&Value::from(key.as_str()), spaces, out);
+                out.push(':');
+                spaced(member, spaces, out);
+            }
+            out.push('}');
+        }
+        leaf => out.push_str(&leaf.to_string()),
+    }
+    out.push_str(spaces.next().unwrap_or_default());
+}
+
+fn lines(decoded: &Decoded) -> Vec<&[u8]> {
+    decoded.batch.records().map(|(_, line)| line.trim_ascii_end()).collect()
+}
+
+/// What a fact should be, if the top level of `data` has it.
+fn fact<'a>(data: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    data.get(name)?.as_str().filter(|text| text.len() <= 255)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn data_and_extra_fields_are_kept(
+        data in object(value()),
+        extra in object(value()),
+        session_id in ".{1,40}",
+        spaces in proptest::collection::vec(
+            prop_oneof![Just(""), Just(" "), Just("\n\t"), Just("\r\n  ")], 1..20),
+    ) {
+        let mut event: Map<String, Value> = extra.clone();
+        event.insert("event_type".into(), "tested".into());
+        event.insert("session_id".into(), session_id.clone().into());
+        event.insert("data".into(), data.clone().into());
+        let mut body = String::new();
+        spaced(&event.into(), &mut spaces.iter().copied().cycle(), &mut body);
+
+        let decoded = decode(Format::Object, body.as_bytes(), &context()).unwrap();
+        prop_assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
+        let lines = lines(&decoded);
+        prop_assert_eq!(lines.len(), 1);
+        prop_assert!(!lines[0].contains(&b'\n'));
+        let stored: Value = serde_json::from_slice(lines[0]).unwrap();
+        prop_assert_eq!(&stored["session_id"], &Value::from(session_id));
+        prop_assert_eq!(&stored["data"], &Value::from(data.clone()));
+        let kept = stored.get("extra").cloned().unwrap_or_else(|| Map::new().into());
+        prop_assert_eq!(kept, Value::from(extra));
+
+        let read = Event::from_line(lines[0]).unwrap();
+        let compact = Value::from(data.clone()).to_string();
+        prop_assert_eq!(&*read.data, compact);
+        prop_assert_eq!(read.facts.agent.as_deref(), fact(&data, "agent"));
+        prop_assert_eq!(read.facts.tool_name.as_deref(), fact(&data, "tool_name"));
+        prop_assert_eq!(read.facts.tool_use_id.as_deref(), fact(&data, "tool_use_id"));
+        let duration = data.get("duration_ms").filter(|value| value.is_number());
+        prop_assert_eq!(read.facts.duration_ms.map(str::to_owned), duration.map(Value::to_string));
+
+        let mut again = Vec::new();
+        read.write_line(&mut again);
+        prop_assert_eq!(again, lines[0]);
+    }
+
+    #[test]
+    fn a_batch_accepts_and_rejects_each_event_by_itself(
+        events in proptest::collection::vec(prop_oneof![
+            value().prop_map(|value| (false, value)),
+            (".{1,9}", object(value())).prop_map(|(id, data)| {
+                let event = serde_json::json!(
+                    {"event_type": "tested", "session_id": "s", "event_id": id, "data": data});
+                (true, event)
+            }),
+        ], 0..12),
+    ) {
+        let body = Value::from(events.iter().map(|(_, event)| event.clone()).collect::<Vec<_>>());
+        let decoded = decode(Format::Array, body.to_string().as_bytes(), &context()).unwrap();
+        let places = |good: bool| -> Vec<usize> {
+            let of_kind = events.iter().enumerate().filter(|(_, event)| event.0 == good);
+            of_kind.map(|(at, _)| at).collect()
+        };
+        prop_assert_eq!(decoded.batch.len(), places(true).len());
+        let rejected: Vec<usize> = decoded.rejected.iter().map(|event| event.index).collect();
+        prop_assert_eq!(rejected, places(false));
+        for rejected in &decoded.rejected {
+            let original: Value = serde_json::from_str(&rejected.original).unwrap();
+            prop_assert_eq!(&original, &events[rejected.index].1);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_decoded_or_refused(
+        bytes in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..300),
+            "[\\[{\"a-z:,\\\\u0-9dD}\\] \\n.+-]{0,200}".prop_map(String::into_bytes),
+        ],
+    ) {
+        for format in [
+            Format::Object, Format::Array, Format::Ndjson, Format::CloudEvent, Format::CloudEvents,
+        ] {
+            if let Ok(decoded) = decode(format, &bytes, &context()) {
+                for line in lines(&decoded) {
+                    prop_assert!(Event::from_line(line).is_ok());
+                }
+            }
+        }
+        for encoding in [Encoding::Gzip, Encoding::Zstd, Encoding::Deflate] {
+            let mut total = 0;
+            for part in decompress(encoding, &bytes, 10_000).into_iter().flatten() {
+                match part {
+                    Ok(part) => total += part.len(),
+                    Err(_) => break,
+                }
+            }
+            prop_assert!(total <= 10_000);
+        }
+    }
+}
