@@ -48,9 +48,14 @@ impl Answer {
 
 impl Client {
     pub(crate) fn new(address: SocketAddr) -> Self {
+        Self::with_timeout(address, TIMEOUT)
+    }
+
+    /// A client that waits no longer than that for an answer.
+    pub(crate) fn with_timeout(address: SocketAddr, timeout: Duration) -> Self {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(TIMEOUT))
+            .timeout_global(Some(timeout))
             .proxy(None)
             .build()
             .new_agent();
