@@ -135,7 +135,7 @@ fn plans(settings: &Settings) -> Box<dyn Iterator<Item = Plan> + Send> {
     let mut all = Vec::new();
     for fault in FAULTS {
         for &storage in fault.storages {
-            for ack_stored in [false, true] {
+            for &ack_stored in fault.ack_stored {
                 if settings.wants(fault, storage) {
                     let faults = vec![fault];
                     all.push(Plan { faults, storage, ack_stored, seed: 0, brief: false });
@@ -242,6 +242,9 @@ fn strike(plan: &Plan, world: &World, senders: usize) -> Result<Findings, Skippe
     let mut rng = Rng::new(plan.seed);
     world.start_senders(senders, &mut rng);
     let strikes = plan.faults.iter().map(|fault| fault.strikes).min().unwrap_or(1);
+    if !plan.faults.iter().any(|fault| fault.needs.cold) {
+        world.normal(&mut rng);
+    }
     let strikes = if plan.brief { 1 } else { rng.within(1..strikes + 1) };
     for _ in 0..strikes {
         if world.nodes[0].is_started() && senders > 0 {

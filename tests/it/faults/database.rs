@@ -156,7 +156,7 @@ pub(crate) fn read_only(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
 /// A small disk for a database's own tablespace.
 pub(crate) fn tablespace(cluster: &Cluster, name: &str) -> Result<SmallDisk, Skipped> {
     let parent = directory().keep();
-    let disk = SmallDisk::mount(parent.join("tablespace"), 24 << 20)
+    let disk = SmallDisk::mount(parent.join("tablespace"), 256 << 20)
         .ok_or_else(|| Skipped("mounting is not permitted".to_owned()))?;
     let (user, group) = owner();
     chown(&disk.path, Some(user), Some(group)).expect("PostgreSQL's user is known");
@@ -171,7 +171,7 @@ pub(crate) fn full_disk(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     let disk = world.tablespace.as_ref().expect("a small disk");
     let filler = disk.path.join("filler");
     // The last write that does not fit fails after taking what was left.
-    let full = std::fs::write(&filler, vec![0; 24 << 20]);
+    let full = std::fs::write(&filler, vec![0; 300 << 20]);
     if full.is_ok() {
         world.wrong("the disk is not small".to_owned());
     }

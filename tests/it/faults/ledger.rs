@@ -1,7 +1,7 @@
 //! The ledger: what was sent, what each event was answered, and how that compares with what is
 //! stored.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -121,6 +121,13 @@ impl Ledger {
         }
     }
 
+    /// From now on those events may be missing.
+    pub(crate) fn excuse_where(&self, which: impl Fn(&Value) -> bool) {
+        for entry in self.entries().values_mut() {
+            entry.excused |= which(&entry.event);
+        }
+    }
+
     /// Which of these were answered 202 in that time.
     pub(crate) fn accepted_between(
         &self,
@@ -136,13 +143,11 @@ impl Ledger {
         ids.iter().filter(accepted).cloned().collect()
     }
 
-    /// The ids of all accepted events that are not among these.
-    pub(crate) fn accepted_but_not_in(&self, stored: &[Value]) -> Vec<String> {
-        let stored: std::collections::HashSet<String> = stored.iter().map(id).collect();
+    /// The ids of all accepted events.
+    pub(crate) fn accepted_ids(&self) -> HashSet<String> {
         let entries = self.entries();
-        let missing =
-            entries.iter().filter(|(id, entry)| entry.accepted.is_some() && !stored.contains(*id));
-        missing.map(|(id, _)| id.clone()).collect()
+        let accepted = entries.iter().filter(|(_, entry)| entry.accepted.is_some());
+        accepted.map(|(id, _)| id.clone()).collect()
     }
 
     /// Compares with everything that is stored.

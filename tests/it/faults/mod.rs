@@ -5,16 +5,24 @@
 //! `scripts/faults` runs this for as long as one likes; `docs/faults.md` explains it.
 
 mod campaign;
+mod clock;
+mod crash_points;
 mod database;
+mod disk;
 mod events;
+mod file;
+mod fleet;
+mod journal;
 mod ledger;
 mod node;
 mod proxy;
 mod report;
+mod retention;
 mod rng;
 mod senders;
 mod server;
 mod table;
+mod traced;
 mod world;
 
 #[test]

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::harness::server::{Builder, Server};
 use crate::harness::{Client, eventually};
@@ -48,6 +50,11 @@ impl Node {
         *how = change(how.clone());
     }
 
+    /// The command that runs the server from now on; none if it is empty.
+    pub(crate) fn change_wrapper(&self, wrapper: Vec<String>) {
+        self.change(|how| how.wrapped(wrapper));
+    }
+
     /// Starts it without waiting for anything.
     pub(crate) fn launch(&self) {
         let mut server = self.server();
@@ -61,12 +68,39 @@ impl Node {
     #[track_caller]
     pub(crate) fn start(&self) {
         self.launch();
-        let client = Client::new(self.address);
+        self.ready();
+    }
+
+    /// Waits until it takes events.
+    #[track_caller]
+    pub(crate) fn ready(&self) {
         eventually("the server is ready", || {
             assert!(self.ended().is_none(), "the server ended: {}", self.log_tail());
-            let answer = client.send("GET", "/health/ready", &[], b"");
-            if answer.is_ok_and(|answer| answer.status == 200) { Ok(()) } else { Err("not ready") }
+            if self.is_ready() { Ok(()) } else { Err("not ready") }
         });
+    }
+
+    /// Does what looks after servers: starts it again whenever it has ended, until it takes events.
+    #[track_caller]
+    pub(crate) fn supervise(&self) {
+        eventually("the server is ready", || {
+            if !self.is_started() {
+                self.launch();
+            }
+            if self.is_ready() { Ok(()) } else { Err(self.log_tail()) }
+        });
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        let client = Client::with_timeout(self.address, Duration::from_secs(5));
+        let answer = client.send("GET", "/health/ready", &[], b"");
+        answer.is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// What it says of itself, if it answers.
+    pub(crate) fn health(&self) -> Option<Value> {
+        let client = Client::with_timeout(self.address, Duration::from_secs(5));
+        Some(client.send("GET", "/health", &[], b"").ok()?.json())
     }
 
     /// Whether it was started and has not ended.

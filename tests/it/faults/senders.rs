@@ -73,8 +73,6 @@ pub(crate) struct Sender {
     rng: Rng,
     made: usize,
     clients: Vec<Client>,
-    /// Appended to the path.
-    pub(crate) query: &'static str,
 }
 
 impl Sender {
@@ -87,8 +85,8 @@ impl Sender {
         rng: Rng,
     ) -> Self {
         let (name, ledger, targets) = (name.to_owned(), ledger.clone(), targets.clone());
-        let (made, clients, query) = (0, Vec::new(), "");
-        Self { name, target, habits, ledger, targets, rng, made, clients, query }
+        let (made, clients) = (0, Vec::new());
+        Self { name, target, habits, ledger, targets, rng, made, clients }
     }
 
     /// Sends one request's worth of events, with all its retries, and pauses.
@@ -101,6 +99,15 @@ impl Sender {
 
     /// Sends new events; whether they were accepted in the end.
     pub(crate) fn send(&mut self, count: u64, batch: bool) -> bool {
+        self.send_within(TRIES, count, batch)
+    }
+
+    /// Sends a batch of new events without retries.
+    pub(crate) fn send_once(&mut self, count: u64) -> bool {
+        self.send_within(1, count, true)
+    }
+
+    fn send_within(&mut self, tries: u32, count: u64, batch: bool) -> bool {
         let made = (0..count).map(|_| {
             self.made += 1;
             events::make(&self.habits, &mut self.rng, &self.name, self.made)
@@ -112,12 +119,11 @@ impl Sender {
         } else {
             ("/events", events[0].to_string())
         };
-        let path = format!("{path}{}", self.query);
-        for attempt in 0..TRIES {
+        for attempt in 0..tries {
             if attempt > 0 {
                 self.rng.pause(10..BACKOFF << attempt);
             }
-            match self.attempt(&path, &body, events.len()) {
+            match self.attempt(path, &body, events.len()) {
                 Some(true) => {
                     self.ledger.accepted(&events);
                     return true;

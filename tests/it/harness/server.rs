@@ -167,11 +167,6 @@ impl Server {
         self.process.try_wait()
     }
 
-    /// How it was started.
-    pub(crate) fn how(&self) -> Builder {
-        self.builder.clone()
-    }
-
     /// How it ended.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
