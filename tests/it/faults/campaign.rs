@@ -300,7 +300,8 @@ impl Clusters {
     fn take() -> Arc<Cluster> {
         let unused = CLUSTERS.lock().unwrap_or_else(PoisonError::into_inner).pop();
         unused.unwrap_or_else(|| {
-            let cluster = Cluster::with_settings(&["fsync=off", "full_page_writes=off"]);
+            let cluster =
+                Cluster::configured(&["fsync=off", "full_page_writes=off"].map(String::from), &[]);
             cluster.start();
             let mut administrator = cluster.try_connect("postgres").expect("PostgreSQL runs");
             let role = format!("CREATE ROLE {ROLE} LOGIN");

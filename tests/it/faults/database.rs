@@ -1,7 +1,6 @@
 //! Faults of PostgreSQL.
 
 use std::os::unix::fs::chown;
-use std::process::Command;
 
 use rustix::process::Signal;
 
@@ -234,10 +233,8 @@ pub(crate) fn statement_timeout(world: &World, rng: &mut Rng) -> Result<(), Skip
 
 /// A failover to a copy that lacks the last commits.
 pub(crate) fn failover(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
-    let (data, copy) = (world.cluster().data(), world.cluster().data().with_extension("copy"));
     world.cluster().stop_fast();
-    let copied = Command::new("cp").arg("-a").arg(&data).arg(&copy).status();
-    assert!(copied.is_ok_and(|status| status.success()), "the data directory can be copied");
+    world.cluster().back_up();
     world.cluster().start();
     rng.pause(500..2_500);
     if rng.percent(50) {
@@ -245,8 +242,7 @@ pub(crate) fn failover(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     } else {
         world.cluster().stop_fast()
     }
-    std::fs::remove_dir_all(&data).expect("the data directory");
-    std::fs::rename(&copy, &data).expect("the copy");
+    world.cluster().restore();
     world.cluster().start();
     Ok(())
 }
