@@ -203,7 +203,7 @@ impl SegmentLog {
         }
         let active = self.segments.list().back().copied();
         if active.is_some_and(|active| active.len >= self.segment_bytes) {
-            self.roll().map_err(LogError::Write)?;
+            self.roll()?;
         }
         self.active.append(bytes)?;
         self.keys.extend_from_slice(keys);

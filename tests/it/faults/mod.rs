@@ -12,6 +12,7 @@ mod disk;
 mod events;
 mod file;
 mod fleet;
+mod found;
 mod journal;
 mod ledger;
 mod node;
