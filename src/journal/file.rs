@@ -21,7 +21,7 @@ pub(super) enum LogError {
 impl From<io::Error> for LogError {
     /// A failed sync is final wherever it happens; whatever else fails may succeed later.
     fn from(error: io::Error) -> Self {
-        if error.get_ref().is_some_and(|inner| inner.is::<SyncFailed>()) {
+        if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<SyncFailed>) {
             Self::Fatal(error)
         } else {
             Self::Write(error)

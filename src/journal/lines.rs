@@ -75,8 +75,8 @@ impl LineFile {
             self.rotation.rotate(&self.path)?;
             end = self.reopen()?;
         }
-        let unfinished = self.log.unfinished
-            || (end != self.end && end > 0 && !self.ends_line(end)?);
+        let unfinished =
+            self.log.unfinished || (end != self.end && end > 0 && !self.ends_line(end)?);
         self.end = if unfinished {
             // Someone else's line is not finished: ours must not become part of it.
             self.buffer.clear();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::traced::strace;
-use crate::harness::{Place, assert_exactly, event};
+use crate::harness::{Place, Server, assert_exactly, event, eventually};
 
 fn padded(id: &str) -> Value {
     let mut event = event(id);
@@ -47,5 +47,57 @@ fn a_failed_sync_of_a_directory_or_a_key_file_ends_the_server() {
         let stored =
             stored.iter().filter(|event| accepted.iter().any(|id| event["event_id"] == **id));
         assert_exactly(&stored.cloned().collect::<Vec<_>>(), accepted);
+    }
+}
+
+/// Sends events until the journal has that many segments; returns how many were accepted.
+fn fill(place: &Place, server: &Server, sent: &mut usize, segments: usize) {
+    while place.journal_files("seg").len() < segments {
+        server.client.event(&padded(&sent.to_string())).expect(202);
+        *sent += 1;
+    }
+}
+
+fn ids_in(place: &Place, segment: usize) -> Vec<String> {
+    super::world::ids(&super::world::whole_lines(&place.journal_files("seg")[segment]))
+}
+
+/// A hand in the journal costs what it took, and does not hold up the rest until a restart.
+#[test]
+fn a_segment_deleted_or_cut_while_the_server_runs_holds_up_nothing() {
+    for (segment, delete) in [(1, true), (1, false), (3, true), (3, false)] {
+        let place = Place::postgres_away();
+        let server = place.server().set("JOURNAL_MAX_BYTES", "1MiB").ready().start();
+        let mut sent = 0;
+        fill(&place, &server, &mut sent, 4);
+        let path = place.journal_files("seg")[segment].clone();
+        let before = ids_in(&place, segment);
+        if delete {
+            std::fs::remove_file(&path).expect("a segment");
+        } else {
+            let file = std::fs::OpenOptions::new().write(true).open(&path).expect("a segment");
+            file.set_len(15_000).expect("it can be cut");
+        }
+        let after = if delete { Vec::new() } else { ids_in(&place, segment) };
+        for _ in 0..3 {
+            server.client.event(&padded(&sent.to_string())).expect(202);
+            sent += 1;
+        }
+        place.database().create();
+        let events = place.settled(&server);
+        let taken = |id: &String| before.contains(id) && !after.contains(id);
+        assert_exactly(&events, (0..sent).map(|id| id.to_string()).filter(|id| !taken(id)));
+        assert!(server.client.metric("hooks_journal_missing_bytes_total") > 0);
+        server.logged("a segment was deleted or cut");
+        // All of it can be deleted, and none of what comes is in the way of a full journal.
+        for _ in 0..60 {
+            server.client.event(&padded(&sent.to_string())).expect(202);
+            place.settled(&server);
+            sent += 1;
+        }
+        eventually("the journal stays within its limit", || {
+            let bytes = server.client.health()["journal"]["bytes"].as_u64();
+            if bytes.is_some_and(|bytes| bytes <= 1 << 20) { Ok(()) } else { Err(bytes) }
+        });
     }
 }
