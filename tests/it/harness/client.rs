@@ -47,11 +47,23 @@ impl Answer {
 }
 
 impl Client {
+    /// A client that makes a connection for each request: a server may close one after a request
+    /// whose body it did not want.
     pub(crate) fn new(address: SocketAddr) -> Self {
+        Self::with_idle_connections(address, 0)
+    }
+
+    /// A client that keeps its connection, as agents do.
+    pub(crate) fn keep_alive(address: SocketAddr) -> Self {
+        Self::with_idle_connections(address, 1)
+    }
+
+    fn with_idle_connections(address: SocketAddr, connections: usize) -> Self {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(TIMEOUT))
             .proxy(None)
+            .max_idle_connections(connections)
             .build()
             .new_agent();
         Self { agent, address }
