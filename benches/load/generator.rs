@@ -285,7 +285,7 @@ impl<'a> Run<'a> {
         if self.counting {
             self.outcome.events += events;
             self.outcome.bytes += bytes;
-            self.outcome.latency.saturating_record(due.elapsed().as_nanos() as u64);
+            self.outcome.latency.record(due.elapsed().as_nanos() as u64)?;
         }
         let finished = self.sent_events >= self.load.events_max;
         if matches!(self.load.pace, Pace::Closed) && !finished && !self.is_over() {
