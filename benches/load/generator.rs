@@ -166,7 +166,7 @@ impl<'a> Run<'a> {
         self.outcome.switches = after.switches - before.switches;
         self.counting = false;
         while self.free.len() < self.connections.len() {
-            ensure!(answered.elapsed() < Duration::from_secs(60), "no answer within a minute");
+            ensure!(answered.elapsed() < Duration::from_mins(1), "no answer within a minute");
             self.wait(&mut ready, Some(Duration::from_secs(1)))?;
         }
         Ok(())

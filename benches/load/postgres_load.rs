@@ -145,7 +145,7 @@ pub(crate) fn send(bench: &Bench, server: &Process, events: usize) -> anyhow::Re
         templates: templates(Shape::Small, 50),
         seed: bench.seed(),
         warm_up: Duration::ZERO,
-        duration: Duration::from_secs(600),
+        duration: Duration::from_mins(10),
         events_max: events,
         watched: &Watched(vec![server.pid()]),
     }
@@ -155,7 +155,7 @@ pub(crate) fn send(bench: &Bench, server: &Process, events: usize) -> anyhow::Re
 fn wait_stored(server: &Process, events: usize) -> anyhow::Result<()> {
     let begun = Instant::now();
     while server.metric("hooks_events_stored_total")? < events as f64 {
-        ensure!(begun.elapsed() < Duration::from_secs(3600), "the rows do not arrive");
+        ensure!(begun.elapsed() < Duration::from_hours(1), "the rows do not arrive");
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())

@@ -89,7 +89,7 @@ pub(crate) fn stop(child: &mut Child, signal: Signal) {
         let _ = kill_process(pid, signal);
     }
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(60) {
+    while begun.elapsed() < Duration::from_mins(1) {
         if !matches!(child.try_wait(), Ok(None)) {
             return;
         }
@@ -124,6 +124,8 @@ impl Process {
         command.env_clear().current_dir(dir).env("PORT", "0");
         command.env("JOURNAL_DIR", dir.join("journal"));
         command.env("JSONL_PATH", dir.join("events.jsonl")).env("JOURNAL_MAX_BYTES", "64GiB");
+        // A database that is away does not come back meanwhile.
+        command.env("SHUTDOWN_TIMEOUT", "1");
         if let Storage::Postgres(url) = storage {
             command.env("DATABASE_URL", url);
         }
@@ -153,10 +155,9 @@ impl Process {
                 }
             }
         });
-        let address =
-            told.recv_timeout(Duration::from_secs(60)).context("it does not listen")??;
+        let address = told.recv_timeout(Duration::from_mins(1)).context("it does not listen")??;
         while get(address, ready).is_err() {
-            ensure!(begun.elapsed() < Duration::from_secs(60), "not ready within a minute");
+            ensure!(begun.elapsed() < Duration::from_mins(1), "not ready within a minute");
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(Self { child, address, ready_after: begun.elapsed() })
