@@ -7,6 +7,7 @@ mod events;
 mod floors;
 mod generator;
 mod ingest;
+mod instructions;
 mod latency;
 mod postgres_load;
 mod process;
@@ -121,6 +122,15 @@ fn main() -> anyhow::Result<()> {
         Some("floor-copy") => {
             let (connections, rows_per_copy, rows) = (number(2)?, number(3)?, number(4)?);
             return copy::run(&arguments[1], connections, rows_per_copy, rows, number(5)? as u64);
+        }
+        Some("instructions") if arguments.len() == 3 => {
+            return instructions::run(&arguments[1], number(2)?);
+        }
+        Some("instructions") => {
+            for (case, events) in instructions::CASES {
+                println!("{case} {events}");
+            }
+            return Ok(());
         }
         _ => {}
     }
