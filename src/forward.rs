@@ -325,6 +325,10 @@ impl Forwarder {
             status.position = next;
             status.records += records;
         });
+        if rows.chunk().missing > 0 {
+            // Nobody will ever count the records that are missing as stored.
+            self.count_backlog(next).await;
+        }
         if let Err(error) = self.reader.trim(next) {
             tracing::warn!(%error, "a delivered segment could not be deleted; trying again later");
         }

@@ -18,6 +18,26 @@ pub(super) enum LogError {
     Fatal(io::Error),
 }
 
+impl From<io::Error> for LogError {
+    /// A failed sync is final wherever it happens; whatever else fails may succeed later.
+    fn from(error: io::Error) -> Self {
+        if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<SyncFailed>) {
+            Self::Fatal(error)
+        } else {
+            Self::Write(error)
+        }
+    }
+}
+
+/// Marks the error of a sync.
+#[derive(Debug, thiserror::Error)]
+#[error("sync: {0}")]
+struct SyncFailed(io::Error);
+
+fn sync_failed(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), SyncFailed(error))
+}
+
 #[derive(Debug)]
 pub(super) struct AppendFile {
     file: File,
@@ -109,7 +129,7 @@ pub(super) fn line_start(file: &File, end: u64) -> io::Result<u64> {
 /// Makes the names in a directory durable.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    File::open(dir)?.sync_all()
+    File::open(dir)?.sync_all().map_err(sync_failed)
 }
 
 /// Writes a whole file so that after a crash it is there complete or not at all.
@@ -117,7 +137,7 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
+    file.sync_all().map_err(sync_failed)?;
     std::fs::rename(&temporary, path)?;
     path.parent().map_or(Ok(()), sync_dir)
 }

@@ -70,13 +70,13 @@ impl LineFile {
 
     /// Appends whole lines and makes them durable.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<u64, LogError> {
-        let mut end = self.follow_path().map_err(LogError::Write)?;
-        if self.rotation.is_due(self.log.file(), end).map_err(LogError::Write)? {
-            self.rotation.rotate(&self.path).map_err(LogError::Write)?;
-            end = self.reopen().map_err(LogError::Write)?;
+        let mut end = self.follow_path()?;
+        if self.rotation.is_due(self.log.file(), end)? {
+            self.rotation.rotate(&self.path)?;
+            end = self.reopen()?;
         }
-        let unfinished = self.log.unfinished
-            || (end != self.end && end > 0 && !self.ends_line(end).map_err(LogError::Write)?);
+        let unfinished =
+            self.log.unfinished || (end != self.end && end > 0 && !self.ends_line(end)?);
         self.end = if unfinished {
             // Someone else's line is not finished: ours must not become part of it.
             self.buffer.clear();

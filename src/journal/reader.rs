@@ -92,17 +92,28 @@ impl Reader {
     /// # Errors
     /// If a segment cannot be read.
     pub fn read(&self, position: u64, bytes_max: usize) -> io::Result<Chunk> {
-        let (segment, sealed) = {
-            let list = self.segments.list();
-            let at = list.partition_point(|segment| segment.end() <= position);
-            match list.get(at) {
-                Some(segment) => (*segment, at + 1 < list.len()),
-                None => return Ok(Chunk { next: position, ..Chunk::default() }),
+        let mut at = position;
+        let (segment, sealed, file, end) = loop {
+            let (segment, sealed) = {
+                let list = self.segments.list();
+                let at = list.partition_point(|segment| segment.end() <= at);
+                match list.get(at) {
+                    Some(segment) => (*segment, at + 1 < list.len()),
+                    None => return Ok(Chunk { next: position, ..Chunk::default() }),
+                }
+            };
+            match self.open(segment)? {
+                Some((file, end)) if at < end => break (segment, sealed, file, end),
+                // Someone else's hand has taken what was there; the rest must not wait for it.
+                _ if sealed => at = segment.end(),
+                _ => {
+                    let error = "the active segment was deleted or cut by someone else";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
             }
         };
-        let from = position.max(segment.base);
-        let file = self.open(segment)?;
-        let left = (segment.end() - from) as usize;
+        let from = at.max(segment.base);
+        let left = (end - from) as usize;
         let mut size = bytes_max.min(left);
         loop {
             let mut bytes = vec![0; size];
@@ -136,13 +147,16 @@ impl Reader {
         let Some(segment) = self.segments.list().iter().find(containing).copied() else {
             return Ok(None);
         };
-        let file = self.open(segment)?;
-        let end = position - segment.base;
+        let Some((file, found)) = self.open(segment)?.filter(|(_, found)| position <= *found)
+        else {
+            return Ok(None);
+        };
+        let (end, found) = (position - segment.base, found - segment.base);
         let mut last = [0];
         file.read_exact_at(&mut last, end - 1)?;
         if last != *b"\n" {
             // A cut segment's remains were the last record read from it.
-            if end != segment.len {
+            if end != found {
                 return Ok(None);
             }
         }
@@ -164,11 +178,12 @@ impl Reader {
             if position <= segment.base && segment.records > 0 {
                 records += segment.records;
             } else if position < segment.end() {
+                let Some((file, end)) = self.open(segment)? else { continue };
                 let mut at = position.max(segment.base);
-                while at < segment.end() {
-                    let size = (segment.end() - at).min(1 << 20);
+                while at < end {
+                    let size = (end - at).min(1 << 20);
                     let mut block = vec![0; size as usize];
-                    self.open(segment)?.read_exact_at(&mut block, at - segment.base)?;
+                    file.read_exact_at(&mut block, at - segment.base)?;
                     records += memchr::memchr_iter(b'\n', &block).count() as u64;
                     at += size;
                 }
@@ -185,10 +200,20 @@ impl Reader {
         self.segments.trim(position)
     }
 
-    fn open(&self, segment: Segment) -> io::Result<File> {
+    /// The segment's file, and where what it has ends: before the segment's end if someone has cut
+    /// it. `None` if someone has deleted it.
+    fn open(&self, segment: Segment) -> io::Result<Option<(File, u64)>> {
         let path = self.segments.path(segment.base);
-        File::open(&path)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        match File::open(&path) {
+            Ok(file) => {
+                let len = file.metadata().map_err(named)?.len().min(segment.len);
+                Ok(Some((file, segment.base + len)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(named(error)),
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -113,10 +114,14 @@ impl Segments {
             _ => return Ok(false),
         };
         // Its keys must outlive it. Where they were lost, the writer is about to collect them anew.
-        if list.len() == 1 || !self.keys_path(base).try_exists()? {
+        // A segment that someone else has deleted is in nobody's way.
+        let there = self.path(base).try_exists()?;
+        if list.len() == 1 || (there && !self.keys_path(base).try_exists()?) {
             return Ok(false);
         }
-        std::fs::remove_file(self.path(base))?;
+        if there {
+            std::fs::remove_file(self.path(base))?;
+        }
         list.pop_front();
         Ok(true)
     }
@@ -202,8 +207,8 @@ impl SegmentLog {
             }
         }
         let active = self.segments.list().back().copied();
-        if active.is_some_and(|active| active.len >= self.segment_bytes) {
-            self.roll().map_err(LogError::Write)?;
+        if active.is_some_and(|active| active.len >= self.segment_bytes) || !self.is_untouched()? {
+            self.roll()?;
         }
         self.active.append(bytes)?;
         self.keys.extend_from_slice(keys);
@@ -216,9 +221,25 @@ impl SegmentLog {
         Ok(active.end())
     }
 
+    /// Whether the active segment is there as it was left. Where someone else's hand has cut or
+    /// deleted it, its positions stay used; what was appended to it is read as damaged records.
+    fn is_untouched(&self) -> io::Result<bool> {
+        let found = self.active.file().metadata()?;
+        let mut list = self.segments.list();
+        let Some(active) = list.back_mut() else { return Ok(true) };
+        let untouched = found.nlink() > 0 && found.len() == active.len;
+        active.len = active.len.max(found.len());
+        Ok(untouched)
+    }
+
     /// Closes the active segment and begins the next.
     fn roll(&mut self) -> io::Result<()> {
         let Some(active) = self.segments.list().back().copied() else { return Ok(()) };
+        if active.len == 0 {
+            // Deleted before anything was in it.
+            self.active = AppendFile::open(&self.segments.path(active.base))?;
+            return Ok(());
+        }
         write_keys(&self.segments.keys_path(active.base), &self.keys)?;
         self.active = AppendFile::open(&self.segments.path(active.end()))?;
         self.keys.clear();

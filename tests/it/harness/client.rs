@@ -50,18 +50,23 @@ impl Client {
     /// A client that makes a connection for each request: a server may close one after a request
     /// whose body it did not want.
     pub(crate) fn new(address: SocketAddr) -> Self {
-        Self::with_idle_connections(address, 0)
+        Self::with(address, TIMEOUT, 0)
     }
 
     /// A client that keeps its connection, as agents do.
     pub(crate) fn keep_alive(address: SocketAddr) -> Self {
-        Self::with_idle_connections(address, 1)
+        Self::with(address, TIMEOUT, 1)
     }
 
-    fn with_idle_connections(address: SocketAddr, connections: usize) -> Self {
+    /// A client that keeps its connection, and waits no longer than that for an answer.
+    pub(crate) fn with_timeout(address: SocketAddr, timeout: Duration) -> Self {
+        Self::with(address, timeout, 1)
+    }
+
+    fn with(address: SocketAddr, timeout: Duration, connections: usize) -> Self {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(TIMEOUT))
+            .timeout_global(Some(timeout))
             .proxy(None)
             .max_idle_connections(connections)
             .build()

@@ -157,7 +157,7 @@ const FIELDS: [&str; 14] = [
     "extra",
 ];
 
-fn with_all_fields(mut event: Value) -> Value {
+pub(crate) fn with_all_fields(mut event: Value) -> Value {
     for field in FIELDS {
         event.as_object_mut().expect("an event is an object").entry(field).or_insert(json!(null));
     }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use postgres::{Client, NoTls};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use super::eventually::eventually;
 use super::reaper::{self, Process};
@@ -71,6 +71,12 @@ impl Cluster {
     /// Starts PostgreSQL and waits until it answers.
     #[track_caller]
     pub(crate) fn start(&self) {
+        self.start_with(&[]);
+    }
+
+    /// As [`Cluster::start`], with more settings, which hold until it is stopped.
+    #[track_caller]
+    pub(crate) fn start_with(&self, settings: &[&str]) {
         let log = self.path("log");
         let log_file = std::fs::File::options().append(true).create(true).open(&log);
         let log_file = log_file.expect("a log file");
@@ -83,6 +89,7 @@ impl Cluster {
                 .arg(self.directory.path())
                 .args(["-c", "listen_addresses=", "-c", "max_connections=300"])
                 .args(self.settings.iter().flat_map(|setting| ["-c", setting.as_str()]))
+                .args(settings.iter().flat_map(|setting| ["-c", setting]))
                 .current_dir("/")
                 .stdout(Stdio::null())
                 .stderr(log_file)
@@ -97,6 +104,11 @@ impl Cluster {
             self.try_connect("postgres").map(drop)
         });
         *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        process.as_mut().is_some_and(|process| process.try_wait().is_none())
     }
 
     /// Stops PostgreSQL at once, as a crash would (its "immediate" mode).
@@ -127,6 +139,49 @@ impl Cluster {
         port.map_or(5432, |port| port.parse().expect("a port"))
     }
 
+    /// Stops PostgreSQL in its "fast" mode: sessions are ended, their transactions rolled back.
+    pub(crate) fn stop_fast(&self) {
+        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut process = process.expect("it runs");
+        process.signal(Signal::INT);
+        process.wait();
+    }
+
+    /// Kills the postmaster, and waits until its orphans have noticed.
+    pub(crate) fn kill9(&self) {
+        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut process = process.expect("it runs");
+        process.signal(Signal::KILL);
+        process.wait();
+        eventually("PostgreSQL's processes have ended", || {
+            let left = self.processes();
+            if left.is_empty() { Ok(()) } else { Err(left) }
+        });
+    }
+
+    /// Sends a signal to every process of the cluster.
+    pub(crate) fn signal_all(&self, signal: Signal) {
+        for process in self.processes() {
+            // One that has ended meanwhile needs none.
+            let _ = rustix::process::kill_process(process, signal);
+        }
+    }
+
+    /// PostgreSQL's processes work in their data directory, and nobody else does.
+    fn processes(&self) -> Vec<Pid> {
+        let data = self.path("data");
+        let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+        entries
+            .filter(|entry| std::fs::read_link(entry.path().join("cwd")).is_ok_and(|d| d == data))
+            .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
+            .collect()
+    }
+
+    /// The socket that it listens on.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join(".s.PGSQL.5432")
+    }
+
     /// A new database without anything in it.
     #[track_caller]
     pub(crate) fn database(self: &Arc<Self>) -> Database {
@@ -142,7 +197,7 @@ impl Cluster {
         Database { cluster: self.clone(), name }
     }
 
-    fn try_connect(&self, database: &str) -> Result<Client, postgres::Error> {
+    pub(crate) fn try_connect(&self, database: &str) -> Result<Client, postgres::Error> {
         postgres::Config::new()
             .host_path(self.directory.path())
             .port(self.port())
@@ -172,8 +227,15 @@ impl Database {
 
     #[track_caller]
     pub(crate) fn create(&self) {
+        self.create_with("");
+    }
+
+    /// As [`Database::create`], with options such as `OWNER someone`.
+    #[track_caller]
+    pub(crate) fn create_with(&self, options: &str) {
         let mut client = self.cluster.try_connect("postgres").expect("PostgreSQL runs");
-        client.batch_execute(&format!("CREATE DATABASE {}", self.name)).expect("a database");
+        let create = format!("CREATE DATABASE {} {options}", self.name);
+        client.batch_execute(&create).unwrap_or_else(|e| panic!("{e:?}: {create}"));
     }
 
     #[track_caller]
@@ -230,7 +292,7 @@ fn template() -> &'static Path {
 }
 
 /// Whom PostgreSQL runs as: it refuses root.
-fn owner() -> (u32, u32) {
+pub(crate) fn owner() -> (u32, u32) {
     static OWNER: OnceLock<(u32, u32)> = OnceLock::new();
     let id = |option: &str| -> u32 {
         let output = Command::new("id").args([option, "postgres"]).output().expect("id runs");

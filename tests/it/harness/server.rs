@@ -21,9 +21,20 @@ pub(crate) struct Builder {
     environment: BTreeMap<OsString, OsString>,
     directory: PathBuf,
     ready: bool,
+    wrapper: Vec<OsString>,
 }
 
 impl Builder {
+    /// Runs the program by another one, which must become it (`exec`) or trace it from aside, so
+    /// that signals reach the server.
+    pub(crate) fn wrapped(
+        mut self,
+        wrapper: impl IntoIterator<Item = impl Into<OsString>>,
+    ) -> Self {
+        self.wrapper = wrapper.into_iter().map(Into::into).collect();
+        self
+    }
+
     pub(crate) fn argument(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.arguments.push(argument.as_ref().to_owned());
         self
@@ -64,6 +75,20 @@ impl Builder {
         Server { builder: self, process, log, client }
     }
 
+    /// Starts a server and waits for nothing. Its address must have been set (`HOST`, `PORT`).
+    #[track_caller]
+    pub(crate) fn launch(self) -> Server {
+        let (process, log) = self.spawn(Stdio::null());
+        let variable = |name: &str| self.environment.get(OsStr::new(name)).and_then(|v| v.to_str());
+        let address = format!(
+            "{}:{}",
+            variable("HOST").expect("HOST is set"),
+            variable("PORT").expect("PORT is set")
+        );
+        let client = Client::new(address.parse().expect("an address"));
+        Server { builder: self, process, log, client }
+    }
+
     /// Runs the program to its end, for commands that are no server and servers that do not start.
     #[track_caller]
     pub(crate) fn run(self) -> Ended {
@@ -74,9 +99,11 @@ impl Builder {
     }
 
     fn spawn(&self, stdout: Stdio) -> (Process, Log) {
-        let program = Path::new(env!("CARGO_BIN_EXE_hooks-backend"));
-        let mut process = Process::spawn(program, Signal::KILL, |command| {
+        let mut line = self.wrapper.clone();
+        line.push(env!("CARGO_BIN_EXE_hooks-backend").into());
+        let mut process = Process::spawn(Path::new(&line[0]), Signal::KILL, |command| {
             command
+                .args(&line[1..])
                 .args(&self.arguments)
                 .env_clear()
                 .envs(&self.environment)
@@ -113,6 +140,7 @@ impl Server {
             environment: BTreeMap::new(),
             directory: super::reaper::scratch().to_owned(),
             ready: false,
+            wrapper: Vec::new(),
         }
         .set("PORT", "0")
     }
@@ -132,6 +160,11 @@ impl Server {
 
     pub(crate) fn signal(&mut self, signal: Signal) {
         self.process.signal(signal);
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait()
     }
 
     /// How it ended.

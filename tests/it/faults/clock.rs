@@ -1,0 +1,60 @@
+//! Faults of the clock, by `libfaketime`.
+
+use std::path::PathBuf;
+
+use super::rng::Rng;
+use super::world::{Skipped, World};
+
+fn library() -> Option<PathBuf> {
+    let places = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib"];
+    let named = places.map(|place| PathBuf::from(place).join("faketime/libfaketimeMT.so.1"));
+    named.into_iter().find(|path| path.exists())
+}
+
+const OFFSETS: [&str; 10] =
+    ["+1d", "+2d", "+400d", "-1d", "-3h", "-800d", "+0", "+1h", "+20y", "-30y"];
+
+/// The server's clock jumps back and forth by hours and days.
+pub(crate) fn jumps(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    let library = library().ok_or_else(|| Skipped("libfaketime is missing".to_owned()))?;
+    let clock = world.place.directory().join("clock");
+    let set = |offset: &str| {
+        let new = clock.with_extension("new");
+        std::fs::write(&new, format!("{offset}\n")).expect("a file");
+        std::fs::rename(&new, &clock).expect("the clock");
+    };
+    set("+0");
+    world.node().change(|how| {
+        how.set("LD_PRELOAD", &library)
+            .set("FAKETIME_TIMESTAMP_FILE", &clock)
+            .set("FAKETIME_NO_CACHE", "1")
+            .set("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .set("DONT_FAKE_MONOTONIC", "1")
+    });
+    if world.node().is_started() {
+        world.kill(world.node());
+    }
+    world.node().start();
+    for _ in 0..if world.brief { 3 } else { rng.within(3..10) } {
+        let offset: &&str = rng.pick(&OFFSETS);
+        set(offset);
+        world.progress(60);
+        rng.pause(0..200);
+        if rng.percent(30) {
+            world.kill(world.node());
+            world.node().start();
+        }
+    }
+    set("+0");
+    let told = world.stored().iter().any(|event| {
+        event["received_at"].as_str().is_some_and(|time| !time.starts_with(&this_year()))
+    });
+    if !told {
+        world.wrong("the server's clock did not jump".to_owned());
+    }
+    Ok(())
+}
+
+fn this_year() -> String {
+    jiff::Timestamp::now().strftime("%Y-").to_string()
+}

@@ -1,0 +1,73 @@
+//! Faults of the disk that the server writes to.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::rng::Rng;
+use super::world::{Skipped, World};
+
+/// More than the small disk has.
+const FILLER_BYTES: usize = 128 << 20;
+
+/// Takes all the room there is.
+fn fill(world: &World) -> PathBuf {
+    let filler = world.disk.as_ref().expect("a small disk").path.join("filler");
+    // The last write that does not fit fails after taking what was left.
+    if std::fs::write(&filler, vec![0; FILLER_BYTES]).is_ok() {
+        world.wrong("the disk is not small".to_owned());
+    }
+    filler
+}
+
+/// Full while the server writes: it answers 503 and goes on when there is room.
+pub(crate) fn full(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    rng.pause(0..300);
+    for _ in 0..rng.within(1..4) {
+        let filler = fill(world);
+        rng.pause(100..1_200);
+        std::fs::remove_file(filler).expect("room");
+        rng.pause(0..100);
+    }
+    Ok(())
+}
+
+/// Full while the server starts: it serves or ends; whoever looks after it starts it again.
+pub(crate) fn full_at_start(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    rng.pause(0..300);
+    world.kill(world.node());
+    let filler = fill(world);
+    world.node().launch();
+    rng.pause(200..1_500);
+    std::fs::remove_file(filler).expect("room");
+    world.node().supervise();
+    Ok(())
+}
+
+fn remount(world: &World, options: &str) -> bool {
+    let disk = world.disk.as_ref().expect("a small disk");
+    let mount = Command::new("mount")
+        .args(["-o", &format!("remount,{options}")])
+        .arg(&disk.path)
+        .stderr(Stdio::null())
+        .status();
+    mount.is_ok_and(|status| status.success())
+}
+
+/// Read-only while the server starts: it ends with an error that names the file.
+pub(crate) fn read_only(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    rng.pause(0..300);
+    world.kill(world.node());
+    if !remount(world, "ro") {
+        return Err(Skipped("mounting is not permitted".to_owned()));
+    }
+    world.node().launch();
+    let status = world.node().wait();
+    let log = world.node().log_tail();
+    let named = log.contains(&world.node().data.display().to_string());
+    if status.success() || !named {
+        world.wrong(format!("on a read-only disk it ended with {status}: {log}"));
+    }
+    assert!(remount(world, "rw"), "the disk can be written to again");
+    world.node().supervise();
+    Ok(())
+}

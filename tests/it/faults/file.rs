@@ -1,0 +1,123 @@
+//! Someone else's hand on the file of jsonl storage, while the server writes to it.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::rng::Rng;
+use super::world::{Skipped, World, ids, whole_lines};
+
+fn file(world: &World) -> PathBuf {
+    world.node().data.join("events.jsonl")
+}
+
+/// Cut, to nothing or in the middle of a line.
+pub(crate) fn truncated(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    world.damaged();
+    rng.pause(0..300);
+    let file = OpenOptions::new().write(true).open(file(world)).expect("the file");
+    let len = file.metadata().expect("its length").len();
+    let left = if rng.percent(50) { 0 } else { rng.within(0..len + 1) };
+    file.set_len(left).expect("it can be cut");
+    world.ledger.excuse_sent_before(Instant::now());
+    Ok(())
+}
+
+/// Does something to the path; what the file that was there had, to its last line, and the one
+/// that is there now has not, was someone else's to lose.
+fn replaced(world: &World, replace: impl FnOnce()) {
+    let evidence = world.place.directory().join("evidence");
+    let _ = std::fs::remove_file(&evidence);
+    std::fs::hard_link(file(world), &evidence).expect("a second name");
+    replace();
+    // Once new events are answered the server has left the old file.
+    world.progress(50);
+    world.ledger.excuse(ids(&whole_lines(&evidence)));
+}
+
+/// Deleted.
+pub(crate) fn deleted(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    rng.pause(0..300);
+    replaced(world, || std::fs::remove_file(file(world)).expect("the file"));
+    Ok(())
+}
+
+/// Edited as `sed -i` does it: read, changed, and put in the place of the old one.
+pub(crate) fn edited(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    rng.pause(0..300);
+    let whole = rng.percent(50);
+    replaced(world, || {
+        let text = std::fs::read_to_string(file(world)).expect("the file");
+        // The read may have met a write.
+        let text = &text[..text.rfind('\n').map_or(0, |at| at + 1)];
+        let edited = match text.split_once('\n') {
+            Some((_, rest)) if !whole => rest,
+            _ => text,
+        };
+        // An editor that leaves the last line feed out.
+        let edited = if rng.percent(30) { edited.trim_end() } else { edited };
+        let new = world.place.directory().join("edited");
+        std::fs::write(&new, edited).expect("a file");
+        std::fs::rename(&new, file(world)).expect("the file's place");
+    });
+    Ok(())
+}
+
+/// A name that no rotation has used yet.
+fn aside(world: &World) -> PathBuf {
+    let name = |number: usize| world.node().data.join(format!("events.jsonl.{number}"));
+    (1..).map(name).find(|path| !path.exists()).expect("an endless number of names")
+}
+
+/// Rotated as `logrotate` does it with `create`.
+pub(crate) fn rotated_create(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    rng.pause(0..300);
+    std::fs::rename(file(world), aside(world)).expect("the file");
+    if rng.percent(50) {
+        // `logrotate` makes the new file, or the server does, whoever comes first.
+        let new = OpenOptions::new().append(true).create(true).open(file(world));
+        drop(new.expect("a file"));
+    }
+    world.progress(50);
+    Ok(())
+}
+
+/// Rotated as `logrotate` does it with `copytruncate`.
+pub(crate) fn rotated_copytruncate(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    world.damaged();
+    rng.pause(0..300);
+    std::fs::copy(file(world), aside(world)).expect("a copy");
+    OpenOptions::new()
+        .write(true)
+        .open(file(world))
+        .and_then(|file| file.set_len(0))
+        .expect("it can be cut");
+    world.ledger.excuse_sent_before(Instant::now());
+    Ok(())
+}
+
+/// Another program appends whole lines of its own.
+pub(crate) fn foreign_lines(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    let path = file(world);
+    let who = rng.next();
+    for number in 0..rng.within(20..200) {
+        let mut event: Value = json!({
+            "event_id": format!("foreign-{who}-{number}"),
+            "event_type": "foreign",
+            "session_id": "foreign",
+            "data": { "number": number, "text": "x".repeat(rng.within(0..9_000) as usize) },
+            "timestamp": "2026-11-23T09:00:00.000001Z",
+        });
+        world.ledger.sending(std::slice::from_ref(&event));
+        let sent = event.clone();
+        event["received_at"] = event["timestamp"].clone();
+        let mut file = OpenOptions::new().append(true).create(true).open(&path).expect("the file");
+        file.write_all(format!("{event}\n").as_bytes()).expect("a line");
+        world.ledger.accepted(&[sent]);
+        rng.pause(0..15);
+    }
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Many servers on one database. Their senders go to another server when one does not answer, and
+//! always send timestamps, by which events are known across servers.
+
+use std::path::Path;
+
+use super::rng::Rng;
+use super::world::{Skipped, World, ids, whole_lines};
+use crate::harness::place::forwarded;
+
+/// One after the other dies and comes back.
+pub(crate) fn failover(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    for _ in 0..if world.brief { 2 } else { rng.within(2..8) } {
+        let node = rng.pick(&world.nodes);
+        rng.pause(0..300);
+        world.kill(node);
+        rng.pause(0..800);
+        node.start();
+    }
+    Ok(())
+}
+
+/// One dies and does not come back before the others have gone on for long; what it had accepted
+/// is in its journal, and delivered when someone starts it.
+pub(crate) fn long_dead(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    let node = rng.pick(&world.nodes);
+    rng.pause(0..300);
+    world.kill(node);
+    node.retire();
+    world.recovered(rng);
+    world.progress(200);
+    rng.pause(500..3_000);
+    node.unretire();
+    node.start();
+    Ok(())
+}
+
+/// One comes back without its disk. What was only there is gone with it.
+pub(crate) fn empty_journal(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    let node = rng.pick(&world.nodes);
+    rng.pause(0..300);
+    world.kill(node);
+    let stored = ids(&world.stored());
+    let entries = std::fs::read_dir(&node.data).expect("a journal").flatten();
+    let had = entries.flat_map(|entry| ids(&whole_lines(&entry.path())));
+    world.ledger.excuse(had.filter(|id| !stored.contains(id)));
+    std::fs::remove_dir_all(&node.data).expect("a journal");
+    node.start();
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a directory").flatten() {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+    }
+}
+
+/// One gets a copy of another's disk, and both go on.
+pub(crate) fn cloned_journal(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    let (original, clone) = (&world.nodes[0], &world.nodes[1]);
+    // Its own journal is put away for good, so nothing may be left in it.
+    clone.with(|server| forwarded(server));
+    if let Err(status) = clone.stop() {
+        world.wrong(format!("SIGTERM ended with {status}"));
+    }
+    let away = rng.percent(50);
+    if away {
+        world.cluster().stop_fast();
+        rng.pause(200..1_000);
+    }
+    world.kill(original);
+    std::fs::remove_dir_all(&clone.data).expect("a journal");
+    copy(&original.data, &clone.data);
+    original.start();
+    clone.start();
+    rng.pause(0..500);
+    if away {
+        world.cluster().start();
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! Someone else's hand in the journal of postgres storage. What that hand took may be missing, and
+//! nothing else.
+
+use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use super::rng::Rng;
+use super::world::{Skipped, World, ids, whole_lines};
+use crate::harness::place::forwarded;
+
+const MISSING: &str = "hooks_journal_missing_bytes_total";
+
+/// The segments that have something in them, oldest first.
+fn segments(world: &World) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(&world.node().data).expect("the journal").flatten();
+    let mut paths: Vec<PathBuf> = entries
+        .filter(|entry| entry.metadata().is_ok_and(|metadata| metadata.len() > 0))
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "seg"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// Kills the server while PostgreSQL is away, often, so that the journal has what the database
+/// lacks; `work` is done while neither runs.
+fn while_down(world: &World, rng: &mut Rng, work: impl FnOnce(&mut Rng)) {
+    let away = rng.percent(70);
+    if away {
+        world.cluster().stop_fast();
+    }
+    rng.pause(200..1_200);
+    world.kill(world.node());
+    work(rng);
+    world.node().start();
+    if away {
+        rng.pause(0..500);
+        world.cluster().start();
+    }
+}
+
+/// The last segment lacks its end.
+pub(crate) fn truncated(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    world.damaged();
+    while_down(world, rng, |rng| {
+        let Some(path) = segments(world).pop() else { return };
+        let before = ids(&whole_lines(&path));
+        let file = OpenOptions::new().write(true).open(&path).expect("a segment");
+        let len = file.metadata().expect("its length").len();
+        file.set_len(len - rng.within(0..len.min(20_000) + 1)).expect("it can be cut");
+        let after = ids(&whole_lines(&path));
+        world.ledger.excuse(before.into_iter().filter(|id| !after.contains(id)));
+    });
+    Ok(())
+}
+
+/// A bit in the middle of some segment is not what it was. The record is set aside.
+pub(crate) fn flipped_bit(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    world.damaged();
+    while_down(world, rng, |rng| {
+        let segments = segments(world);
+        if segments.is_empty() {
+            return;
+        }
+        let path = rng.pick(&segments);
+        let bytes = std::fs::read(path).expect("a segment");
+        let at = rng.within(0..bytes.len() as u64) as usize;
+        let flipped = bytes[at] ^ (1 << rng.within(0..8));
+        // A line feed that goes joins two records.
+        let start = bytes[..at].iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let mut ends = bytes[at..].iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let end = if bytes[at] == b'\n' { ends.nth(1) } else { ends.next() };
+        let end = end.map_or(bytes.len(), |(after, _)| at + after);
+        let file = directory_file(world, "flipped", &bytes[start..end]);
+        world.ledger.excuse(ids(&whole_lines(&file)));
+        let segment = OpenOptions::new().write(true).open(path).expect("a segment");
+        segment.write_all_at(&[flipped], at as u64).expect("it can be written");
+    });
+    Ok(())
+}
+
+fn directory_file(world: &World, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = world.place.directory().join(name);
+    std::fs::write(&path, bytes).expect("a file");
+    path
+}
+
+/// Something that is no record stands at the end of the journal, with and without a line feed.
+pub(crate) fn garbage(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    world.damaged();
+    while_down(world, rng, |rng| {
+        let Some(path) = segments(world).pop() else { return };
+        let mut bytes: Vec<u8> = (0..rng.within(1..3_000)).map(|_| rng.next() as u8).collect();
+        if rng.percent(50) {
+            bytes.push(b'\n');
+        }
+        let file = OpenOptions::new().append(true).open(path);
+        file.and_then(|mut file| file.write_all(&bytes)).expect("it can be appended to");
+    });
+    Ok(())
+}
+
+/// A segment that was not delivered is deleted while the server is down, or runs. It is missed.
+fn delete(world: &World, rng: &mut Rng, live: bool) {
+    world.cluster().stop_fast();
+    // Until there are some segments that the database does not have.
+    let before = segments(world).len();
+    crate::harness::eventually("segments are written", || {
+        let now = segments(world).len();
+        if now > before + 2 { Ok(()) } else { Err((now, world.node().log_tail())) }
+    });
+    if !live {
+        world.kill(world.node());
+    }
+    let segments = segments(world);
+    let newest = segments.len() - usize::from(live);
+    let path = rng.pick(&segments[before.min(newest - 1)..newest]);
+    world.ledger.excuse(ids(&whole_lines(path)));
+    std::fs::remove_file(path).expect("a segment");
+    if !live {
+        world.node().start();
+    }
+    world.cluster().start();
+    let missing = world.node().with(|server| {
+        forwarded(server);
+        server.client.metric(MISSING)
+    });
+    if missing == 0 || !world.node().log().contains("segment") {
+        world.wrong(format!("a deleted segment was not reported: {path:?}"));
+    }
+}
+
+pub(crate) fn deleted(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    delete(world, rng, false);
+    Ok(())
+}
+
+pub(crate) fn deleted_live(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    delete(world, rng, true);
+    Ok(())
+}
+
+/// The database does not know the journal any more.
+pub(crate) fn position_missing(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    for _ in 0..rng.within(1..4) {
+        rng.pause(0..300);
+        if rng.percent(50) {
+            world.kill(world.node());
+            world.sql("DELETE FROM hook_positions");
+            world.node().start();
+        } else {
+            world.sql("DELETE FROM hook_positions");
+        }
+    }
+    Ok(())
+}
+
+/// All that the server had is gone, and the database knows how far it was.
+pub(crate) fn emptied(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    rng.pause(0..500);
+    world.kill(world.node());
+    let stored: HashSet<String> = ids(&world.stored()).into_iter().collect();
+    let accepted = world.ledger.accepted_ids();
+    world.ledger.excuse(accepted.difference(&stored).cloned());
+    for entry in std::fs::read_dir(&world.node().data).expect("the journal").flatten() {
+        let keep_name = rng.percent(20) && entry.file_name() == "id";
+        if !keep_name {
+            std::fs::remove_file(entry.path()).expect("a file");
+        }
+    }
+    world.node().start();
+    Ok(())
+}

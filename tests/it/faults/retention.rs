@@ -1,0 +1,70 @@
+//! Retention deletes what is old, and never anything newer.
+
+use std::fs::File;
+use std::time::{Duration, SystemTime};
+
+use super::rng::Rng;
+use super::world::{Skipped, World, ids, line_files, whole_lines};
+use crate::harness::{eventually, place::forwarded};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// With `RETENTION_DAYS=1`: of the rotated files, those written to last more than a day ago go.
+pub(crate) fn files(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+    let rotated = || {
+        let mut files = line_files(&world.node().data);
+        files.retain(|file| !file.ends_with("events.jsonl"));
+        files
+    };
+    let files = eventually("files are rotated", || {
+        let files = rotated();
+        if files.len() >= 2 { Ok(files) } else { Err(files) }
+    });
+    let old = rng.pick(&files);
+    for file in &files {
+        let age = if file == old { DAY + Duration::from_mins(1) } else { DAY - DAY / 24 };
+        let opened = File::options().append(true).open(file).expect("a rotated file");
+        opened.set_modified(SystemTime::now() - age).expect("its time can be set");
+    }
+    world.ledger.excuse(ids(&whole_lines(old)));
+    if rng.percent(50) {
+        world.kill(world.node());
+        world.node().start();
+    }
+    eventually("the old file is deleted", || if old.exists() { Err(old) } else { Ok(()) });
+    if let Some(gone) = files.iter().find(|file| *file != old && !file.exists()) {
+        world.wrong(format!("{} was deleted before its time", gone.display()));
+    }
+    Ok(())
+}
+
+/// With `RETENTION_DAYS=2` and events of the last days: the partitions of days that ended more than
+/// two days ago go.
+pub(crate) fn partitions(world: &World, _rng: &mut Rng) -> Result<(), Skipped> {
+    let day = |back: i64| {
+        let time = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * back);
+        time.strftime("%Y-%m-%d").to_string()
+    };
+    let oldest_kept = day(2);
+    world.progress(300);
+    world.node().with(|server| forwarded(server));
+    world.kill(world.node());
+    world.node().start();
+    eventually("partitions are dropped", || {
+        let log = world.node().log();
+        if log.contains("dropped after RETENTION_DAYS") { Ok(()) } else { Err(log) }
+    });
+    // Midnight may have passed meanwhile.
+    let (before, after) = (oldest_kept, day(2));
+    world.ledger.excuse_where(|event| {
+        event["timestamp"].as_str().is_some_and(|time| time < after.as_str())
+    });
+    let newest_dropped = before.replace('-', "");
+    for line in world.node().log().lines().filter(|line| line.contains("dropped after")) {
+        let dropped = line.split("hook_events_").nth(1).and_then(|rest| rest.get(..8));
+        if dropped.is_none_or(|dropped| dropped >= after.replace('-', "").as_str()) {
+            world.wrong(format!("dropped before its time ({newest_dropped}): {line}"));
+        }
+    }
+    Ok(())
+}

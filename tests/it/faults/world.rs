@@ -1,0 +1,396 @@
+//! A world that faults strike: servers, their storage, senders, and the ledger.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::events::{self, Habits};
+use super::ledger::{Findings, Ledger};
+use super::node::Node;
+use super::proxy::Proxy;
+use super::rng::Rng;
+use super::senders::{Senders, Targets};
+use crate::harness::eventually::when;
+use crate::harness::place::{forwarded, read_lines, with_all_fields};
+use crate::harness::reaper::SmallDisk;
+use crate::harness::{Client, Cluster, Place, Storage, eventually};
+
+/// The role that servers log in as: one without special rights.
+pub(crate) const ROLE: &str = "hooks";
+
+/// What a scenario needs; those of a pair of faults are put together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needs {
+    /// The database is reached by a proxy.
+    pub(crate) proxy: bool,
+    /// The server writes to a small file system.
+    pub(crate) disk: bool,
+    /// The database is in a tablespace on a small file system.
+    pub(crate) tablespace: bool,
+    /// The smallest journal, deleted at once behind the forwarder.
+    pub(crate) tiny: bool,
+    /// The first strike starts the server.
+    pub(crate) cold: bool,
+    pub(crate) servers: usize,
+    pub(crate) senders: usize,
+    pub(crate) environment: &'static [(&'static str, &'static str)],
+    pub(crate) habits: Habits,
+}
+
+/// One server and nothing special.
+pub(crate) const PLAIN: Needs = Needs {
+    proxy: false,
+    disk: false,
+    tablespace: false,
+    tiny: false,
+    cold: false,
+    servers: 1,
+    senders: 5,
+    environment: &[],
+    habits: events::USUAL,
+};
+
+impl Needs {
+    /// What two faults need together.
+    pub(crate) fn and(self, other: &Self) -> Self {
+        let habits = if other.habits == events::USUAL { self.habits } else { other.habits };
+        let environment =
+            if other.environment.is_empty() { self.environment } else { other.environment };
+        Self {
+            proxy: self.proxy || other.proxy,
+            disk: self.disk || other.disk,
+            tablespace: self.tablespace || other.tablespace,
+            tiny: self.tiny || other.tiny,
+            cold: self.cold || other.cold,
+            servers: self.servers.max(other.servers),
+            senders: self.senders.max(other.senders),
+            environment,
+            habits,
+        }
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) storage: Storage,
+    /// Whether a 202 means that the store has it.
+    pub(crate) ack_stored: bool,
+    /// In the short run, faults strike once or twice.
+    pub(crate) brief: bool,
+    /// No other fault strikes at the same time.
+    pub(crate) alone: bool,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) begun: Instant,
+    kills: AtomicUsize,
+    recoveries: Mutex<Vec<Duration>>,
+    wrong: Mutex<Vec<String>>,
+    damaged: Mutex<bool>,
+    senders: Mutex<Option<Senders>>,
+    targets: Targets,
+    habits: Habits,
+    pub(crate) proxy: Option<Proxy>,
+    pub(crate) place: Place,
+    pub(crate) cluster: Option<Arc<Cluster>>,
+    pub(crate) disk: Option<SmallDisk>,
+    pub(crate) tablespace: Option<SmallDisk>,
+}
+
+/// An address that no other process on this machine is going to use: the whole of 127.0.0.0/8 is
+/// this machine's. A server keeps its address when it is started again, and no sender can meet
+/// another test's server there.
+pub(crate) fn address() -> SocketAddr {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let process = std::process::id();
+    let (high, low) = (64 + (process >> 8) % 128, process & 255);
+    format!("127.{high}.{low}.{}:{}", 1 + number % 250, 8100 + number / 250 % 20_000)
+        .parse()
+        .expect("an address")
+}
+
+/// Says why a fault cannot be had on this machine.
+pub(crate) struct Skipped(pub(crate) String);
+
+impl World {
+    pub(crate) fn new(
+        storage: Storage,
+        ack_stored: bool,
+        needs: &Needs,
+        cluster: Option<Arc<Cluster>>,
+    ) -> Result<Self, Skipped> {
+        let mut tablespace = None;
+        let place = if let Some(cluster) = &cluster {
+            let database = cluster.future_database();
+            let mut options = format!("OWNER {ROLE}");
+            if needs.tablespace {
+                let disk = super::database::tablespace(cluster, &database.name)?;
+                options.push_str(&format!(" TABLESPACE {}", database.name));
+                tablespace = Some(disk);
+            }
+            database.create_with(&options);
+            Place::on(database)
+        } else {
+            Place::jsonl()
+        };
+        let disk = if needs.disk {
+            let disk = SmallDisk::mount(place.directory().join("disk"), 96 << 20);
+            Some(disk.ok_or_else(|| Skipped("mounting is not permitted".to_owned()))?)
+        } else {
+            None
+        };
+        let proxy = match &cluster {
+            Some(cluster) if needs.proxy => Some(Proxy::start(cluster.socket(), address())),
+            _ => None,
+        };
+        let root = disk.as_ref().map_or(place.directory(), |disk| &disk.path);
+        let nodes: Vec<Node> = (0..needs.servers)
+            .map(|number| {
+                let data = root.join(format!("server-{number}"));
+                let address = address();
+                let mut server = place
+                    .server()
+                    .set("HOST", address.ip().to_string())
+                    .set("PORT", address.port().to_string())
+                    .set("JSONL_PATH", data.join("events.jsonl"))
+                    .set("JOURNAL_DIR", &data)
+                    .set("ACK", if ack_stored { "stored" } else { "journal" });
+                if storage == Storage::Postgres {
+                    let database = place.database();
+                    let url = proxy.as_ref().map_or_else(
+                        || database.url_as(ROLE),
+                        |proxy| format!("postgres://{ROLE}@{}/{}", proxy.address, database.name),
+                    );
+                    server = server.set("DATABASE_URL", url);
+                }
+                if needs.tiny {
+                    server = server.set("JOURNAL_MAX_BYTES", "1MiB").set("JOURNAL_RETENTION", "0s");
+                }
+                for (variable, value) in needs.environment {
+                    server = server.set(variable, value);
+                }
+                Node::new(server, data, address)
+            })
+            .collect();
+        let targets = nodes.iter().map(|node| node.address).collect();
+        let world = Self {
+            nodes,
+            storage,
+            ack_stored,
+            brief: false,
+            alone: true,
+            ledger: Arc::default(),
+            begun: Instant::now(),
+            kills: AtomicUsize::new(0),
+            recoveries: Mutex::default(),
+            wrong: Mutex::default(),
+            damaged: Mutex::new(false),
+            senders: Mutex::default(),
+            targets: Arc::new(RwLock::new(targets)),
+            habits: needs.habits,
+            proxy,
+            place,
+            cluster,
+            disk,
+            tablespace,
+        };
+        if !needs.cold {
+            world.nodes.iter().for_each(Node::start);
+        }
+        Ok(world)
+    }
+
+    /// The only server, or the first.
+    pub(crate) fn node(&self) -> &Node {
+        &self.nodes[0]
+    }
+
+    /// The cluster; only with postgres storage.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        self.cluster.as_ref().expect("postgres storage")
+    }
+
+    /// Runs statements in the database as its superuser.
+    #[track_caller]
+    pub(crate) fn sql(&self, statements: &str) {
+        self.place.database().execute(statements);
+    }
+
+    pub(crate) fn start_senders(&self, count: usize, rng: &mut Rng) {
+        let names: Vec<String> = (0..count).map(|at| format!("s{at}")).collect();
+        let senders = Senders::start(&names, self.habits, &self.ledger, &self.targets, rng);
+        *self.senders.lock().unwrap_or_else(PoisonError::into_inner) = Some(senders);
+    }
+
+    pub(crate) fn stop_senders(&self) {
+        let senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(senders) = senders {
+            senders.stop();
+        }
+    }
+
+    pub(crate) fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    pub(crate) fn habits(&self) -> Habits {
+        self.habits
+    }
+
+    /// Waits until so many more events were accepted.
+    #[track_caller]
+    pub(crate) fn progress(&self, events: usize) {
+        let before = self.ledger.accepted_count();
+        eventually("events are accepted", || {
+            let more = self.ledger.accepted_count() - before;
+            if more >= events { Ok(()) } else { Err((more, self.nodes[0].log_tail())) }
+        });
+    }
+
+    pub(crate) fn count_kill(&self) {
+        self.kills.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn kills(&self) -> usize {
+        self.kills.load(Ordering::Relaxed)
+    }
+
+    /// Kills a server in the middle of whatever it does.
+    pub(crate) fn kill(&self, node: &Node) {
+        node.signal(Signal::KILL);
+        node.wait();
+        self.count_kill();
+        let reachable = self.cluster.as_ref().is_some_and(|cluster| cluster.runs());
+        if self.ack_stored && self.alone && reachable {
+            // They must be in the store already, without the journal's help.
+            let accepted = self.ledger.accepted_ids();
+            let stored: HashSet<String> = ids(&self.stored()).into_iter().collect();
+            for id in accepted.difference(&stored) {
+                self.wrong(format!("{id} was answered 202 with ack=stored and was not stored"));
+            }
+        }
+    }
+
+    /// Notes what must not happen.
+    pub(crate) fn wrong(&self, what: String) {
+        self.wrong.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+
+    /// From now on files may have lines that are no events, and records may be set aside: someone
+    /// else's hand has damaged them.
+    pub(crate) fn damaged(&self) {
+        *self.damaged.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
+    /// Waits until service is normal again, and notes how long that took.
+    #[track_caller]
+    pub(crate) fn recovered(&self, rng: &mut Rng) {
+        let begun = Instant::now();
+        self.normal(rng);
+        self.recoveries.lock().unwrap_or_else(PoisonError::into_inner).push(begun.elapsed());
+    }
+
+    /// Waits until every server takes and stores a new event, and says that it is healthy.
+    #[track_caller]
+    pub(crate) fn normal(&self, rng: &mut Rng) {
+        for node in self.nodes.iter().filter(|node| !node.is_retired()) {
+            let sender = format!("probe-{}", rng.next());
+            let habits = Habits { untimed: 0, ..self.habits };
+            let event = events::make(&habits, rng, &sender, 1);
+            self.ledger.sending(std::slice::from_ref(&event));
+            let client = Client::with_timeout(node.address, Duration::from_secs(5));
+            let headers = [("content-type", "application/json")];
+            let body = event.to_string();
+            eventually("a new event is stored", || {
+                match client.send("POST", "/events?ack=stored", &headers, body.as_bytes()) {
+                    Ok(answer) if answer.status == 202 => Ok(()),
+                    other => Err((format!("{other:?}"), node.log_tail())),
+                }
+            });
+            self.ledger.accepted(std::slice::from_ref(&event));
+            eventually("the server is healthy", || {
+                let health = client.send("GET", "/health", &[], b"");
+                let health = health.map_err(|error| error.to_string())?.json();
+                when(health, |health| health["status"] == "healthy").map_err(|h| h.to_string())
+            });
+        }
+    }
+
+    pub(crate) fn recoveries(&self) -> Vec<Duration> {
+        self.recoveries.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the senders and the servers in the orderly way, and compares the ledger with the store.
+    pub(crate) fn check(&self) -> Findings {
+        self.stop_senders();
+        for node in self.nodes.iter().filter(|node| !node.is_retired()) {
+            if self.storage == Storage::Postgres {
+                node.with(|server| forwarded(server));
+            }
+            if let Err(how) = node.stop() {
+                self.wrong(format!("SIGTERM ended with {how}: {}", node.log_tail()));
+            }
+        }
+        let mut findings = self.ledger.check(&self.stored());
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        findings.other.append(&mut wrong);
+        let rejected = self.rejected();
+        if *self.damaged.lock().unwrap_or_else(PoisonError::into_inner) {
+            findings.excused += rejected.len();
+        } else {
+            findings.other.extend(rejected.iter().map(|line| format!("set aside: {line}")));
+        }
+        findings
+    }
+
+    /// Everything that was set aside.
+    pub(crate) fn rejected(&self) -> Vec<Value> {
+        let files = self.nodes.iter().map(|node| node.data.join("rejected.jsonl"));
+        files.filter(|file| file.exists()).flat_map(|file| read_lines(&file)).collect()
+    }
+
+    /// Everything that is stored.
+    pub(crate) fn stored(&self) -> Vec<Value> {
+        if self.storage == Storage::Postgres {
+            return self.place.events();
+        }
+        let files = self.nodes.iter().flat_map(|node| line_files(&node.data));
+        let damaged = *self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = |file: PathBuf| if damaged { whole_lines(&file) } else { read_lines(&file) };
+        files.flat_map(read).map(with_all_fields).collect()
+    }
+}
+
+/// The files of jsonl storage, rotated ones too, by whomever.
+pub(crate) fn line_files(data: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(data) else { return Vec::new() };
+    let named = entries.flatten().map(|entry| (entry.file_name(), entry.path()));
+    let files: BTreeMap<_, _> = named
+        .filter(|(name, _)| {
+            let name = name.to_string_lossy();
+            name.starts_with("events")
+                && name.contains(".jsonl")
+                && !name.ends_with(".lock")
+                && !name.ends_with(".torn")
+        })
+        .collect();
+    files.into_values().collect()
+}
+
+/// The events in a file that someone else's hand has damaged.
+pub(crate) fn whole_lines(file: &Path) -> Vec<Value> {
+    let bytes = std::fs::read(file).unwrap_or_default();
+    let lines = bytes.split(|&byte| byte == b'\n');
+    // A segment's lines end with a TAB and a checksum.
+    let json = lines.map(|line| line.split(|&byte| byte == b'\t').next().unwrap_or_default());
+    json.filter_map(|json| serde_json::from_slice(json).ok()).filter(Value::is_object).collect()
+}
+
+pub(crate) fn ids(events: &[Value]) -> Vec<String> {
+    events.iter().filter_map(|event| Some(event["event_id"].as_str()?.to_owned())).collect()
+}
