@@ -1,7 +1,6 @@
 //! The event: its fields, their limits, and the one line it is stored as. No I/O.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use serde::Deserialize;
 
@@ -52,17 +51,35 @@ impl Timestamp {
 impl std::fmt::Display for Timestamp {
     /// RFC 3339 in UTC with six decimals: `2026-11-23T09:00:00.123456Z`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Digits are ASCII.
+        f.write_str(std::str::from_utf8(&self.text()).unwrap_or_default())
+    }
+}
+
+impl Timestamp {
+    /// What `Display` shows. Written by hand because every event has two of them, and the
+    /// formatting machinery took a quarter of the time that decoding took.
+    fn text(self) -> [u8; 27] {
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let mut put = |end: usize, mut number: i64| {
+            let mut at = end;
+            while number > 0 {
+                at -= 1;
+                text[at] = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        };
         let (year, month, day) = civil(self.day());
         let micros = self.0.rem_euclid(86_400_000_000);
         let seconds = micros / 1_000_000;
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}Z",
-            seconds / 3600,
-            seconds / 60 % 60,
-            seconds % 60,
-            micros % 1_000_000
-        )
+        put(4, year);
+        put(7, month);
+        put(10, day);
+        put(13, seconds / 3600);
+        put(16, seconds / 60 % 60);
+        put(19, seconds % 60);
+        put(26, micros % 1_000_000);
+        text
     }
 }
 
@@ -153,9 +170,9 @@ impl<'a> Event<'a> {
         out.extend_from_slice(b",\"data\":");
         out.extend_from_slice(self.data.as_bytes());
         out.extend_from_slice(b",\"timestamp\":\"");
-        write_timestamp(self.timestamp, out);
+        out.extend_from_slice(&self.timestamp.text());
         out.extend_from_slice(b"\",\"received_at\":\"");
-        write_timestamp(self.received_at, out);
+        out.extend_from_slice(&self.received_at.text());
         out.push(b'"');
         for (key, value) in [
             (&b",\"agent\":"[..], &self.facts.agent),
@@ -270,11 +287,15 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Appends a JSON string.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
     let bytes = text.as_bytes();
     out.push(b'"');
     let mut written = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+    // Nearly all ids and names are plain; looking at every byte without a branch is quicker then
+    // than to stop at the first that is not.
+    let plain = !bytes.iter().fold(false, |found, &byte| found | special(byte));
+    for (at, &byte) in bytes.iter().enumerate().filter(|_| !plain) {
+        if !special(byte) {
             continue;
         }
         out.extend_from_slice(&bytes[written..at]);
@@ -295,11 +316,4 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&bytes[written..]);
     out.push(b'"');
-}
-
-fn write_timestamp(timestamp: Timestamp, out: &mut Vec<u8>) {
-    let mut text = String::with_capacity(27);
-    // Writing to a String cannot fail.
-    let _ = write!(text, "{timestamp}");
-    out.extend_from_slice(text.as_bytes());
 }

@@ -9,7 +9,9 @@ use crate::event::Timestamp;
 use crate::journal::{Appended, Reader};
 use crate::metrics::Metrics;
 use crate::rejected::{Durability, Entry, RejectedFile};
-use crate::store::postgres::{Address, Delivered, Position, Postgres, Problem, Rows, StoreError};
+use crate::store::postgres::{
+    Address, Delivered, LANES, Pipeline, Position, Postgres, Problem, Rows, StoreError,
+};
 
 /// Bytes of journal in one transaction: about 10,000 small events. Halved after a failure, so that
 /// a database that cannot take so many within its time limits still gets on.
@@ -68,6 +70,9 @@ pub struct Forwarder {
     stop: watch::Receiver<bool>,
     retention: Retention,
     batch_bytes: usize,
+    /// Up to this position one transaction follows the other: after a failure, which two that waited
+    /// for each other's rows may have been.
+    one_by_one_until: u64,
 }
 
 /// When partitions are dropped.
@@ -75,6 +80,12 @@ pub struct Forwarder {
 struct Retention {
     days: Option<u32>,
     next: Instant,
+}
+
+impl Retention {
+    fn is_due(&self) -> bool {
+        self.days.is_some() && Instant::now() >= self.next
+    }
 }
 
 /// Why a session with the database ended.
@@ -121,6 +132,7 @@ impl Forwarder {
             stop,
             retention: Retention { days: retention_days, next: Instant::now() },
             batch_bytes: BATCH_BYTES_MAX,
+            one_by_one_until: 0,
         }
     }
 
@@ -163,10 +175,12 @@ impl Forwarder {
         });
     }
 
-    /// One connection's life. Ends well only when all is stored and no more is to come.
+    /// One pipeline's life. Ends well only when all is stored and no more is to come.
     async fn session(&mut self) -> Result<(), SessionError> {
-        let mut store = Postgres::connect(&self.database).await?;
-        let mut position = self.resume(&store).await?;
+        let mut pipeline = Pipeline::connect(&self.database).await?;
+        let mut position = self.resume(pipeline.idle().await?).await?;
+        // What stands before it has been read, and is stored or on its way.
+        let mut read_to = position;
         self.metrics.database_up.set(1);
         self.metrics.set_database_problem(None);
         self.count_backlog(position).await;
@@ -179,37 +193,61 @@ impl Forwarder {
             status.error = None;
         });
         loop {
-            self.drop_expired(&mut store).await?;
-            let rows = {
+            if pipeline.is_empty() {
+                self.drop_expired(&mut pipeline).await?;
+            }
+            while self.reads_on(&pipeline, position, read_to) {
                 let (reader, bytes_max) = (self.reader.clone(), self.batch_bytes);
-                blocking(move || reader.read(position, bytes_max).map(Rows::encode)).await?
-            };
-            if rows.chunk().is_empty() {
-                if *self.stop.borrow() {
-                    return Ok(());
+                let read = move || reader.read(read_to, bytes_max).map(Rows::encode);
+                let rows = blocking(read).await?;
+                if rows.chunk().is_empty() {
+                    break;
                 }
-                self.status.send_modify(|status| status.oldest = None);
-                tokio::select! {
-                    () = store.closed() => return Err(SessionError::Closed),
-                    Ok(_) = self.appended.wait_for(|appended| appended.end > position) => {}
-                    _ = self.stop.wait_for(|stop| *stop) => {}
-                    () = tokio::time::sleep_until(self.retention.next.into()),
-                        if self.retention.days.is_some() => {}
+                report_missing(read_to, &rows);
+                while !pipeline.is_empty() && pipeline.lacks_days(&rows) {
+                    position = self.commit(&mut pipeline, position, read_to).await?;
                 }
+                read_to = rows.chunk().next;
+                pipeline.push(rows).await?;
+            }
+            if !pipeline.is_empty() {
+                position = self.commit(&mut pipeline, position, read_to).await?;
                 continue;
             }
-            position = self.deliver(&mut store, position, rows).await?;
+            if *self.stop.borrow() {
+                return Ok(());
+            }
+            self.status.send_modify(|status| status.oldest = None);
+            pipeline.rest();
+            let store = pipeline.idle().await?;
+            tokio::select! {
+                () = store.closed() => return Err(SessionError::Closed),
+                Ok(_) = self.appended.wait_for(|appended| appended.end > position) => {}
+                _ = self.stop.wait_for(|stop| *stop) => {}
+                () = tokio::time::sleep_until(self.retention.next.into()),
+                    if self.retention.days.is_some() => {}
+            }
         }
     }
 
+    /// Whether to read another batch now. Beside others only if it would be a full one: small
+    /// transactions side by side cost more than they bring.
+    fn reads_on(&self, pipeline: &Pipeline, position: u64, read_to: u64) -> bool {
+        let unread = self.appended.borrow().end.saturating_sub(read_to);
+        pipeline.is_empty()
+            || pipeline.len() < LANES
+                && unread >= self.batch_bytes as u64
+                && position >= self.one_by_one_until
+                && !self.retention.is_due()
+    }
+
     /// Drops old partitions, once an hour. Where something keeps them, events go on all the same.
-    async fn drop_expired(&mut self, store: &mut Postgres) -> Result<(), SessionError> {
-        let Some(days) = self.retention.days.filter(|_| Instant::now() >= self.retention.next)
-        else {
+    async fn drop_expired(&mut self, pipeline: &mut Pipeline) -> Result<(), SessionError> {
+        let Some(days) = self.retention.days.filter(|_| self.retention.is_due()) else {
             return Ok(());
         };
         self.retention.next = Instant::now() + RETENTION_INTERVAL;
-        let dropped = store.drop_expired(days).await?;
+        let dropped = pipeline.drop_expired(days).await?;
         let counter = self.metrics.retention_deleted.with_label_values(&["partition"]);
         counter.inc_by(dropped as u64);
         Ok(())
@@ -246,36 +284,31 @@ impl Forwarder {
         Ok(start)
     }
 
-    /// One batch: returns the position after it.
-    async fn deliver(
+    /// Commits the oldest batch: returns the position after it.
+    async fn commit(
         &mut self,
-        store: &mut Postgres,
+        pipeline: &mut Pipeline,
         position: u64,
-        rows: Rows,
+        read_to: u64,
     ) -> Result<u64, SessionError> {
-        let next = rows.chunk().next;
-        self.status.send_modify(|status| status.oldest = rows.oldest().or(status.oldest));
-        if rows.chunk().missing > 0 {
-            tracing::error!(
-                position,
-                bytes = rows.chunk().missing,
-                "the journal lacks a part that was to be forwarded: a segment was deleted or cut"
-            );
-        }
+        self.status.send_modify(|status| status.oldest = pipeline.oldest().or(status.oldest));
         let rejected = &self.rejected;
-        let result = store
-            .deliver(&self.reader.id(), position, &rows, |delivered| {
-                set_aside(rejected, &rows, delivered)
+        let committed = pipeline
+            .commit(&self.reader.id(), position, |rows, delivered| {
+                set_aside(rejected, rows, delivered)
             })
             .await;
-        let delivered = match result {
-            Ok(delivered) => delivered,
+        let (rows, delivered) = match committed {
+            Ok(Some(committed)) => committed,
+            Ok(None) => return Ok(position),
             Err(error) => {
                 self.batch_bytes = (self.batch_bytes / 2).max(BATCH_BYTES_MIN);
+                self.one_by_one_until = read_to;
                 return Err(error.into());
             }
         };
         self.batch_bytes = (self.batch_bytes * 2).min(BATCH_BYTES_MAX);
+        let next = rows.chunk().next;
         let metrics = &self.metrics;
         metrics.events_stored.inc_by(delivered.stored as u64);
         metrics.journal_missing_bytes.inc_by(rows.chunk().missing);
@@ -320,6 +353,16 @@ impl Forwarder {
             status.position = position;
             status.records = appended.records as i64 - backlog as i64;
         });
+    }
+}
+
+fn report_missing(position: u64, rows: &Rows) {
+    if rows.chunk().missing > 0 {
+        tracing::error!(
+            position,
+            bytes = rows.chunk().missing,
+            "the journal lacks a part that was to be forwarded: a segment was deleted or cut"
+        );
     }
 }
 

@@ -19,6 +19,9 @@ const MILLISECONDS_FROM: f64 = 1e11;
 /// # Errors
 /// What is allowed, if it is none of these.
 pub fn parse_text(text: &str) -> Result<Timestamp, String> {
+    if let Some(timestamp) = stored_form(text) {
+        return Ok(timestamp);
+    }
     static PARSER: DateTimeParser = DateTimeParser::new();
     let bad = || format!("{ALLOWED}; not {}", excerpt(text));
     let pieces = PARSER.parse_pieces(text.trim()).map_err(|_| bad())?;
@@ -32,6 +35,35 @@ pub fn parse_text(text: &str) -> Result<Timestamp, String> {
     micros(DateTime::from_parts(pieces.date(), time), offset)
         .and_then(Timestamp::from_micros)
         .ok_or_else(bad)
+}
+
+/// Reads `2026-11-23T09:00:00.123456Z`, the form in which events are stored and many senders write
+/// theirs. `None` for all others: they take the general way, and errors come from there.
+fn stored_form(text: &str) -> Option<Timestamp> {
+    let text: &[u8; 27] = text.as_bytes().try_into().ok()?;
+    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (26, b'Z')];
+    if marks.iter().any(|&(at, mark)| text[at] != mark) {
+        return None;
+    }
+    let number = |from: usize, to: usize| {
+        text[from..to].iter().try_fold(0_i64, |number, &byte| {
+            byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0'))
+        })
+    };
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    // Leap seconds, too, are for the general way.
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let date = jiff::civil::Date::new(year as i16, month as i8, day as i8).ok()?;
+    let days = days_since_1970(date);
+    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
+    Timestamp::from_micros(seconds * 1_000_000 + number(20, 26)?)
+}
+
+fn days_since_1970(date: jiff::civil::Date) -> i64 {
+    date.duration_since(jiff::civil::date(1970, 1, 1)).as_hours() / 24
 }
 
 /// Reads a timestamp from a JSON number: epoch seconds or milliseconds, with a fraction or not.
@@ -55,7 +87,7 @@ pub fn parse_number(number: &str) -> Result<Timestamp, String> {
 
 fn micros(civil: DateTime, offset: Offset) -> Option<i64> {
     // Computed by hand rather than by jiff's Timestamp, whose range ends a day before ours.
-    let days = civil.date().duration_since(jiff::civil::date(1970, 1, 1)).as_hours() / 24;
+    let days = days_since_1970(civil.date());
     let time = civil.time();
     let seconds = days * 86_400
         + i64::from(time.hour()) * 3600
@@ -71,4 +103,31 @@ fn excerpt(text: &str) -> String {
         short.push('…');
     }
     format!("{short:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_stored_form_reads_back(micros in Timestamp::MIN.micros()..=Timestamp::MAX.micros()) {
+            let timestamp = Timestamp::from_micros(micros).unwrap();
+            let text = timestamp.to_string();
+            prop_assert_eq!(stored_form(&text), Some(timestamp));
+            // The general way, which an offset forces, agrees.
+            prop_assert_eq!(parse_text(&text.replace('Z', "+00:00")), Ok(timestamp));
+        }
+
+        #[test]
+        fn what_is_nearly_the_stored_form_means_the_same_both_ways(at in 0..27_usize, byte in 0x20..0x7f_u8) {
+            let mut text = *b"2026-11-23T09:00:00.123456Z";
+            text[at] = byte;
+            let text = std::str::from_utf8(&text).unwrap();
+            if let Some(timestamp) = stored_form(text) {
+                prop_assert_eq!(parse_text(&text.replace('Z', "+00:00")), Ok(timestamp));
+            }
+        }
+    }
 }

@@ -28,11 +28,16 @@ pub struct Chunk {
 impl Chunk {
     /// Each record's JSON, or its raw bytes and why they are no record.
     pub fn records(&self) -> impl Iterator<Item = Result<&[u8], (&[u8], &'static str)>> {
-        let lines = self.bytes.strip_suffix(b"\n").unwrap_or(&self.bytes);
-        lines
-            .split(|&byte| byte == b'\n')
-            .filter(|_| !self.bytes.is_empty())
-            .map(|line| record::verify(line).map_err(|reason| (line, reason)))
+        let mut rest = &self.bytes[..];
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            let line = &rest[..end];
+            rest = rest.get(end + 1..).unwrap_or_default();
+            Some(record::verify(line).map_err(|reason| (line, reason)))
+        })
     }
 
     /// Whether there is nothing to read yet.

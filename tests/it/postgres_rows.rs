@@ -19,7 +19,7 @@ fn a_hundred_thousand_events_arrive_exactly_once() {
     };
     std::thread::scope(|scope| {
         for connection in 0..CONNECTIONS {
-            let client = Client::new(server.client.address);
+            let client = Client::keep_alive(server.client.address);
             scope.spawn(move || {
                 for batch in 0..BATCHES {
                     let events = (0..BATCH_EVENTS).map(|n| event(&id(connection, batch, n)));

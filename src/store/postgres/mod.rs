@@ -1,10 +1,10 @@
 //! The PostgreSQL store: rows and the position they stand for, in one transaction.
 
+mod pipeline;
 mod rows;
 mod schema;
 mod tls;
 
-use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Statement};
 
+pub use pipeline::{LANES, Pipeline};
 pub use rows::Rows;
 pub use tls::Address;
 
@@ -135,7 +136,6 @@ pub struct Postgres {
     connection: JoinHandle<()>,
     advance: Statement,
     copy: Statement,
-    days: HashSet<i64>,
 }
 
 impl Postgres {
@@ -160,7 +160,6 @@ impl Postgres {
         let prepare = async {
             client.batch_execute(SESSION).await?;
             schema::migrate(&client).await?;
-            let days = schema::days(&client).await?;
             let advance = client
                 .prepare(
                     "UPDATE hook_positions
@@ -169,12 +168,12 @@ impl Postgres {
                 )
                 .await?;
             let copy = client.prepare(&copy_into("hook_events")).await?;
-            Ok::<_, StoreError>((days, advance, copy))
+            Ok::<_, StoreError>((advance, copy))
         };
-        let (days, advance, copy) = tokio::time::timeout(BATCH_TIMEOUT, prepare)
+        let (advance, copy) = tokio::time::timeout(BATCH_TIMEOUT, prepare)
             .await
             .map_err(|_| StoreError::Timeout(BATCH_TIMEOUT))??;
-        Ok(Self { client, connection, advance, copy, days })
+        Ok(Self { client, connection, advance, copy })
     }
 
     /// Completes when the connection has ended.
@@ -217,68 +216,50 @@ impl Postgres {
         Ok(())
     }
 
-    /// Drops the daily partitions that ended that many days ago; returns how many.
-    ///
-    /// # Errors
-    /// If the database refuses, or readers hold a partition for too long.
-    pub async fn drop_expired(&mut self, retention_days: u32) -> Result<usize, StoreError> {
-        schema::drop_expired(&self.client, &mut self.days, retention_days).await
-    }
-
-    /// Stores the rows and moves the position from `position` to the end of their chunk, or does
-    /// neither. `set_aside` is called with the rows that the database refuses, before the commit.
-    ///
-    /// After an error the connection must not be used again: whether the transaction was committed
-    /// is then unknown, and only [`Postgres::position`], on a new one, can tell.
-    ///
-    /// # Errors
-    /// If the transaction failed or may have failed.
-    pub async fn deliver(
-        &mut self,
-        journal_id: &str,
-        position: u64,
-        rows: &Rows,
-        set_aside: impl FnOnce(&Delivered) -> io::Result<()>,
-    ) -> Result<Delivered, StoreError> {
-        let deliver = self.transaction(journal_id, position, rows, set_aside);
-        tokio::time::timeout(BATCH_TIMEOUT, deliver)
+    /// Begins a transaction and copies the rows in it.
+    async fn copy_rows(&mut self, rows: &Rows) -> Result<Delivered, StoreError> {
+        let copy = async {
+            // Sent together, to save a round trip.
+            let (begun, delivered) = tokio::join!(
+                self.client.batch_execute("BEGIN; SAVEPOINT rows"),
+                self.insert(rows),
+            );
+            begun?;
+            delivered
+        };
+        tokio::time::timeout(BATCH_TIMEOUT, copy)
             .await
             .map_err(|_| StoreError::Timeout(BATCH_TIMEOUT))?
     }
 
-    async fn transaction(
+    /// Moves the position from `position` to the end of the rows, and commits it with them, unless
+    /// someone else has moved it. `set_aside` is called before the commit.
+    async fn commit(
         &mut self,
         journal_id: &str,
         position: u64,
         rows: &Rows,
-        set_aside: impl FnOnce(&Delivered) -> io::Result<()>,
-    ) -> Result<Delivered, StoreError> {
-        schema::make_days(&self.client, &mut self.days, rows.days()).await?;
-        // The position goes first: its row lock makes a second delivery of the same records wait,
-        // and then find that it is not needed. Sent together, to save two round trips.
+        set_aside: impl FnOnce() -> io::Result<()>,
+    ) -> Result<(), StoreError> {
         let next = rows.chunk().next.cast_signed();
         let (fingerprint, position) = (rows.chunk().fingerprint(), position.cast_signed());
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
             [&journal_id, &next, &fingerprint, &position];
-        let (begun, moved, saved) = tokio::join!(
-            self.client.batch_execute("BEGIN"),
-            self.client.execute(&self.advance, &parameters),
-            self.client.batch_execute("SAVEPOINT rows"),
-        );
-        begun?;
-        if moved? != 1 {
-            return Err(StoreError::Moved);
-        }
-        saved?;
-        let delivered = self.insert(rows).await?;
-        set_aside(&delivered)?;
-        self.client.batch_execute("COMMIT").await?;
-        Ok(delivered)
+        let commit = async {
+            if self.client.execute(&self.advance, &parameters).await? != 1 {
+                return Err(StoreError::Moved);
+            }
+            set_aside()?;
+            Ok(self.client.batch_execute("COMMIT").await?)
+        };
+        tokio::time::timeout(BATCH_TIMEOUT, commit)
+            .await
+            .map_err(|_| StoreError::Timeout(BATCH_TIMEOUT))?
     }
 
-    /// Within a transaction that has the savepoint `rows`, copies all rows straight into the table. Where the database objects, goes on with halves, so
-    /// that k bad rows of n cost about 2k log2(n/k) smaller copies and resend each good row log2(k)
-    /// times, not k.
+    /// Within a transaction that has the savepoint `rows`, copies all rows straight into the table.
+    /// Where the database objects, goes on with halves, so that k bad rows of n cost about
+    /// 2k log2(n/k) smaller copies and resend each good row log2(k) times, not k.
     async fn insert(&self, rows: &Rows) -> Result<Delivered, StoreError> {
         let mut delivered = Delivered::default();
         let mut way = Way::Direct;

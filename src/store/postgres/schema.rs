@@ -124,15 +124,23 @@ pub(super) async fn days(client: &Client) -> Result<HashSet<i64>, StoreError> {
     Ok(rows.iter().map(|row| i64::from(row.get::<_, i32>(0))).collect())
 }
 
+/// The partitions that these days lack and may have.
+pub(super) fn missing_days(
+    known: &HashSet<i64>,
+    days: &BTreeSet<i64>,
+) -> impl Iterator<Item = i64> {
+    let today = Timestamp::now().day();
+    let wanted = days.range(today - DAYS_BACK..=today + DAYS_AHEAD);
+    wanted.copied().filter(|day| !known.contains(day))
+}
+
 /// Makes the partitions that these days lack and may have.
 pub(super) async fn make_days(
     client: &Client,
     known: &mut HashSet<i64>,
     days: &BTreeSet<i64>,
 ) -> Result<(), StoreError> {
-    let today = Timestamp::now().day();
-    let wanted = days.range(today - DAYS_BACK..=today + DAYS_AHEAD);
-    for day in wanted.copied().filter(|day| !known.contains(day)).collect::<Vec<_>>() {
+    for day in missing_days(known, days).collect::<Vec<_>>() {
         make_day(client, day).await?;
         known.insert(day);
     }

@@ -47,16 +47,28 @@ impl Answer {
 }
 
 impl Client {
+    /// A client that makes a connection for each request: a server may close one after a request
+    /// whose body it did not want.
     pub(crate) fn new(address: SocketAddr) -> Self {
-        Self::with_timeout(address, TIMEOUT)
+        Self::with(address, TIMEOUT, 0)
     }
 
-    /// A client that waits no longer than that for an answer.
+    /// A client that keeps its connection, as agents do.
+    pub(crate) fn keep_alive(address: SocketAddr) -> Self {
+        Self::with(address, TIMEOUT, 1)
+    }
+
+    /// A client that keeps its connection, and waits no longer than that for an answer.
     pub(crate) fn with_timeout(address: SocketAddr, timeout: Duration) -> Self {
+        Self::with(address, timeout, 1)
+    }
+
+    fn with(address: SocketAddr, timeout: Duration, connections: usize) -> Self {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(timeout))
             .proxy(None)
+            .max_idle_connections(connections)
             .build()
             .new_agent();
         Self { agent, address }

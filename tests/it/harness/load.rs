@@ -57,7 +57,7 @@ impl Load {
     pub(crate) fn start(&mut self, client: &Client) -> Round<'_> {
         self.ledger.stopping.store(false, Ordering::SeqCst);
         let threads = self.senders.drain(..).map(|mut sender| {
-            let client = client.clone();
+            let client = Client::keep_alive(client.address);
             let ledger = self.ledger.clone();
             std::thread::spawn(move || {
                 while !ledger.stopping.load(Ordering::SeqCst) {

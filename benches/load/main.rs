@@ -1,0 +1,188 @@
+//! Measures the server against what the machine can do, and prints a table. `scripts/bench` runs it;
+//! docs/performance.md explains it.
+
+mod cluster;
+mod copy;
+mod events;
+mod floors;
+mod generator;
+mod ingest;
+mod instructions;
+mod latency;
+mod postgres_load;
+mod process;
+mod resources;
+mod table;
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Parser;
+use cluster::Cluster;
+use process::Scratch;
+use table::Row;
+
+/// Measures hooks-backend against the machine's own limits and prints one table.
+#[derive(Debug, Parser)]
+#[command(name = "scripts/bench", max_term_width = 100)]
+struct Options {
+    /// About a minute: one short round of everything
+    #[arg(long)]
+    quick: bool,
+    /// Only what has this in its name; can be given several times. Names: ingest, latency,
+    /// postgres, backlog, growth, memory, start, idle, binary
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Seconds of each measurement [default: 3; quick: 1]
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// Rounds, each floor and server in turn [default: 5; quick: 1]
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Journal records to catch up with [default: 1000000; quick: 300000]
+    #[arg(long)]
+    backlog: Option<usize>,
+    /// Stored rows beside which throughput is measured again [default: 1000000; quick: 300000]
+    #[arg(long)]
+    growth: Option<usize>,
+    /// Where to write: the disk that is measured
+    #[arg(long, default_value_os_t = std::env::temp_dir())]
+    dir: PathBuf,
+    /// Cargo's own, without meaning here
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What every measurement needs.
+#[derive(Debug)]
+struct Bench {
+    options: Options,
+    scratch: Scratch,
+    cluster: OnceCell<Cluster>,
+    seed: std::cell::Cell<u64>,
+}
+
+impl Bench {
+    fn or(&self, usual: f64, quick: f64) -> f64 {
+        if self.options.quick { quick } else { usual }
+    }
+
+    fn seconds(&self) -> Duration {
+        Duration::from_secs_f64(self.options.seconds.unwrap_or(self.or(3.0, 1.0)))
+    }
+
+    fn rounds(&self) -> usize {
+        self.options.rounds.unwrap_or(self.or(5.0, 1.0) as usize)
+    }
+
+    fn backlog(&self) -> usize {
+        self.options.backlog.unwrap_or(self.or(1e6, 3e5) as usize)
+    }
+
+    fn growth(&self) -> usize {
+        self.options.growth.unwrap_or(self.or(1e6, 3e5) as usize)
+    }
+
+    /// A number that no other load of this run has, so that no two send the same ids.
+    fn seed(&self) -> u64 {
+        self.seed.set(self.seed.get() + 1);
+        self.seed.get()
+    }
+
+    fn dir(&self) -> &Path {
+        &self.scratch.0
+    }
+
+    fn fresh(&self, name: &str) -> anyhow::Result<Scratch> {
+        Scratch::new(self.dir(), name)
+    }
+
+    fn cluster(&self) -> anyhow::Result<&Cluster> {
+        if self.cluster.get().is_none() {
+            let cluster = Cluster::start(self.dir())?;
+            // Nobody else has set it meanwhile: there is one thread.
+            let _ = self.cluster.set(cluster);
+        }
+        self.cluster.get().ok_or_else(|| anyhow::anyhow!("PostgreSQL"))
+    }
+}
+
+type Measure = fn(&Bench) -> anyhow::Result<Vec<Row>>;
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize| arguments[at].parse::<usize>();
+    match arguments.first().map(String::as_str) {
+        Some("floor-http") => return floors::http(&arguments[1]),
+        Some("floor-disk") => {
+            let duration = Duration::from_millis(number(3)? as u64);
+            return floors::disk(Path::new(&arguments[1]), number(2)?, duration);
+        }
+        Some("floor-copy") => {
+            let (connections, rows_per_copy, rows) = (number(2)?, number(3)?, number(4)?);
+            return copy::run(&arguments[1], connections, rows_per_copy, rows, number(5)? as u64);
+        }
+        Some("instructions") if arguments.len() == 3 => {
+            return instructions::run(&arguments[1], number(2)?);
+        }
+        Some("instructions") => {
+            for (case, events) in instructions::CASES {
+                println!("{case} {events}");
+            }
+            return Ok(());
+        }
+        _ => {}
+    }
+    let options = Options::parse();
+    let name = format!("hooks-bench-{}", std::process::id());
+    let bench = Bench {
+        scratch: Scratch::new(&options.dir, &name)?,
+        cluster: OnceCell::new(),
+        seed: std::cell::Cell::new(0),
+        options,
+    };
+    // PostgreSQL's user must be able to enter.
+    std::fs::set_permissions(bench.dir(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+
+    let all: [(&str, Measure); 9] = [
+        ("ingest", ingest::run),
+        ("latency", latency::run),
+        ("postgres", postgres_load::live),
+        ("backlog", postgres_load::backlog),
+        ("growth", postgres_load::growth),
+        ("memory", resources::memory),
+        ("start", resources::start),
+        ("idle", resources::idle),
+        ("binary", resources::binary),
+    ];
+    let only = &bench.options.only;
+    let mut rows = Vec::new();
+    for (name, measure) in all {
+        if only.is_empty() || only.iter().any(|only| name.contains(only.as_str())) {
+            eprintln!("{name} ...");
+            let measured = measure(&bench)?;
+            eprint!("{}", table::markdown(&measured));
+            rows.extend(measured);
+        }
+    }
+    println!("{}", machine());
+    print!("{}", table::markdown(&rows));
+    Ok(())
+}
+
+/// The machine in a line.
+fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let value = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_once(':').map_or("", |(_, value)| value).trim().to_owned()
+    };
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!(
+        "{cores} cores ({}), {}, Linux {}\n",
+        value(&read("/proc/cpuinfo"), "model name"),
+        value(&read("/proc/meminfo"), "MemTotal"),
+        read("/proc/sys/kernel/osrelease").trim()
+    )
+}

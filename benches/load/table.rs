@@ -1,0 +1,106 @@
+//! Samples and the table that they end up in.
+
+use std::fmt::Write as _;
+
+/// What several rounds measured.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Samples(pub(crate) Vec<f64>);
+
+impl Samples {
+    pub(crate) fn push(&mut self, value: f64) {
+        self.0.push(value);
+    }
+
+    fn sorted(&self) -> Vec<f64> {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted
+    }
+
+    /// NaN if there is none.
+    pub(crate) fn median(&self) -> f64 {
+        let sorted = self.sorted();
+        match sorted.len() {
+            0 => f64::NAN,
+            n if n % 2 == 1 => sorted[n / 2],
+            n => f64::midpoint(sorted[n / 2 - 1], sorted[n / 2]),
+        }
+    }
+
+    /// Each over its neighbour of the same round, so that what slows the whole machine for a while
+    /// slows both.
+    pub(crate) fn over(&self, floor: &Self) -> Self {
+        Self(self.0.iter().zip(&floor.0).map(|(ours, floor)| ours / floor).collect())
+    }
+
+    /// The smaller of the two in each round.
+    pub(crate) fn min_with(&self, other: &Self) -> Self {
+        Self(self.0.iter().zip(&other.0).map(|(a, b)| a.min(*b)).collect())
+    }
+
+    /// Median and range.
+    pub(crate) fn show(&self, format: impl Fn(f64) -> String) -> String {
+        let sorted = self.sorted();
+        match sorted.as_slice() {
+            [] => "-".to_owned(),
+            [one] => format(*one),
+            [least, .., most] => {
+                format!("{} ({} - {})", format(self.median()), format(*least), format(*most))
+            }
+        }
+    }
+}
+
+/// What must hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target {
+    AtLeast(f64),
+    AtMost(f64),
+    /// Nothing: for information.
+    None,
+}
+
+/// One line of the table.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) what: String,
+    pub(crate) target: Target,
+    /// What the target is about: a ratio or a size, in `unit`.
+    pub(crate) value: Samples,
+    pub(crate) unit: &'static str,
+    /// The measurements behind it.
+    pub(crate) details: String,
+}
+
+/// All lines as Markdown.
+pub(crate) fn markdown(rows: &[Row]) -> String {
+    let mut text =
+        String::from("| what | target | measured | | details |\n|---|---|---|---|---|\n");
+    for row in rows {
+        let unit = if row.unit.is_empty() { String::new() } else { format!(" {}", row.unit) };
+        let median = row.value.median();
+        let (target, met) = match row.target {
+            Target::AtLeast(least) => (format!(">= {least}{unit}"), verdict(median >= least)),
+            Target::AtMost(most) => (format!("<= {most}{unit}"), verdict(median <= most)),
+            Target::None => (String::new(), ""),
+        };
+        let value = row.value.show(|value| format!("{value:.2}")) + &unit;
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "| {} | {target} | {value} | {met} | {} |", row.what, row.details);
+    }
+    text
+}
+
+fn verdict(met: bool) -> &'static str {
+    if met { "met" } else { "**missed**" }
+}
+
+/// Thousands, for events a second.
+pub(crate) fn thousands(value: f64) -> String {
+    format!("{:.1}k", value / 1e3)
+}
+
+/// Megabytes.
+pub(crate) fn megabytes(value: f64) -> String {
+    format!("{:.0} MB", value / 1e6)
+}
