@@ -38,7 +38,7 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 fn a_copied_journal_goes_its_own_way() {
     let (place, clone) = (Place::postgres_away(), Place::jsonl());
-    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "0").start();
+    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "1").start();
     server.client.batch(&[event("both-1"), event("both-2")]).expect(202);
     server.stop();
     copy(&place.journal(), &clone.journal());
