@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::file::{AppendFile, LogError, sync_dir};
 use super::rotation::{Rotation, rotated};
@@ -115,10 +116,22 @@ impl LineFile {
         Ok(self.log.file().metadata()?.len())
     }
 
-    fn ends_line(&self, end: u64) -> io::Result<bool> {
-        let mut last = [0];
-        self.log.file().read_exact_at(&mut last, end - 1)?;
-        Ok(last == *b"\n")
+    /// Whether the file ends with a whole line. Someone else's may be on its way, and is given the
+    /// moment that a write takes.
+    fn ends_line(&self, mut end: u64) -> io::Result<bool> {
+        for _ in 0..10 {
+            let mut last = [0];
+            self.log.file().read_exact_at(&mut last, end - 1)?;
+            if last == *b"\n" {
+                return Ok(true);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            end = self.log.file().metadata()?.len();
+            if end == 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The keys of the newest records, oldest first.
