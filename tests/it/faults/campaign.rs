@@ -261,7 +261,7 @@ fn strike(plan: &Plan, world: &World, senders: usize) -> Result<Findings, Skippe
                 .faults
                 .iter()
                 .zip(&mut rngs)
-                .map(|(fault, rng)| scope.spawn(|| (fault.strike)(world, rng)))
+                .map(|(fault, rng)| scope.spawn(|| fault.strike.run(world, rng)))
                 .collect();
             let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
             joined

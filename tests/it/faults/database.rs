@@ -18,70 +18,63 @@ fn end_sessions(world: &World) {
     ));
 }
 
-pub(crate) fn stop_immediate(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn stop_immediate(world: &World, rng: &mut Rng) {
     rng.pause(0..300);
     world.cluster().stop();
     rng.pause(0..1_500);
     world.cluster().start();
-    Ok(())
 }
 
-pub(crate) fn stop_fast(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn stop_fast(world: &World, rng: &mut Rng) {
     rng.pause(0..300);
     world.cluster().stop_fast();
     rng.pause(0..1_500);
     world.cluster().start();
-    Ok(())
 }
 
-pub(crate) fn kill(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn kill(world: &World, rng: &mut Rng) {
     rng.pause(0..300);
     world.cluster().kill9();
     world.count_kill();
     rng.pause(0..500);
     world.cluster().start();
-    Ok(())
 }
 
 /// Restarted several times in a row, with hardly time to connect.
-pub(crate) fn restarts(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn restarts(world: &World, rng: &mut Rng) {
     for _ in 0..3 {
         rng.pause(0..400);
         world.cluster().stop_fast();
         world.cluster().start();
     }
-    Ok(())
 }
 
 /// Started after the server.
-pub(crate) fn late(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn late(world: &World, rng: &mut Rng) {
     world.cluster().stop_fast();
     world.node().start();
     rng.pause(500..3_000);
     world.cluster().start();
-    Ok(())
 }
 
 /// All its processes stand still.
-pub(crate) fn pause(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn pause(world: &World, rng: &mut Rng) {
     rng.pause(0..300);
     world.cluster().signal_all(Signal::STOP);
     if rng.percent(30) && !world.brief {
-        rng.pause(4_000..15_000)
+        rng.pause(4_000..15_000);
     } else {
-        rng.pause(100..2_000)
+        rng.pause(100..2_000);
     }
     world.cluster().signal_all(Signal::CONT);
-    Ok(())
 }
 
 /// Its sessions are ended by an administrator, again and again.
-pub(crate) fn end(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn end(world: &World, rng: &mut Rng) {
     for _ in 0..5 {
         rng.pause(0..250);
         end_sessions(world);
     }
-    Ok(())
 }
 
 fn with_proxy(world: &World, rng: &mut Rng, mode: Mode) {
@@ -96,29 +89,26 @@ fn with_proxy(world: &World, rng: &mut Rng, mode: Mode) {
 }
 
 /// Connections are cut after some bytes: in the middle of a COPY, or of anything else.
-pub(crate) fn cut(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn cut(world: &World, rng: &mut Rng) {
     let within = *rng.pick(&[2_000, 20_000, 60_000]);
     with_proxy(world, rng, Mode::CutWithin(within));
-    Ok(())
 }
 
 /// Connections are cut between COMMIT and its answer.
-pub(crate) fn lose_commit(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn lose_commit(world: &World, rng: &mut Rng) {
     with_proxy(world, rng, Mode::LoseCommit(60));
-    Ok(())
 }
 
 /// The role may not connect any more.
-pub(crate) fn connection_limit(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn connection_limit(world: &World, rng: &mut Rng) {
     world.sql(&format!("ALTER ROLE {ROLE} CONNECTION LIMIT 0"));
     end_sessions(world);
     rng.pause(300..2_000);
     world.sql(&format!("ALTER ROLE {ROLE} CONNECTION LIMIT -1"));
-    Ok(())
 }
 
 /// All connections are taken by others.
-pub(crate) fn no_connections(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn no_connections(world: &World, rng: &mut Rng) {
     world.cluster().stop_fast();
     world.cluster().start_with(&["max_connections=8", "superuser_reserved_connections=3"]);
     let mut others = Vec::new();
@@ -138,10 +128,9 @@ pub(crate) fn no_connections(world: &World, rng: &mut Rng) -> Result<(), Skipped
     drop(others);
     world.cluster().stop_fast();
     world.cluster().start();
-    Ok(())
 }
 
-pub(crate) fn read_only(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn read_only(world: &World, rng: &mut Rng) {
     let name = &world.place.database().name;
     world.sql(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on"));
     end_sessions(world);
@@ -149,7 +138,6 @@ pub(crate) fn read_only(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     let mut administrator = world.cluster().try_connect("postgres").expect("PostgreSQL runs");
     let reset = format!("ALTER DATABASE {name} RESET default_transaction_read_only");
     administrator.batch_execute(&reset).expect("the setting can be reset");
-    Ok(())
 }
 
 /// A small disk for a database's own tablespace.
@@ -166,7 +154,7 @@ pub(crate) fn tablespace(cluster: &Cluster, name: &str) -> Result<SmallDisk, Ski
 }
 
 /// Its disk is full.
-pub(crate) fn full_disk(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn full_disk(world: &World, rng: &mut Rng) {
     let disk = world.tablespace.as_ref().expect("a small disk");
     let filler = disk.path.join("filler");
     // The last write that does not fit fails after taking what was left.
@@ -176,11 +164,10 @@ pub(crate) fn full_disk(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     }
     rng.pause(1_000..3_000);
     std::fs::remove_file(filler).expect("room");
-    Ok(())
 }
 
 /// The role loses its rights, and gets them back.
-pub(crate) fn rights(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn rights(world: &World, rng: &mut Rng) {
     let (take, give) = match rng.within(0..3) {
         0 => ("ALTER TABLE hook_events OWNER TO postgres".to_owned(), {
             format!("ALTER TABLE hook_events OWNER TO {ROLE}")
@@ -203,46 +190,42 @@ pub(crate) fn rights(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     }
     rng.pause(300..2_000);
     world.sql(&give);
-    Ok(())
 }
 
 /// Someone holds a lock on the table.
-pub(crate) fn locked(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn locked(world: &World, rng: &mut Rng) {
     let mut other = world.place.database().connect();
     let lock = "BEGIN; LOCK TABLE hook_events IN ACCESS EXCLUSIVE MODE";
     other.batch_execute(lock).expect("a lock");
     // Sometimes for longer than the server waits.
     if rng.percent(20) && !world.brief {
-        rng.pause(15_000..18_000)
+        rng.pause(15_000..18_000);
     } else {
-        rng.pause(300..4_000)
+        rng.pause(300..4_000);
     }
     other.batch_execute("ROLLBACK").expect("a lock is released");
-    Ok(())
 }
 
 /// The role's statements are ended almost at once. The server's own setting overrides the role's.
-pub(crate) fn statement_timeout(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn statement_timeout(world: &World, rng: &mut Rng) {
     world.sql(&format!("ALTER ROLE {ROLE} SET statement_timeout = '1ms'"));
     end_sessions(world);
     rng.pause(300..2_000);
     world.sql(&format!("ALTER ROLE {ROLE} RESET statement_timeout"));
     end_sessions(world);
-    Ok(())
 }
 
 /// A failover to a copy that lacks the last commits.
-pub(crate) fn failover(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn failover(world: &World, rng: &mut Rng) {
     world.cluster().stop_fast();
     world.cluster().back_up();
     world.cluster().start();
     rng.pause(500..2_500);
     if rng.percent(50) {
-        world.cluster().stop()
+        world.cluster().stop();
     } else {
-        world.cluster().stop_fast()
+        world.cluster().stop_fast();
     }
     world.cluster().restore();
     world.cluster().start();
-    Ok(())
 }

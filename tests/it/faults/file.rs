@@ -8,14 +8,14 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::rng::Rng;
-use super::world::{Skipped, World, ids, whole_lines};
+use super::world::{World, ids, whole_lines};
 
 fn file(world: &World) -> PathBuf {
     world.node().data.join("events.jsonl")
 }
 
 /// Cut, to nothing or in the middle of a line.
-pub(crate) fn truncated(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn truncated(world: &World, rng: &mut Rng) {
     world.damaged();
     rng.pause(0..300);
     let file = OpenOptions::new().write(true).open(file(world)).expect("the file");
@@ -23,7 +23,6 @@ pub(crate) fn truncated(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     let left = if rng.percent(50) { 0 } else { rng.within(0..len + 1) };
     file.set_len(left).expect("it can be cut");
     world.ledger.excuse_sent_before(Instant::now());
-    Ok(())
 }
 
 /// Does something to the path; what the file that was there had, to its last line, and the one
@@ -39,14 +38,13 @@ fn replaced(world: &World, replace: impl FnOnce()) {
 }
 
 /// Deleted.
-pub(crate) fn deleted(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn deleted(world: &World, rng: &mut Rng) {
     rng.pause(0..300);
     replaced(world, || std::fs::remove_file(file(world)).expect("the file"));
-    Ok(())
 }
 
 /// Edited as `sed -i` does it: read, changed, and put in the place of the old one.
-pub(crate) fn edited(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn edited(world: &World, rng: &mut Rng) {
     rng.pause(0..300);
     let whole = rng.percent(50);
     replaced(world, || {
@@ -63,17 +61,16 @@ pub(crate) fn edited(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
         std::fs::write(&new, edited).expect("a file");
         std::fs::rename(&new, file(world)).expect("the file's place");
     });
-    Ok(())
 }
 
 /// A name that no rotation has used yet.
 fn aside(world: &World) -> PathBuf {
     let name = |number: usize| world.node().data.join(format!("events.jsonl.{number}"));
-    (1..).map(name).find(|path| !path.exists()).expect("an endless number of names")
+    (1..1000).map(name).find(|path| !path.exists()).expect("a round has fewer rotations")
 }
 
 /// Rotated as `logrotate` does it with `create`.
-pub(crate) fn rotated_create(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn rotated_create(world: &World, rng: &mut Rng) {
     rng.pause(0..300);
     std::fs::rename(file(world), aside(world)).expect("the file");
     if rng.percent(50) {
@@ -82,11 +79,10 @@ pub(crate) fn rotated_create(world: &World, rng: &mut Rng) -> Result<(), Skipped
         drop(new.expect("a file"));
     }
     world.progress(50);
-    Ok(())
 }
 
 /// Rotated as `logrotate` does it with `copytruncate`.
-pub(crate) fn rotated_copytruncate(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn rotated_copytruncate(world: &World, rng: &mut Rng) {
     world.damaged();
     rng.pause(0..300);
     std::fs::copy(file(world), aside(world)).expect("a copy");
@@ -96,11 +92,12 @@ pub(crate) fn rotated_copytruncate(world: &World, rng: &mut Rng) -> Result<(), S
         .and_then(|file| file.set_len(0))
         .expect("it can be cut");
     world.ledger.excuse_sent_before(Instant::now());
-    Ok(())
 }
 
-/// Another program appends whole lines of its own.
-pub(crate) fn foreign_lines(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+/// Another program appends whole lines of its own. Where the server meets one that is not complete
+/// yet, it keeps its own apart from it, at the cost of an empty line.
+pub(crate) fn foreign_lines(world: &World, rng: &mut Rng) {
+    world.damaged();
     let path = file(world);
     let who = rng.next();
     for number in 0..rng.within(20..200) {
@@ -119,5 +116,4 @@ pub(crate) fn foreign_lines(world: &World, rng: &mut Rng) -> Result<(), Skipped>
         world.ledger.accepted(&[sent]);
         rng.pause(0..15);
     }
-    Ok(())
 }

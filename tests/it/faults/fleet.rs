@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use super::rng::Rng;
-use super::world::{Skipped, World, ids, whole_lines};
+use super::world::{World, ids, whole_lines};
 use crate::harness::place::forwarded;
 
 /// One after the other dies and comes back.
-pub(crate) fn failover(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn failover(world: &World, rng: &mut Rng) {
     for _ in 0..if world.brief { 2 } else { rng.within(2..8) } {
         let node = rng.pick(&world.nodes);
         rng.pause(0..300);
@@ -16,12 +16,11 @@ pub(crate) fn failover(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
         rng.pause(0..800);
         node.start();
     }
-    Ok(())
 }
 
 /// One dies and does not come back before the others have gone on for long; what it had accepted
 /// is in its journal, and delivered when someone starts it.
-pub(crate) fn long_dead(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn long_dead(world: &World, rng: &mut Rng) {
     let node = rng.pick(&world.nodes);
     rng.pause(0..300);
     world.kill(node);
@@ -31,11 +30,10 @@ pub(crate) fn long_dead(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     rng.pause(500..3_000);
     node.unretire();
     node.start();
-    Ok(())
 }
 
 /// One comes back without its disk. What was only there is gone with it.
-pub(crate) fn empty_journal(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn empty_journal(world: &World, rng: &mut Rng) {
     let node = rng.pick(&world.nodes);
     rng.pause(0..300);
     world.kill(node);
@@ -45,7 +43,6 @@ pub(crate) fn empty_journal(world: &World, rng: &mut Rng) -> Result<(), Skipped>
     world.ledger.excuse(had.filter(|id| !stored.contains(id)));
     std::fs::remove_dir_all(&node.data).expect("a journal");
     node.start();
-    Ok(())
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -56,7 +53,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// One gets a copy of another's disk, and both go on.
-pub(crate) fn cloned_journal(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn cloned_journal(world: &World, rng: &mut Rng) {
     let (original, clone) = (&world.nodes[0], &world.nodes[1]);
     // Its own journal is put away for good, so nothing may be left in it.
     clone.with(|server| forwarded(server));
@@ -77,5 +74,4 @@ pub(crate) fn cloned_journal(world: &World, rng: &mut Rng) -> Result<(), Skipped
     if away {
         world.cluster().start();
     }
-    Ok(())
 }

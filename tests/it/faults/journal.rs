@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::rng::Rng;
-use super::world::{Skipped, World, ids, whole_lines};
+use super::world::{World, ids, whole_lines};
 use crate::harness::eventually;
 use crate::harness::place::forwarded;
 
@@ -44,7 +44,7 @@ fn while_down(world: &World, rng: &mut Rng, work: impl FnOnce(&mut Rng)) {
 }
 
 /// The last segment lacks its end.
-pub(crate) fn truncated(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn truncated(world: &World, rng: &mut Rng) {
     world.damaged();
     while_down(world, rng, |rng| {
         let Some(path) = segments(world).pop() else { return };
@@ -55,11 +55,10 @@ pub(crate) fn truncated(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
         let after = ids(&whole_lines(&path));
         world.ledger.excuse(before.into_iter().filter(|id| !after.contains(id)));
     });
-    Ok(())
 }
 
 /// A bit in the middle of some segment is not what it was. The record is set aside.
-pub(crate) fn flipped_bit(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn flipped_bit(world: &World, rng: &mut Rng) {
     world.damaged();
     while_down(world, rng, |rng| {
         let segments = segments(world);
@@ -80,7 +79,6 @@ pub(crate) fn flipped_bit(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
         let segment = OpenOptions::new().write(true).open(path).expect("a segment");
         segment.write_all_at(&[flipped], at as u64).expect("it can be written");
     });
-    Ok(())
 }
 
 fn directory_file(world: &World, name: &str, bytes: &[u8]) -> PathBuf {
@@ -90,7 +88,7 @@ fn directory_file(world: &World, name: &str, bytes: &[u8]) -> PathBuf {
 }
 
 /// Something that is no record stands at the end of the journal, with and without a line feed.
-pub(crate) fn garbage(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn garbage(world: &World, rng: &mut Rng) {
     world.damaged();
     while_down(world, rng, |rng| {
         let Some(path) = segments(world).pop() else { return };
@@ -101,7 +99,6 @@ pub(crate) fn garbage(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
         let file = OpenOptions::new().append(true).open(path);
         file.and_then(|mut file| file.write_all(&bytes)).expect("it can be appended to");
     });
-    Ok(())
 }
 
 /// A segment that was not delivered is deleted while the server is down, or runs. It is missed.
@@ -130,22 +127,20 @@ fn delete(world: &World, rng: &mut Rng, live: bool) {
         server.client.metric(MISSING)
     });
     if missing == 0 || !world.node().log().contains("segment") {
-        world.wrong(format!("a deleted segment was not reported: {path:?}"));
+        world.wrong(format!("a deleted segment was not reported: {}", path.display()));
     }
 }
 
-pub(crate) fn deleted(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn deleted(world: &World, rng: &mut Rng) {
     delete(world, rng, false);
-    Ok(())
 }
 
-pub(crate) fn deleted_live(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn deleted_live(world: &World, rng: &mut Rng) {
     delete(world, rng, true);
-    Ok(())
 }
 
 /// The database does not know the journal any more.
-pub(crate) fn position_missing(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn position_missing(world: &World, rng: &mut Rng) {
     for _ in 0..rng.within(1..4) {
         rng.pause(0..300);
         if rng.percent(50) {
@@ -156,11 +151,10 @@ pub(crate) fn position_missing(world: &World, rng: &mut Rng) -> Result<(), Skipp
             world.sql("DELETE FROM hook_positions");
         }
     }
-    Ok(())
 }
 
 /// All that the server had is gone, and the database knows how far it was.
-pub(crate) fn emptied(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+pub(crate) fn emptied(world: &World, rng: &mut Rng) {
     rng.pause(0..500);
     world.kill(world.node());
     let stored: HashSet<String> = ids(&world.stored()).into_iter().collect();
@@ -173,5 +167,4 @@ pub(crate) fn emptied(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
         }
     }
     world.node().start();
-    Ok(())
 }

@@ -70,7 +70,8 @@ impl Report {
             let Some(row) = self.rows.get(name) else { continue };
             match &row.skipped {
                 Some(why) if row.runs == 0 => {
-                    text.push_str(&format!("| {name} | skipped: {why} |{}\n", " |".repeat(10)));
+                    let cells = " |".repeat(10);
+                    text = format!("{text}| {name} | skipped: {why} |{cells}\n");
                 }
                 _ => text.push_str(&row.line(name)),
             }

@@ -4,6 +4,8 @@ use super::events::{Dates, Habits, USUAL};
 use super::rng::Rng;
 use super::world::{Needs, PLAIN, Skipped, World};
 use super::{clock, crash_points, database, disk, file, fleet, journal, retention, server, traced};
+use Strike::{Always, IfPermitted};
+
 use crate::harness::Storage::{self, Jsonl, Postgres};
 
 /// Whose fault it is. Two of different groups can strike together.
@@ -31,8 +33,27 @@ pub(crate) struct Fault {
     pub(crate) strikes: u64,
     /// Whether it can strike together with others.
     pub(crate) pairs: bool,
-    /// Begins the fault, and ends it.
-    pub(crate) strike: fn(&World, &mut Rng) -> Result<(), Skipped>,
+    pub(crate) strike: Strike,
+}
+
+/// Begins a fault, and ends it.
+#[derive(Clone, Copy)]
+pub(crate) enum Strike {
+    Always(fn(&World, &mut Rng)),
+    /// Needs a tool or a right that not every machine gives.
+    IfPermitted(fn(&World, &mut Rng) -> Result<(), Skipped>),
+}
+
+impl Strike {
+    pub(crate) fn run(self, world: &World, rng: &mut Rng) -> Result<(), Skipped> {
+        match self {
+            Self::Always(strike) => {
+                strike(world, rng);
+                Ok(())
+            }
+            Self::IfPermitted(strike) => strike(world, rng),
+        }
+    }
 }
 
 const BOTH: &[Storage] = &[Jsonl, Postgres];
@@ -58,9 +79,8 @@ const PLAIN_IDS: Needs =
 const ROTATING: Needs = Needs { environment: &[("JSONL_ROTATE", "day,1MiB")], ..SMALL_SEGMENTS };
 const ABSURD: Needs = Needs { habits: Habits { dates: Dates::Absurd, ..USUAL }, ..PLAIN };
 
-type Strike = fn(&World, &mut Rng) -> Result<(), Skipped>;
-
-const fn server(name: &'static str, strike: Strike) -> Fault {
+const fn server(name: &'static str, strike: fn(&World, &mut Rng)) -> Fault {
+    let strike = Strike::Always(strike);
     let (group, storages, needs) = (Group::Server, BOTH, PLAIN);
     Fault {
         name,
@@ -74,7 +94,8 @@ const fn server(name: &'static str, strike: Strike) -> Fault {
     }
 }
 
-const fn database(name: &'static str, strike: Strike) -> Fault {
+const fn database(name: &'static str, strike: fn(&World, &mut Rng)) -> Fault {
+    let strike = Strike::Always(strike);
     let (group, storages, needs) = (Group::Database, POSTGRES, PLAIN);
     Fault {
         name,
@@ -132,15 +153,24 @@ pub(crate) static FAULTS: &[Fault] = &[
         pairs: true,
         storages: BOTH,
         strikes: 3,
-        ..alone(Group::Disk, "disk-full", DISK, disk::full)
+        ..alone(Group::Disk, "disk-full", DISK, Always(disk::full))
     },
-    Fault { storages: BOTH, ..alone(Group::Disk, "disk-full-at-start", DISK, disk::full_at_start) },
-    Fault { storages: BOTH, ..alone(Group::Disk, "disk-read-only", DISK, disk::read_only) },
     Fault {
         storages: BOTH,
-        ..alone(Group::Disk, "disk-sync-fails", PLAIN_IDS, traced::sync_fails)
+        ..alone(Group::Disk, "disk-full-at-start", DISK, Always(disk::full_at_start))
     },
-    Fault { storages: BOTH, ..alone(Group::Disk, "disk-write-fails", PLAIN, traced::write_fails) },
+    Fault {
+        storages: BOTH,
+        ..alone(Group::Disk, "disk-read-only", DISK, IfPermitted(disk::read_only))
+    },
+    Fault {
+        storages: BOTH,
+        ..alone(Group::Disk, "disk-sync-fails", PLAIN_IDS, IfPermitted(traced::sync_fails))
+    },
+    Fault {
+        storages: BOTH,
+        ..alone(Group::Disk, "disk-write-fails", PLAIN, IfPermitted(traced::write_fails))
+    },
     Fault {
         storages: BOTH,
         strikes: 1,
@@ -148,15 +178,20 @@ pub(crate) static FAULTS: &[Fault] = &[
             Group::Disk,
             "disk-synced-first",
             Needs { senders: 0, cold: true, ..PLAIN },
-            traced::synced_first,
+            IfPermitted(traced::synced_first),
         )
     },
-    alone(Group::Journal, "journal-truncated", TIMED, journal::truncated),
-    alone(Group::Journal, "journal-flipped-bit", TIMED, journal::flipped_bit),
-    alone(Group::Journal, "journal-garbage", TIMED, journal::garbage),
+    alone(Group::Journal, "journal-truncated", TIMED, Always(journal::truncated)),
+    alone(Group::Journal, "journal-flipped-bit", TIMED, Always(journal::flipped_bit)),
+    alone(Group::Journal, "journal-garbage", TIMED, Always(journal::garbage)),
     Fault {
         ack_stored: &[false],
-        ..alone(Group::Journal, "journal-segment-deleted", TIMED_SMALL_SEGMENTS, journal::deleted)
+        ..alone(
+            Group::Journal,
+            "journal-segment-deleted",
+            TIMED_SMALL_SEGMENTS,
+            Always(journal::deleted),
+        )
     },
     Fault {
         ack_stored: &[false],
@@ -164,38 +199,47 @@ pub(crate) static FAULTS: &[Fault] = &[
             Group::Journal,
             "journal-segment-deleted-live",
             TIMED_SMALL_SEGMENTS,
-            journal::deleted_live,
+            Always(journal::deleted_live),
         )
     },
-    alone(Group::Journal, "journal-position-missing", PLAIN, journal::position_missing),
-    alone(Group::Journal, "journal-emptied", TIMED, journal::emptied),
-    Fault { storages: JSONL, ..alone(Group::File, "file-truncated", PLAIN, file::truncated) },
-    Fault { storages: JSONL, ..alone(Group::File, "file-deleted", PLAIN, file::deleted) },
-    Fault { storages: JSONL, ..alone(Group::File, "file-edited", PLAIN, file::edited) },
+    alone(Group::Journal, "journal-position-missing", PLAIN, Always(journal::position_missing)),
+    alone(Group::Journal, "journal-emptied", TIMED, Always(journal::emptied)),
     Fault {
         storages: JSONL,
-        ..alone(Group::File, "file-rotated-create", PLAIN, file::rotated_create)
+        ..alone(Group::File, "file-truncated", PLAIN, Always(file::truncated))
+    },
+    Fault { storages: JSONL, ..alone(Group::File, "file-deleted", PLAIN, Always(file::deleted)) },
+    Fault { storages: JSONL, ..alone(Group::File, "file-edited", PLAIN, Always(file::edited)) },
+    Fault {
+        storages: JSONL,
+        ..alone(Group::File, "file-rotated-create", PLAIN, Always(file::rotated_create))
     },
     Fault {
         storages: JSONL,
-        ..alone(Group::File, "file-rotated-copytruncate", PLAIN, file::rotated_copytruncate)
+        ..alone(Group::File, "file-rotated-copytruncate", PLAIN, Always(file::rotated_copytruncate))
     },
     Fault {
         storages: JSONL,
         pairs: true,
-        ..alone(Group::File, "file-foreign-lines", PLAIN, file::foreign_lines)
+        ..alone(Group::File, "file-foreign-lines", PLAIN, Always(file::foreign_lines))
     },
     Fault {
         storages: JSONL,
         strikes: 5,
-        ..alone(Group::File, "rotation-kill", ROTATING, server::kill)
+        ..alone(Group::File, "rotation-kill", ROTATING, Always(server::kill))
     },
-    Fault { storages: BOTH, ..alone(Group::Clock, "clock-jumps", ROTATING, clock::jumps) },
-    Fault { storages: BOTH, ..alone(Group::Clock, "clock-absurd-dates", ABSURD, server::kill) },
-    alone(Group::Fleet, "fleet-failover", FLEET, fleet::failover),
-    alone(Group::Fleet, "fleet-long-dead", FLEET, fleet::long_dead),
-    alone(Group::Fleet, "fleet-empty-journal", FLEET, fleet::empty_journal),
-    alone(Group::Fleet, "fleet-cloned-journal", FLEET, fleet::cloned_journal),
+    Fault {
+        storages: BOTH,
+        ..alone(Group::Clock, "clock-jumps", ROTATING, IfPermitted(clock::jumps))
+    },
+    Fault {
+        storages: BOTH,
+        ..alone(Group::Clock, "clock-absurd-dates", ABSURD, Always(server::kill))
+    },
+    alone(Group::Fleet, "fleet-failover", FLEET, Always(fleet::failover)),
+    alone(Group::Fleet, "fleet-long-dead", FLEET, Always(fleet::long_dead)),
+    alone(Group::Fleet, "fleet-empty-journal", FLEET, Always(fleet::empty_journal)),
+    alone(Group::Fleet, "fleet-cloned-journal", FLEET, Always(fleet::cloned_journal)),
     Fault {
         storages: BOTH,
         strikes: 1,
@@ -203,7 +247,7 @@ pub(crate) static FAULTS: &[Fault] = &[
             Group::CrashPoint,
             "crash-points",
             Needs { senders: 0, cold: true, ..ROTATING },
-            crash_points::crash,
+            IfPermitted(crash_points::crash),
         )
     },
     Fault {
@@ -215,7 +259,7 @@ pub(crate) static FAULTS: &[Fault] = &[
                 environment: &[("JSONL_ROTATE", "1MiB"), ("RETENTION_DAYS", "1")],
                 ..SMALL_SEGMENTS
             },
-            retention::files,
+            Always(retention::files),
         )
     },
     Fault {
@@ -228,7 +272,7 @@ pub(crate) static FAULTS: &[Fault] = &[
                 habits: Habits { dates: Dates::Days(6), untimed: 0, ..USUAL },
                 ..PLAIN
             },
-            retention::partitions,
+            Always(retention::partitions),
         )
     },
 ];

@@ -25,6 +25,7 @@ use crate::harness::{Client, Cluster, Place, Storage, eventually};
 pub(crate) const ROLE: &str = "hooks";
 
 /// What a scenario needs; those of a pair of faults are put together.
+#[expect(clippy::struct_excessive_bools, reason = "each stands for itself")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Needs {
     /// The database is reached by a proxy.
@@ -130,7 +131,7 @@ impl World {
             let mut options = format!("OWNER {ROLE}");
             if needs.tablespace {
                 let disk = super::database::tablespace(cluster, &database.name)?;
-                options.push_str(&format!(" TABLESPACE {}", database.name));
+                options = format!("{options} TABLESPACE {}", database.name);
                 tablespace = Some(disk);
             }
             database.create_with(&options);
