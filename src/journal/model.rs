@@ -105,7 +105,7 @@ impl Running {
             }
         }
         let all = batch.len();
-        let receipt = self.runtime.block_on(self.journal.append(batch))?;
+        let receipt = self.runtime.block_on(self.journal.append(batch, ()))?;
         assert_eq!(receipt.duplicates, all - unique.len(), "duplicates are known");
         model.seen.extend(&unique);
         model.waiting.extend(unique);

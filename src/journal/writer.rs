@@ -1,7 +1,6 @@
 //! The one thread that writes: group commit, duplicates, answers.
 
 use std::io;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio::runtime::Handle;
@@ -70,8 +69,10 @@ pub(super) fn run(
         window.insert(key);
     }
     window.commit();
-    state.appended.send_modify(|appended| appended.end = log.end());
-    state.ready.store(true, Ordering::Release);
+    state.appended.send_modify(|appended| {
+        appended.end = log.end();
+        appended.ready = true;
+    });
 
     let mut group = Group::default();
     while let Some(first) = queue.blocking_recv() {
