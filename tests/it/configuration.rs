@@ -15,7 +15,7 @@ fn a_wrong_value_is_named_with_what_is_allowed() {
         ("STORAGE_TYPE", "postgres", "DATABASE_URL"),
         ("DATABASE_URL", "mysql://host/db", "postgres://"),
         ("DATABASE_URL", "postgres://u:p@host:port/db", "postgres://"),
-        ("DATABASE_URL", "postgres://u:p@host/db?sslmode=require", "sslmode"),
+        ("DATABASE_URL", "postgres://u:p@host/db?sslmode=maybe", "verify-full"),
         ("JOURNAL_MAX_BYTES", "1023KiB", "1MiB"),
         ("JOURNAL_MAX_BYTES", "much", "10GiB"),
         ("JOURNAL_MAX_BYTES", "-1", "1MiB"),
@@ -82,7 +82,7 @@ fn a_password_is_never_printed() {
     for url in [
         "postgres://user:swordfish@host:port/db",
         "postgres://user:swordfish@[host/db",
-        "postgres://user:swordfish@host/db?sslmode=swordfish",
+        "postgres://user:swordfish@host/db?sslmode=maybe",
         "postgres://user:swordfish",
         "postgress://user:swordfish@host/db",
         "user:swordfish@host/db",

@@ -38,7 +38,7 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 fn a_copied_journal_goes_its_own_way() {
     let (place, clone) = (Place::postgres_away(), Place::jsonl());
-    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "0").start();
+    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "1").start();
     server.client.batch(&[event("both-1"), event("both-2")]).expect(202);
     server.stop();
     copy(&place.journal(), &clone.journal());
@@ -144,4 +144,17 @@ fn a_database_restored_from_a_backup_gets_again_what_it_lacks() {
     cluster.start();
     send("5");
     assert_exactly(&place.settled(&server), ["1", "2", "3", "4", "5"]);
+}
+
+#[test]
+fn a_position_changed_under_a_running_server_is_noticed() {
+    let place = Place::postgres();
+    let server = place.server().start();
+    server.client.batch(&[event("1"), event("2")]).expect(202);
+    place.settled(&server);
+    place.database().execute("UPDATE hook_positions SET position = 0");
+    let body = event("3").to_string();
+    server.client.post("/events?ack=stored", "application/json", &[], body).expect(202);
+    server.logged("changed by someone else");
+    assert_exactly(&place.settled(&server), ["1", "2", "3"]);
 }

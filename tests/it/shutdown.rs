@@ -80,7 +80,7 @@ fn a_second_signal_stops_at_once_with_failure(storage: Storage) {
 #[test]
 fn a_request_that_never_ends_does_not_keep_the_server() {
     let place = Place::jsonl();
-    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "0").start();
+    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "1").start();
     server.client.event(&event("1")).expect(202);
     let (_connection, _rest) = request_in_flight(&server, "slow");
     server.stop();
