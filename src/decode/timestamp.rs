@@ -19,10 +19,10 @@ const MILLISECONDS_FROM: f64 = 1e11;
 /// # Errors
 /// What is allowed, if it is none of these.
 pub fn parse_text(text: &str) -> Result<Timestamp, String> {
+    static PARSER: DateTimeParser = DateTimeParser::new();
     if let Some(timestamp) = stored_form(text) {
         return Ok(timestamp);
     }
-    static PARSER: DateTimeParser = DateTimeParser::new();
     let bad = || format!("{ALLOWED}; not {}", excerpt(text));
     let pieces = PARSER.parse_pieces(text.trim()).map_err(|_| bad())?;
     let offset = match (pieces.to_numeric_offset(), pieces.time_zone_annotation()) {
