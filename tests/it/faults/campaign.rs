@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::ledger::Findings;
 use super::report::{Outcome, Report};
 use super::rng::Rng;
-use super::table::{FAULTS, Fault};
+use super::table::{FAULTS, Fault, Group};
 use super::world::{ROLE, Skipped, World};
 use crate::harness::{Cluster, Storage};
 
@@ -169,7 +169,12 @@ fn plans(settings: &Settings) -> Box<dyn Iterator<Item = Plan> + Send> {
     Box::new((0..).flat_map(move |cycle: u64| {
         let mut rng = Rng::new(Rng::derive(seed, cycle));
         let mut plans: Vec<Plan> = if pair.is_some() { Vec::new() } else { all.clone() };
-        let pairs = if alone { 0 } else { 40 };
+        // There are some hundreds of crash points to go through.
+        let crashes = all.iter().filter(|plan| plan.faults[0].group == Group::CrashPoint);
+        if pair.is_none() {
+            plans.extend(crashes.flat_map(|plan| std::iter::repeat_n(plan, 20)).cloned());
+        }
+        let pairs = if alone { 0 } else { 120 };
         plans.extend((0..pairs).filter_map(|_| {
             let (one, two) = (rng.pick(&all), rng.pick(&all));
             let (a, b) = (one.faults[0], two.faults[0]);

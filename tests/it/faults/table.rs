@@ -53,7 +53,8 @@ const TIMED: Needs = Needs { habits: Habits { untimed: 0, ..USUAL }, ..PLAIN };
 const TIMED_SMALL_SEGMENTS: Needs =
     Needs { habits: Habits { untimed: 0, padding: 4_000, ..USUAL }, ..SMALL_SEGMENTS };
 const FLEET: Needs = Needs { servers: 3, senders: 6, ..TIMED };
-const PLAIN_IDS: Needs = Needs { habits: Habits { plain_ids: true, ..USUAL }, ..SMALL_SEGMENTS };
+const PLAIN_IDS: Needs =
+    Needs { habits: Habits { plain_ids: true, padding: 4_000, ..USUAL }, ..ROTATING };
 const ROTATING: Needs = Needs { environment: &[("JSONL_ROTATE", "day,1MiB")], ..SMALL_SEGMENTS };
 const ABSURD: Needs = Needs { habits: Habits { dates: Dates::Absurd, ..USUAL }, ..PLAIN };
 

@@ -56,7 +56,9 @@ pub(crate) fn sync_fails(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     let log = world.place.directory().join(format!("strace-{}", rng.next()));
     let call = *rng.pick(&["fdatasync", "fdatasync", "fsync"]);
     let last = if call == "fsync" { 8 } else { 40 };
-    let inject = format!("inject={call}:error=EIO:when={}+", rng.within(1..last));
+    // From then on, or just once: the kernel reports a lost page only once.
+    let on = if rng.percent(50) { "+" } else { "" };
+    let inject = format!("inject={call}:error=EIO:when={}{on}", rng.within(1..last));
     let file = log.display().to_string();
     let options = ["-o", &file, "-s", "300000", "-e", "trace=write,fdatasync,fsync", "-e", &inject];
     let launched = Instant::now();
@@ -75,17 +77,17 @@ pub(crate) fn sync_fails(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     Ok(())
 }
 
-/// The ids in the write before the first failed sync, by the same thread.
+/// The ids in what the thread whose sync failed first had written since its last good one.
 fn ids_not_synced(log: &str) -> Vec<String> {
     let lines: Vec<&str> = log.lines().collect();
     let Some(failed) = lines.iter().position(|line| line.contains("EIO")) else {
         return Vec::new();
     };
     let thread = lines[failed].split_whitespace().next().unwrap_or_default();
-    let last = lines[..failed].iter().rfind(|line| {
-        line.starts_with(thread) && line.contains(" write(") && line.contains("\\\"event_id\\\"")
-    });
-    let parts = last.map_or("", |line| line).split("\\\"event_id\\\":\\\"").skip(1);
+    let own = lines[..failed].iter().rev().filter(|line| line.starts_with(thread));
+    let since = own.take_while(|line| !(line.contains("sync") && line.ends_with("= 0")));
+    let written = since.filter(|line| line.contains(" write("));
+    let parts = written.flat_map(|line| line.split("\\\"event_id\\\":\\\"").skip(1));
     parts.filter_map(|part| Some(part.split_once("\\\"")?.0.to_owned())).collect()
 }
 

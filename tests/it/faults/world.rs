@@ -164,7 +164,11 @@ impl World {
                     let database = place.database();
                     let url = proxy.as_ref().map_or_else(
                         || database.url_as(ROLE),
-                        |proxy| format!("postgres://{ROLE}@{}/{}", proxy.address, database.name),
+                        |proxy| {
+                            // The proxy reads along.
+                            let (address, name) = (proxy.address, &database.name);
+                            format!("postgres://{ROLE}@{address}/{name}?sslmode=disable")
+                        },
                     );
                     server = server.set("DATABASE_URL", url);
                 }
