@@ -66,12 +66,10 @@ impl Metrics {
     ///
     /// # Errors
     /// If two have the same name.
+    #[expect(clippy::too_many_lines, reason = "one entry after the other")]
     pub fn new(storage: &str) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let make = Make(&registry);
-        // Where there is no database, its metrics would only be false alarms.
-        let unseen = Registry::new();
-        let database = Make(if storage == "postgres" { &registry } else { &unseen });
         let build = make.counters(
             "hooks_build_info",
             "Always 1; the version and the storage in use.",
@@ -137,14 +135,14 @@ impl Metrics {
                 "Records made durable by one fdatasync.",
                 vec![1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 500.0, 1000.0, 5000.0, 10_000.0],
             )?,
-            journal_bytes: database.int_gauge("hooks_journal_bytes", "Bytes in the journal.")?,
-            journal_waiting_bytes: database.int_gauge(
+            journal_bytes: make.int_gauge("hooks_journal_bytes", "Bytes in the journal.")?,
+            journal_waiting_bytes: make.int_gauge(
                 "hooks_journal_waiting_bytes",
                 "Bytes in the journal that are not in the store: what JOURNAL_MAX_BYTES limits.",
             )?,
-            journal_segments: database
+            journal_segments: make
                 .int_gauge("hooks_journal_segments", "Segments in the journal.")?,
-            journal_missing_bytes: database.counter(
+            journal_missing_bytes: make.counter(
                 "hooks_journal_missing_bytes_total",
                 "Bytes missing from the journal when they were to be forwarded.",
             )?,
@@ -153,18 +151,18 @@ impl Metrics {
                 "Daily partitions and rotated files deleted after RETENTION_DAYS.",
                 &["kind"],
             )?,
-            lag_events: database.int_gauge(
+            lag_events: make.int_gauge(
                 "hooks_forwarder_lag_events",
                 "Events in the journal and not in the store; before the first connection, all \
                  that the journal holds.",
             )?,
-            lag_seconds: database.gauge(
+            lag_seconds: make.gauge(
                 "hooks_forwarder_lag_seconds",
                 "Age of the oldest event in the journal that is not in the store.",
             )?,
-            database_up: database
-                .int_gauge("hooks_database_up", "1 while the database is connected.")?,
-            database_problem: database.int_gauges(
+            database_up: make
+                .int_gauge("hooks_database_up", "1 while the database is connected; 0 in jsonl storage, which has none.")?,
+            database_problem: make.int_gauges(
                 "hooks_database_problem",
                 "1 for what is wrong with the database. unreachable passes by itself; login, rights \
                  and schema need a human, and /health says what to do.",

@@ -88,11 +88,11 @@ impl Address {
             "require" => (SslMode::Require, Verify::Nothing),
             "verify-ca" => (SslMode::Require, Verify::Chain),
             "verify-full" => (SslMode::Require, Verify::Name),
-            other => {
-                return Err(format!(
-                    "sslmode is {other:?}; allowed: disable, allow, prefer, require, verify-ca, \
-                     verify-full"
-                ));
+            // Not repeated: in a string that was taken apart wrongly it may be anything.
+            _ => {
+                let error = "sslmode is none of disable, allow, prefer, require, verify-ca, \
+                     verify-full";
+                return Err(error.to_owned());
             }
         };
         config.ssl_mode(mode);
