@@ -192,9 +192,6 @@ impl Opened {
     ///
     /// # Errors
     /// If the operating system refuses a thread.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime, in which requests are answered.
     pub fn start(
         self,
         key_of: KeyOf,
@@ -207,10 +204,9 @@ impl Opened {
             sync_observer,
         });
         let (end, ended) = oneshot::channel();
-        let runtime = tokio::runtime::Handle::current();
         let journal = Journal { queue, state: state.clone() };
         std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
-            let result = writer::run(self.log, appends, &state, key_of, &runtime);
+            let result = writer::run(self.log, appends, &state, key_of);
             // Nobody listens any more only when the process is ending anyway.
             let _ = end.send(result);
         })?;

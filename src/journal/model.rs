@@ -84,9 +84,7 @@ impl Running {
     fn start(opened: Opened) -> Self {
         let (reader, framing) = (opened.reader(), opened.framing());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let entered = runtime.enter();
         let (journal, ended) = opened.start(key_of, SyncObserver(Box::new(|_, _| {}))).unwrap();
-        drop(entered);
         Self { runtime, journal, ended, reader, framing }
     }
 
