@@ -65,9 +65,15 @@ pub(crate) fn crash(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     world.node().change_wrapper(Vec::new());
     script(world, rng);
     let status = world.node().wait();
+    if std::env::var_os("FAULTS_VERBOSE").is_some() {
+        eprintln!("faults: {:?} {} {number}: {status}", world.storage, CALLS[call]);
+    }
     if status.signal() == Some(Signal::KILL.as_raw()) {
         world.count_kill();
     } else if status.success() {
+        if number == 1 && ["write", "openat"].contains(&CALLS[call]) {
+            world.wrong(format!("no {} was killed", CALLS[call]));
+        }
         completed(world, call);
     } else {
         let log = world.node().log_tail();

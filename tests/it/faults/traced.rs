@@ -22,7 +22,7 @@ pub(crate) fn strace(options: &[&str]) -> Result<Vec<String>, Skipped> {
         return Err(Skipped("strace is missing or not permitted".to_owned()));
     }
     let mut line: Vec<String> =
-        ["/usr/bin/env", "strace", "-D", "-f", "-qq", "--seccomp-bpf"].map(str::to_owned).into();
+        ["/usr/bin/env", "strace", "-D", "-f", "-qq"].map(str::to_owned).into();
     line.extend(options.iter().map(ToString::to_string));
     Ok(line)
 }
@@ -60,7 +60,17 @@ pub(crate) fn sync_fails(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     let on = if rng.percent(50) { "+" } else { "" };
     let inject = format!("inject={call}:error=EIO:when={}{on}", rng.within(1..last));
     let file = log.display().to_string();
-    let options = ["-o", &file, "-s", "300000", "-e", "trace=write,fdatasync,fsync", "-e", &inject];
+    let options = [
+        "--seccomp-bpf",
+        "-o",
+        &file,
+        "-s",
+        "300000",
+        "-e",
+        "trace=write,fdatasync,fsync",
+        "-e",
+        &inject,
+    ];
     let launched = Instant::now();
     restart_traced(world, &options)?;
     let status = world.node().wait();
@@ -98,7 +108,8 @@ pub(crate) fn write_fails(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     let first = rng.within(1..20);
     let last = first + rng.within(0..30);
     let inject = format!("inject=write:error={error}:when={first}..{last}");
-    let options = ["-o", "/dev/null", "-P", &path, "-e", "trace=write", "-e", &inject];
+    let options =
+        ["--seccomp-bpf", "-o", "/dev/null", "-P", &path, "-e", "trace=write", "-e", &inject];
     restart_traced(world, &options)?;
     world.node().ready();
     world.progress(300);
@@ -111,7 +122,15 @@ pub(crate) fn synced_first(world: &World, rng: &mut Rng) -> Result<(), Skipped> 
     let log = world.place.directory().join("strace");
     let file = log.display().to_string();
     let calls = "trace=write,writev,sendto,sendmsg,fdatasync,fsync";
-    world.node().change_wrapper(strace(&["-o", &file, "-s", "2000", "-e", calls])?);
+    world.node().change_wrapper(strace(&[
+        "--seccomp-bpf",
+        "-o",
+        &file,
+        "-s",
+        "2000",
+        "-e",
+        calls,
+    ])?);
     world.node().start();
     let mut sender =
         Sender::new("one", 0, world.habits(), &world.ledger, world.targets(), rng.fork());

@@ -100,7 +100,7 @@ impl Builder {
 
     fn spawn(&self, stdout: Stdio) -> (Process, Log) {
         let mut line = self.wrapper.clone();
-        line.push(env!("CARGO_BIN_EXE_hooks-backend").into());
+        line.push(program());
         let mut process = Process::spawn(Path::new(&line[0]), Signal::KILL, |command| {
             command
                 .args(&line[1..])
@@ -114,6 +114,11 @@ impl Builder {
         let log = Log::follow(process.take_stderr().expect("stderr is piped"));
         (process, log)
     }
+}
+
+/// The program under test: the one built with the tests, or another build of it.
+fn program() -> OsString {
+    std::env::var_os("HOOKS_BACKEND").unwrap_or_else(|| env!("CARGO_BIN_EXE_hooks-backend").into())
 }
 
 /// A program that has ended.
