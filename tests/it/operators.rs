@@ -14,12 +14,12 @@ fn a_rejected_file_that_was_moved_away_is_begun_anew(storage: Storage) {
     let batch = |id: &str| [event(id), json!({"session_id": "s", "event_id": format!("{id}-bad")})];
     server.client.batch(&batch("1")).expect(202);
     let directory = match storage {
-        Storage::Jsonl => place.file().parent().map(ToOwned::to_owned).unwrap(),
+        Storage::Jsonl => place.file().with_file_name(""),
         Storage::Postgres => place.journal(),
     };
     let file = directory.join("rejected.jsonl");
     let aside = directory.join("looked-at.jsonl");
-    std::fs::rename(&file, &aside).unwrap();
+    std::fs::rename(&file, &aside).expect("there is a file");
     server.client.batch(&batch("2")).expect(202);
     for (file, id) in [(aside, "1-bad"), (file, "2-bad")] {
         let rejected = read_lines(&file);
