@@ -5,6 +5,8 @@ COPY src ./src
 RUN cargo build --release --locked --bin hooks-backend
 
 FROM debian:bookworm-slim
+# The authorities that sslmode=verify-full trusts.
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --create-home --home-dir /data hooks
 COPY --from=build /build/target/release/hooks-backend /usr/local/bin/hooks-backend
 USER hooks

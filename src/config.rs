@@ -123,7 +123,7 @@ pub struct Config {
 
     /// Most bytes of request bodies in memory at once; beyond it, 503. Units: KiB, MiB, GiB
     #[arg(long, env, value_name = "MAX_INFLIGHT_BYTES", default_value = "256MiB", global = true)]
-    #[arg(value_parser = parse_body_bytes)]
+    #[arg(value_parser = parse_journal_bytes)]
     pub max_inflight_bytes: u64,
 
     /// Most open connections; beyond it, new ones wait to be accepted
@@ -139,6 +139,21 @@ pub struct Config {
 }
 
 impl Config {
+    /// Checks what no value shows alone.
+    ///
+    /// # Errors
+    /// Which settings do not go together, and what is allowed.
+    pub fn check(&self) -> Result<(), String> {
+        if self.max_inflight_bytes < self.max_body_bytes.saturating_mul(4) {
+            return Err(format!(
+                "MAX_INFLIGHT_BYTES is {}, and must be at least four times MAX_BODY_BYTES, which \
+                 is {}: a request is held as received, decompressed and stored",
+                self.max_inflight_bytes, self.max_body_bytes
+            ));
+        }
+        Ok(())
+    }
+
     /// The storage that the settings come to.
     ///
     /// # Errors
@@ -234,7 +249,7 @@ fn parse_journal_bytes(text: &str) -> Result<u64, String> {
 
 fn parse_body_bytes(text: &str) -> Result<u64, String> {
     // Above 1 GiB, PostgreSQL would refuse the row.
-    parse_bytes(text, 1024, "1KiB", 1 << 40)
+    parse_bytes(text, 1024, "1KiB", 1 << 30)
 }
 
 fn parse_bytes(text: &str, min: u64, min_name: &str, max: u64) -> Result<u64, String> {

@@ -22,6 +22,9 @@ const BATCH_BYTES_MIN: usize = 64 << 10;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
+/// Above this, a backlog is not counted again because of what was appended while it was counted.
+const BACKLOG_EXACT_RECORDS: u64 = 10_000;
+
 /// How often it is checked whether partitions are past their time.
 const RETENTION_INTERVAL: Duration = Duration::from_hours(1);
 
@@ -143,8 +146,29 @@ impl Forwarder {
 
     /// Forwards until told to stop. Failures are reported and tried again, without end.
     pub async fn run(mut self) {
-        let mut pause = RETRY_FIRST;
+        // A writer that ends before it has read its journal ends the process.
+        let _ = self.appended.wait_for(|appended| appended.ready).await;
         self.count_backlog(self.reader.start()).await;
+        let nothing_left = {
+            let (mut stop, status) = (self.stop.clone(), self.status.subscribe());
+            let appended = self.appended.clone();
+            async move {
+                // Without its sender nobody waits for more either.
+                let _ = stop.wait_for(|stop| *stop).await;
+                if status.borrow().lag_events(*appended.borrow()) > 0 {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        tokio::select! {
+            () = self.sessions() => {}
+            () = nothing_left => {}
+        }
+    }
+
+    /// One session after the other, until one ends well.
+    async fn sessions(&mut self) {
+        let mut pause = RETRY_FIRST;
         loop {
             let Err(error) = self.session().await else { return };
             let was_connected = self.status.borrow().connected;
@@ -179,6 +203,8 @@ impl Forwarder {
     async fn session(&mut self) -> Result<(), SessionError> {
         let mut pipeline = Pipeline::connect(&self.database).await?;
         let mut position = self.resume(pipeline.idle().await?).await?;
+        // A database that went back needs again what it had; nothing of that may make room now.
+        self.reader.trim(position)?;
         // What stands before it has been read, and is stored or on its way.
         let mut read_to = position;
         self.metrics.database_up.set(1);
@@ -247,7 +273,13 @@ impl Forwarder {
             return Ok(());
         };
         self.retention.next = Instant::now() + RETENTION_INTERVAL;
-        let dropped = pipeline.drop_expired(days).await?;
+        let dropped = match pipeline.drop_expired(days).await {
+            Err(StoreError::Database(error)) if error.as_db_error().is_some() => {
+                tracing::warn!(%error, "old partitions could not be dropped; trying again in an hour");
+                return Ok(());
+            }
+            dropped => dropped?,
+        };
         let counter = self.metrics.retention_deleted.with_label_values(&["partition"]);
         counter.inc_by(dropped as u64);
         Ok(())
@@ -347,8 +379,19 @@ impl Forwarder {
     /// Sets the status to what is stored if everything before `position` is.
     async fn count_backlog(&self, position: u64) {
         let reader = self.reader.clone();
-        let backlog = blocking(move || reader.records_from(position)).await.unwrap_or(0);
-        let appended = *self.appended.borrow();
+        let (mut backlog, mut appended);
+        loop {
+            let reader = reader.clone();
+            appended = *self.appended.borrow();
+            backlog = blocking(move || reader.records_from(position)).await.unwrap_or(0);
+            // What was appended meanwhile may have been counted or not.
+            if self.appended.borrow().records == appended.records {
+                break;
+            }
+            if backlog > BACKLOG_EXACT_RECORDS {
+                break;
+            }
+        }
         self.status.send_modify(|status| {
             status.position = position;
             status.records = appended.records as i64 - backlog as i64;
@@ -371,9 +414,15 @@ fn set_aside(rejected: &RejectedFile, rows: &Rows, delivered: &Delivered) -> std
     if delivered.refused.is_empty() && rows.unreadable_len() == 0 {
         return Ok(());
     }
-    let refused =
-        delivered.refused.iter().map(|(row, reason)| (rows.original(*row), reason.clone()));
-    let all: Vec<(&[u8], String)> = refused.chain(rows.unreadable()).collect();
+    let mut refused = delivered.refused.iter().peekable();
+    let mut all: Vec<(&[u8], String)> = Vec::new();
+    // Both in the order of the journal.
+    for (row, original) in rows.originals().enumerate() {
+        if let Some((_, reason)) = refused.next_if(|(refused, _)| *refused == row) {
+            all.push((original, reason.clone()));
+        }
+    }
+    all.extend(rows.unreadable());
     tracing::warn!(
         events = all.len(), file = %rejected.path().display(), first = %all[0].1,
         "events that cannot be stored were set aside"

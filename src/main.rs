@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     let cli = parse();
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
+            raise_file_limit();
             telemetry::init(cli.config.log_level, cli.config.log_format);
             let result = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
@@ -77,6 +78,15 @@ fn parse() -> Cli {
         command = command.mut_arg(id, |arg| arg.env(None::<&str>));
     }
     Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+/// Each connection takes a file descriptor, and the usual soft limit of 1,024 is for programs that
+/// use `select`. Where the hard limit is no higher, accepting waits for connections to close.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // What is refused here stays as it was.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// A server that listens on every interface answers on loopback.

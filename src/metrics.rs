@@ -44,6 +44,8 @@ pub struct Metrics {
     pub sync_records: Histogram,
     /// Bytes in the journal.
     pub journal_bytes: IntGauge,
+    /// Bytes in the journal that are not in the store.
+    pub journal_waiting_bytes: IntGauge,
     /// Segments in the journal.
     pub journal_segments: IntGauge,
     /// Bytes missing from the journal when the forwarder came to read them.
@@ -64,6 +66,7 @@ impl Metrics {
     ///
     /// # Errors
     /// If two have the same name.
+    #[expect(clippy::too_many_lines, reason = "one entry after the other")]
     pub fn new(storage: &str) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let make = Make(&registry);
@@ -133,6 +136,10 @@ impl Metrics {
                 vec![1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 500.0, 1000.0, 5000.0, 10_000.0],
             )?,
             journal_bytes: make.int_gauge("hooks_journal_bytes", "Bytes in the journal.")?,
+            journal_waiting_bytes: make.int_gauge(
+                "hooks_journal_waiting_bytes",
+                "Bytes in the journal that are not in the store: what JOURNAL_MAX_BYTES limits.",
+            )?,
             journal_segments: make
                 .int_gauge("hooks_journal_segments", "Segments in the journal.")?,
             journal_missing_bytes: make.counter(
@@ -154,7 +161,7 @@ impl Metrics {
                 "Age of the oldest event in the journal that is not in the store.",
             )?,
             database_up: make
-                .int_gauge("hooks_database_up", "1 while the database is connected.")?,
+                .int_gauge("hooks_database_up", "1 while the database is connected; 0 in jsonl storage, which has none.")?,
             database_problem: make.int_gauges(
                 "hooks_database_problem",
                 "1 for what is wrong with the database. unreachable passes by itself; login, rights \

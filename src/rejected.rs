@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
@@ -15,7 +15,7 @@ use crate::event::Timestamp;
 #[derive(Debug)]
 pub struct RejectedFile {
     path: PathBuf,
-    file: Mutex<Option<File>>,
+    writing: Mutex<()>,
 }
 
 /// One rejected event.
@@ -41,11 +41,11 @@ pub enum Durability {
 impl RejectedFile {
     /// Entries go to the file at `path`.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, file: Mutex::new(None) }
+        Self { path, writing: Mutex::new(()) }
     }
 
     /// Where entries go.
-    pub fn path(&self) -> &std::path::Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
@@ -75,14 +75,9 @@ impl RejectedFile {
             serde_json::to_writer(&mut lines, &line)?;
             lines.push(b'\n');
         }
-        let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = match &mut *slot {
-            Some(file) => file,
-            empty => {
-                let open = OpenOptions::new().append(true).create(true).open(&self.path)?;
-                empty.insert(open)
-            }
-        };
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Opened each time, which is rare, so that whoever moves the file away loses nothing.
+        let mut file = OpenOptions::new().append(true).create(true).open(&self.path)?;
         if let Err(error) = file.write_all(&lines) {
             // Part of a line may be there; the next entry must not become part of it. If this
             // fails too, the reader sees one bad line.
@@ -91,6 +86,8 @@ impl RejectedFile {
         }
         if durability == Durability::Synced {
             file.sync_data()?;
+            let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
         }
         Ok(())
     }

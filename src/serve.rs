@@ -13,7 +13,7 @@ use crate::config::{Config, Storage};
 use crate::event;
 use crate::forward::Forwarder;
 use crate::http::{self, Access, App, Drain, Forwarding, InFlight, Server};
-use crate::journal::{self, Fatal, Journal, Opened, Rotation, SyncObserver};
+use crate::journal::{self, Fatal, Journal, Opened, Rotate, Rotation, SyncObserver};
 use crate::metrics::Metrics;
 use crate::rejected::RejectedFile;
 use crate::shutdown::Signals;
@@ -26,7 +26,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// # Errors
 /// If the server cannot start, or had to give up.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
-    let mut signals = Signals::new().context("signals")?;
+    let mut signals = Signals::new(config.api_keys_file.is_some()).context("signals")?;
     let mut running = Running::start(&config).await?;
     loop {
         tokio::select! {
@@ -34,8 +34,11 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
                 tracing::info!(signal, "shutting down; a second signal stops at once");
                 break;
             }
-            _ = signals.hangup.recv() => running.access.reload(),
-            error = running.failed() => return Err(error),
+            () = signals.hangup.next() => running.access.reload(),
+            error = running.failed() => {
+                running.tell_waiting().await;
+                return Err(error);
+            }
         }
     }
     tokio::select! {
@@ -61,7 +64,12 @@ struct Running {
 
 impl Running {
     async fn start(config: &Config) -> anyhow::Result<Self> {
+        config.check().map_err(|error| anyhow!(error))?;
         let storage = config.storage().map_err(|error| anyhow!(error))?;
+        let rotates = config.jsonl_rotate != Rotate::default();
+        if config.retention_days.is_some() && matches!(storage, Storage::Jsonl) && !rotates {
+            tracing::warn!("RETENTION_DAYS deletes rotated files alone, and JSONL_ROTATE is off");
+        }
         let metrics = Arc::new(Metrics::new(storage.name())?);
         let place = Place::open(config, &storage, &metrics)?;
         let listener = TcpListener::bind((config.host, config.port)).await.with_context(|| {
@@ -149,6 +157,18 @@ impl Running {
             ended = &mut self.forwarder => anyhow!("the forwarder ended: {ended:?}"),
             ended = &mut self.server => anyhow!("the HTTP server ended: {ended:?}"),
         }
+    }
+
+    /// Gives those who wait for an answer the time to get one, which now says that it failed.
+    async fn tell_waiting(self) {
+        let tell = async {
+            self.drain.drained().await;
+            // As in `stop`.
+            let _ = self.stop_server.send(());
+            let _ = self.server.await;
+        };
+        // Who does not listen by then hears it from the closed connection.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, tell).await;
     }
 
     /// Answers the requests in flight, then flushes the journal, then lets the forwarder catch up.

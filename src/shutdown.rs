@@ -10,9 +10,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub struct Signals {
     /// SIGTERM and SIGINT.
     pub ending: Ending,
-    /// SIGHUP.
-    pub hangup: Signal,
+    /// SIGHUP, if there is anything to read again.
+    pub hangup: Hangup,
 }
+
+/// SIGHUP, or never.
+#[derive(Debug)]
+pub struct Hangup(Option<Signal>);
 
 /// SIGTERM and SIGINT.
 #[derive(Debug)]
@@ -22,18 +26,29 @@ pub struct Ending {
 }
 
 impl Signals {
-    /// Takes the signals over.
+    /// Takes the signals over; SIGHUP only to `reload`, since else it should end the server whose
+    /// terminal was closed.
     ///
     /// # Errors
     /// If the operating system refuses.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(reload: bool) -> io::Result<Self> {
         Ok(Self {
             ending: Ending {
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
             },
-            hangup: signal(SignalKind::hangup())?,
+            hangup: Hangup(reload.then(|| signal(SignalKind::hangup())).transpose()?),
         })
+    }
+}
+
+impl Hangup {
+    /// Completes with the next one.
+    pub async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
     }
 }
 

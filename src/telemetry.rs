@@ -18,6 +18,8 @@ pub fn init(level: LogLevel, format: LogFormat) {
     let logs = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
+        // A line that nobody reads any more must not end the process.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {

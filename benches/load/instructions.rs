@@ -72,7 +72,7 @@ fn encode(batch: Batch, rounds: usize) -> anyhow::Result<()> {
     let entered = runtime.enter();
     let (journal, _ended) = opened.start(line_key, SyncObserver(Box::new(|_, _| {})))?;
     drop(entered);
-    runtime.block_on(journal.append(batch))?;
+    runtime.block_on(journal.append(batch, ()))?;
     repeat(rounds, || Ok(Rows::encode(reader.read(0, 16 << 20)?)))
 }
 

@@ -27,7 +27,7 @@ use table::Row;
 #[derive(Debug, Parser)]
 #[command(name = "scripts/bench", max_term_width = 100)]
 struct Options {
-    /// About a minute: one short round of everything
+    /// One short round of everything, some minutes
     #[arg(long)]
     quick: bool,
     /// Only what has this in its name; can be given several times. Names: ingest, latency,
@@ -37,7 +37,7 @@ struct Options {
     /// Seconds of each measurement [default: 3; quick: 1]
     #[arg(long)]
     seconds: Option<f64>,
-    /// Rounds, each floor and server in turn [default: 5; quick: 1]
+    /// Rounds, each floor and server in turn [default: 3; quick: 1]
     #[arg(long)]
     rounds: Option<usize>,
     /// Journal records to catch up with [default: 1000000; quick: 300000]
@@ -73,7 +73,7 @@ impl Bench {
     }
 
     fn rounds(&self) -> usize {
-        self.options.rounds.unwrap_or(self.or(5.0, 1.0) as usize)
+        self.options.rounds.unwrap_or(self.or(3.0, 1.0) as usize)
     }
 
     fn backlog(&self) -> usize {

@@ -11,7 +11,10 @@ use super::{Context, DecodeError, Decoded, Invalid, text};
 
 /// Turns a CloudEvent's members into our fields.
 pub(super) fn rename(mut event: Fields<'_>) -> Result<Fields<'_>, Invalid> {
-    let mut renamed = Fields::default();
+    // Members that have our names already keep them, unless an attribute of CloudEvents says more.
+    let mut renamed = event.clone();
+    renamed.take_extra();
+    renamed.take(Field::Data);
     let mut subject = None;
     let mut version = None;
     for (name, raw) in event.take_extra() {

@@ -51,7 +51,7 @@ pub(super) fn array(
     let mut collector = Collector::new(context, &rename);
     match parse(body, &mut collector, Walk::Thorough) {
         Ok(()) => Ok(collector.decoded),
-        Err(_) if collector.full() => {
+        Err(_) if collector.too_many => {
             Err(DecodeError::TooManyEvents { max: context.batch_events_max })
         }
         Err(error) => Err(not_json(&error, "")),
@@ -62,6 +62,7 @@ pub(super) fn array(
 pub(super) fn lines(body: &str, context: &Context) -> Result<Decoded, DecodeError> {
     let mut collector = Collector::new(context, |fields| Ok(fields));
     let mut first_error = None;
+    let mut any_json = false;
     for (number, line) in body.lines().enumerate() {
         if line.trim().is_empty() {
             continue;
@@ -70,7 +71,10 @@ pub(super) fn lines(body: &str, context: &Context) -> Result<Decoded, DecodeErro
             return Err(DecodeError::TooManyEvents { max: context.batch_events_max });
         }
         match serde_json::from_str::<Fields<'_>>(line) {
-            Ok(fields) => collector.add(fields, || line.to_owned()),
+            Ok(fields) => {
+                any_json = true;
+                collector.add(fields, || line.to_owned());
+            }
             Err(error) => {
                 let error = format!("line {}: {error}", number + 1);
                 collector.reject(Invalid::event(error.clone()), line.to_owned());
@@ -79,7 +83,7 @@ pub(super) fn lines(body: &str, context: &Context) -> Result<Decoded, DecodeErro
         }
     }
     match first_error {
-        Some(error) if collector.decoded.batch.is_empty() => {
+        Some(error) if !any_json => {
             Err(DecodeError::NotJson(format!("not one JSON object a line: {error}")))
         }
         _ => Ok(collector.decoded),
@@ -96,11 +100,12 @@ struct Collector<'c, R> {
     rename: R,
     decoded: Decoded,
     index: usize,
+    too_many: bool,
 }
 
 impl<'c, R: Rename> Collector<'c, R> {
     fn new(context: &'c Context, rename: R) -> Self {
-        Self { context, rename, decoded: Decoded::new(context), index: 0 }
+        Self { context, rename, decoded: Decoded::new(context), index: 0, too_many: false }
     }
 
     fn full(&self) -> bool {
@@ -164,7 +169,10 @@ impl<'de, R: Rename> Visitor<'de> for Elements<'_, '_, R> {
         loop {
             let more = match walk {
                 Walk::Quick => match seq.next_element::<Fields<'de>>()? {
-                    Some(_) if collector.full() => return Err(A::Error::custom("too many")),
+                    Some(_) if collector.full() => {
+                        collector.too_many = true;
+                        return Err(A::Error::custom("too many"));
+                    }
                     Some(fields) => {
                         let rejected = collector.decoded.rejected.len();
                         collector.add(fields, String::new);
@@ -177,7 +185,10 @@ impl<'de, R: Rename> Visitor<'de> for Elements<'_, '_, R> {
                     None => false,
                 },
                 Walk::Thorough => match seq.next_element::<&'de RawValue>()? {
-                    Some(_) if collector.full() => return Err(A::Error::custom("too many")),
+                    Some(_) if collector.full() => {
+                        collector.too_many = true;
+                        return Err(A::Error::custom("too many"));
+                    }
                     Some(raw) => {
                         let raw = raw.get();
                         if let Ok(fields) = serde_json::from_str::<Fields<'_>>(raw) {

@@ -1,5 +1,7 @@
 //! Every form of a timestamp that the wire contract names, to microseconds in UTC.
 
+use std::borrow::Cow;
+
 use jiff::civil::{DateTime, Time};
 use jiff::fmt::temporal::DateTimeParser;
 use jiff::tz::Offset;
@@ -19,12 +21,13 @@ const MILLISECONDS_FROM: f64 = 1e11;
 /// # Errors
 /// What is allowed, if it is none of these.
 pub fn parse_text(text: &str) -> Result<Timestamp, String> {
+    static PARSER: DateTimeParser = DateTimeParser::new();
     if let Some(timestamp) = stored_form(text) {
         return Ok(timestamp);
     }
-    static PARSER: DateTimeParser = DateTimeParser::new();
     let bad = || format!("{ALLOWED}; not {}", excerpt(text));
-    let pieces = PARSER.parse_pieces(text.trim()).map_err(|_| bad())?;
+    let shortened = short_fraction(text.trim());
+    let pieces = PARSER.parse_pieces(&*shortened).map_err(|_| bad())?;
     let offset = match (pieces.to_numeric_offset(), pieces.time_zone_annotation()) {
         (Some(offset), _) => offset,
         (None, None) => Offset::UTC,
@@ -60,6 +63,17 @@ fn stored_form(text: &str) -> Option<Timestamp> {
     let days = days_since_1970(date);
     let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
     Timestamp::from_micros(seconds * 1_000_000 + number(20, 26)?)
+}
+
+/// Cuts a fraction of a second off after nine digits, which is as much as the parser takes.
+fn short_fraction(text: &str) -> Cow<'_, str> {
+    let Some(point) = text.find(['.', ',']) else { return Cow::Borrowed(text) };
+    let fraction = &text[point + 1..];
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    if digits <= 9 {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{}{}", &text[..point + 10], &fraction[digits..]))
 }
 
 fn days_since_1970(date: jiff::civil::Date) -> i64 {

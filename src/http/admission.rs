@@ -1,19 +1,22 @@
 //! Receiving bodies without letting them fill the memory.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use tokio::sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, RwLock, Semaphore};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, RwLock, Semaphore, watch};
 
 use super::problem::Problem;
 use axum::http::StatusCode;
 
 /// How long a sender may take for its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How much of an unwanted body is read, and for how long.
+const DISCARD_BYTES_MAX: usize = 64 << 20;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The unit in which memory is handed out.
 const UNIT_BYTES: usize = 1024;
@@ -22,7 +25,7 @@ const UNIT_BYTES: usize = 1024;
 /// has left.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
-    closed: Arc<AtomicBool>,
+    closed: Arc<watch::Sender<bool>>,
     /// Requests hold it for reading.
     inside: Arc<RwLock<()>>,
 }
@@ -37,12 +40,18 @@ impl Drain {
 
     /// Whether the door is closed.
     pub(super) fn is_draining(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
+        *self.closed.borrow()
+    }
+
+    /// Completes when the door is closed.
+    pub(super) async fn begun(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
     /// Closes the door for good; completes when everyone has left.
     pub async fn drained(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+        self.closed.send_replace(true);
         drop(self.inside.write().await);
     }
 }
@@ -99,7 +108,7 @@ impl Hold {
 
 /// Receives a whole body of at most `bytes_max` bytes.
 pub(super) async fn receive(
-    body: Body,
+    body: &mut Body,
     bytes_max: usize,
     hold: &mut Hold,
 ) -> Result<Bytes, Problem> {
@@ -112,14 +121,14 @@ pub(super) async fn receive(
 }
 
 async fn receive_parts(
-    mut body: Body,
+    body: &mut Body,
     bytes_max: usize,
     hold: &mut Hold,
 ) -> Result<Bytes, Problem> {
     let too_large = || {
         Problem::too_large(format!("the body is larger than {bytes_max} bytes (MAX_BODY_BYTES)"))
     };
-    let announced = hyper::body::Body::size_hint(&body).lower();
+    let announced = hyper::body::Body::size_hint(body).lower();
     if announced > bytes_max as u64 {
         return Err(too_large());
     }
@@ -148,4 +157,19 @@ async fn receive_parts(
         }
     }
     Ok(if received.is_empty() { first } else { received.freeze() })
+}
+
+/// Reads what is left of a body that is not wanted, within limits: a sender that is still sending
+/// when its connection is closed would see that and not the answer.
+pub(super) async fn discard(mut body: Body) {
+    let read = async {
+        let mut left = DISCARD_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            let Some(rest) = left.checked_sub(bytes) else { return };
+            left = rest;
+        }
+    };
+    // A sender that is too slow or sends too much loses its connection.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, read).await;
 }

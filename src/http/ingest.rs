@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::admission::{Hold, receive};
+use super::admission::{Hold, discard, receive};
 use super::problem::{Problem, RejectedEvent};
-use super::{App, STORED_TIMEOUT, Scope};
+use super::{App, Forwarding, STORED_TIMEOUT, Scope};
 use crate::config::Ack;
-use crate::decode::{self, Context, DecodeError, Decoded, Encoding, Format};
+use crate::decode::{self, Context, Decoded, Encoding, Format};
 use crate::event::Timestamp;
 use crate::rejected::{Durability, Entry};
 
@@ -27,14 +29,27 @@ pub(super) async fn ingest(
     plain: Format,
     request: Request,
 ) -> Result<Response, Problem> {
-    app.access.check(request.headers(), Scope::Ingest)?;
+    let (parts, mut body) = request.into_parts();
+    let answer = accept(&app, plain, parts, &mut body).await;
+    if answer.is_err() {
+        discard(body).await;
+    }
+    answer
+}
+
+async fn accept(
+    app: &Arc<App>,
+    plain: Format,
+    parts: Parts,
+    body: &mut Body,
+) -> Result<Response, Problem> {
+    app.access.check(&parts.headers, Scope::Ingest)?;
     let _entered = app.drain.enter()?;
     let context = Context {
         received_at: Timestamp::now(),
         framing: app.framing,
         batch_events_max: app.batch_events_max,
     };
-    let (parts, body) = request.into_parts();
     let ack = ack(&parts.uri, app.ack)?;
     let input = Input::of(&parts.headers, plain)?;
     let encoding = encoding(&parts.headers)?;
@@ -51,14 +66,14 @@ pub(super) async fn ingest(
         hold.grow_to(body.len() + decoded.batch.bytes().len())?;
         Ok::<_, Problem>((decoded, hold))
     };
-    let (decoded, _hold) = if large {
+    let (decoded, hold) = if large {
         tokio::task::spawn_blocking(work).await.map_err(|_| {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be decoded")
         })??
     } else {
         work()?
     };
-    store(&app, decoded, ack).await
+    store(app, decoded, hold, ack).await
 }
 
 fn decompress(
@@ -77,7 +92,7 @@ fn decompress(
     Ok(decompressed.into())
 }
 
-async fn store(app: &App, decoded: Decoded, ack: Ack) -> Result<Response, Problem> {
+async fn store(app: &App, decoded: Decoded, hold: Hold, ack: Ack) -> Result<Response, Problem> {
     let Decoded { batch, rejected } = decoded;
     let accepted = batch.len();
     app.metrics.events_received.inc_by((accepted + rejected.len()) as u64);
@@ -90,7 +105,7 @@ async fn store(app: &App, decoded: Decoded, ack: Ack) -> Result<Response, Proble
         return Err(Problem::invalid(&rejected));
     }
     let receipt =
-        app.journal.append(batch).await.inspect_err(|_| app.metrics.storage_errors.inc())?;
+        app.journal.append(batch, hold).await.inspect_err(|_| app.metrics.storage_errors.inc())?;
     if receipt.duplicates > 0 {
         let duplicates = app.metrics.events_duplicate.with_label_values(&["window"]);
         duplicates.inc_by(receipt.duplicates as u64);
@@ -103,19 +118,36 @@ async fn store(app: &App, decoded: Decoded, ack: Ack) -> Result<Response, Proble
     match &app.forwarding {
         None => app.metrics.events_stored.inc_by((accepted - receipt.duplicates) as u64),
         Some(forwarding) if ack == Ack::Stored => {
-            let mut status = forwarding.status.clone();
-            let stored = status.wait_for(|status| status.position >= receipt.end);
-            if !matches!(tokio::time::timeout(STORED_TIMEOUT, stored).await, Ok(Ok(_))) {
-                return Err(Problem::unavailable(
-                    "the events are safe in the journal and will be stored, but the database has \
-                     not taken them in time; a retry with the same ids is harmless",
-                    5,
-                ));
-            }
+            wait_until_stored(app, forwarding, receipt.end).await?;
         }
         Some(_) => {}
     }
     Ok(answer.into_response())
+}
+
+/// Waits until the store has what stands in the journal before `end`; not for ever, and not for a
+/// database that is away while the server shuts down.
+async fn wait_until_stored(app: &App, forwarding: &Forwarding, end: u64) -> Result<(), Problem> {
+    let mut status = forwarding.status.clone();
+    let hopeless = async {
+        app.drain.begun().await;
+        let mut status = forwarding.status.clone();
+        // The forwarder, which says so, outlives every request.
+        let _ = status.wait_for(|status| !status.connected).await;
+    };
+    tokio::select! {
+        Ok(_) = status.wait_for(|status| status.position >= end) => Ok(()),
+        () = hopeless => Err(not_stored_yet()),
+        () = tokio::time::sleep(STORED_TIMEOUT) => Err(not_stored_yet()),
+    }
+}
+
+fn not_stored_yet() -> Problem {
+    Problem::unavailable(
+        "the events are safe in the journal and will be stored, but the database has not taken \
+         them in time; a retry with the same ids is harmless",
+        5,
+    )
 }
 
 fn count_invalid(app: &App, events: usize) {
@@ -254,8 +286,8 @@ fn ack(uri: &Uri, default: Ack) -> Result<Ack, Problem> {
         None => Ok(default),
         Some("journal") => Ok(Ack::Journal),
         Some("stored") => Ok(Ack::Stored),
-        Some(other) => Err(Problem::from(DecodeError::NotJson(format!(
+        Some(other) => Err(Problem::bad_request(format!(
             "the parameter ack is {other:?}; allowed: journal, stored"
-        )))),
+        ))),
     }
 }

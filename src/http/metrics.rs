@@ -36,6 +36,8 @@ pub(super) async fn prometheus(State(app): State<Arc<App>>) -> Result<Response, 
         let appended = *app.journal.appended().borrow();
         let (bytes, segments) = forwarding.reader.size();
         app.metrics.journal_bytes.set(bytes as i64);
+        let waiting = forwarding.reader.end().saturating_sub(status.position);
+        app.metrics.journal_waiting_bytes.set(waiting as i64);
         app.metrics.journal_segments.set(segments as i64);
         app.metrics.lag_events.set(status.lag_events(appended) as i64);
         app.metrics.lag_seconds.set(status.lag_seconds(appended));

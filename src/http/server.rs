@@ -17,6 +17,16 @@ use tokio::sync::{Semaphore, oneshot};
 /// limit of its own for a head that has begun.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 
+/// How often an HTTP/2 peer has to show that it is still there.
+const PING_INTERVAL: Duration = Duration::from_mins(1);
+
+/// What a connection over the limit is told before it is closed.
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
+    content-type: application/problem+json\r\ncontent-length: 124\r\n\r\n\
+    {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
+    \"detail\":\"too many connections are open (MAX_CONNECTIONS)\"}";
+
 /// Pause when the process is out of file descriptors, which only time can cure.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -38,11 +48,12 @@ impl Server {
         let graceful = GracefulShutdown::new();
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT);
-        http.http2().timer(TokioTimer::new()).max_concurrent_streams(250);
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(250)
+            .keep_alive_interval(Some(PING_INTERVAL));
         let accept = async {
             loop {
-                // The semaphore is never closed.
-                let Ok(permit) = self.connections.clone().acquire_owned().await else { return };
                 let stream = match self.listener.accept().await {
                     Ok((stream, _)) => stream,
                     Err(error) => {
@@ -51,16 +62,25 @@ impl Server {
                         continue;
                     }
                 };
+                let Ok(permit) = self.connections.clone().try_acquire_owned() else {
+                    // A new socket's buffer is empty; who does not get this gets the close.
+                    let _ = stream.try_write(TOO_MANY);
+                    continue;
+                };
                 // Answers are small and each is awaited: Nagle's algorithm would only delay them.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "TCP_NODELAY");
                 }
-                let service = TowerToHyperService::new(router.clone());
-                let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
-                let connection = graceful.watch(connection);
+                let (router, http) = (router.clone(), http.clone());
+                let watcher = graceful.watcher();
                 tokio::spawn(async move {
-                    if let Err(error) = connection.await {
-                        tracing::debug!(%error, "connection ended");
+                    // Until the first byte hyper has no limit of its own.
+                    if tokio::time::timeout(IDLE_TIMEOUT, stream.readable()).await.is_ok() {
+                        let service = TowerToHyperService::new(router);
+                        let connection = http.serve_connection(TokioIo::new(stream), service);
+                        if let Err(error) = watcher.watch(connection.into_owned()).await {
+                            tracing::debug!(%error, "connection ended");
+                        }
                     }
                     drop(permit);
                 });

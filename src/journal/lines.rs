@@ -31,8 +31,10 @@ impl LineFile {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|error| OpenError::io(parent, error))?;
         }
-        let lock = lock::acquire(&with_suffix(path, ".lock"))?;
         let log = AppendFile::open(path).map_err(io)?;
+        // By the file's own name, whatever links lead to it.
+        let name = std::fs::canonicalize(path).map_err(io)?;
+        let lock = lock::acquire(&with_suffix(&name, ".lock"))?;
         let mut lines =
             Self { path: path.to_owned(), log, end: 0, buffer: Vec::new(), rotation, _lock: lock };
         lines.repair_tail().map_err(io)?;
@@ -73,8 +75,10 @@ impl LineFile {
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<u64, LogError> {
         let mut end = self.follow_path()?;
         if self.rotation.is_due(self.log.file(), end)? {
-            self.rotation.rotate(&self.path)?;
-            end = self.reopen()?;
+            // Events matter more than tidiness: where it fails, the file grows on.
+            if self.rotation.rotate(&self.path)? {
+                end = self.reopen()?;
+            }
         }
         let unfinished =
             self.log.unfinished || (end != self.end && end > 0 && !self.ends_line(end)?);

@@ -15,10 +15,10 @@ mod segments;
 mod window;
 mod writer;
 
+use std::any::Any;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -48,7 +48,6 @@ pub struct Journal {
 /// What the writer tells the world.
 #[derive(Debug)]
 struct State {
-    ready: AtomicBool,
     /// Why and when the last append failed, if it did.
     blocked: watch::Sender<Option<(AppendError, Instant)>>,
     appended: watch::Sender<Appended>,
@@ -68,6 +67,8 @@ impl std::fmt::Debug for SyncObserver {
 /// How far the journal is durable.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Appended {
+    /// Whether the writer has read the journal, and takes records.
+    pub ready: bool,
     /// Where the newest durable record ends.
     pub end: u64,
     /// Records made durable since the process began.
@@ -141,6 +142,8 @@ enum Message {
 
 struct Append {
     batch: Batch,
+    /// The sender's, until the records are durable, even if the sender goes away before.
+    _held: Box<dyn Any + Send>,
     answer: oneshot::Sender<Result<Receipt, AppendError>>,
 }
 
@@ -189,9 +192,6 @@ impl Opened {
     ///
     /// # Errors
     /// If the operating system refuses a thread.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime, in which requests are answered.
     pub fn start(
         self,
         key_of: KeyOf,
@@ -199,16 +199,14 @@ impl Opened {
     ) -> io::Result<(Journal, oneshot::Receiver<Result<(), Fatal>>)> {
         let (queue, appends) = mpsc::channel(QUEUE_REQUESTS);
         let state = Arc::new(State {
-            ready: AtomicBool::new(false),
             blocked: watch::Sender::new(None),
             appended: watch::Sender::new(Appended::default()),
             sync_observer,
         });
         let (end, ended) = oneshot::channel();
-        let runtime = tokio::runtime::Handle::current();
         let journal = Journal { queue, state: state.clone() };
         std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
-            let result = writer::run(self.log, appends, &state, key_of, &runtime);
+            let result = writer::run(self.log, appends, &state, key_of);
             // Nobody listens any more only when the process is ending anyway.
             let _ = end.send(result);
         })?;
@@ -218,18 +216,21 @@ impl Opened {
 
 impl Journal {
     /// Appends records; returns when they are durable. If the caller goes away meanwhile, they are
-    /// appended all the same.
+    /// appended all the same. `held` is kept for as long as the records are in memory.
     ///
     /// # Errors
     /// If they are not: see [`AppendError`].
-    pub async fn append(&self, batch: Batch) -> Result<Receipt, AppendError> {
+    pub async fn append(
+        &self,
+        batch: Batch,
+        held: impl Any + Send,
+    ) -> Result<Receipt, AppendError> {
         let (answer, answered) = oneshot::channel();
-        self.queue.try_send(Message::Append(Append { batch, answer })).map_err(
-            |error| match error {
-                mpsc::error::TrySendError::Full(_) => AppendError::Busy,
-                mpsc::error::TrySendError::Closed(_) => AppendError::Failed,
-            },
-        )?;
+        let append = Append { batch, _held: Box::new(held), answer };
+        self.queue.try_send(Message::Append(append)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => AppendError::Busy,
+            mpsc::error::TrySendError::Closed(_) => AppendError::Failed,
+        })?;
         answered.await.unwrap_or(Err(AppendError::Failed))
     }
 
@@ -241,7 +242,7 @@ impl Journal {
 
     /// Whether the journal has been read and appends go through without delay.
     pub fn is_ready(&self) -> bool {
-        self.state.ready.load(Ordering::Acquire)
+        self.state.appended.borrow().ready
     }
 
     /// Why the last append failed, if that was in the last [`BLOCKED_FOR`]. After that only

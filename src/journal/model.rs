@@ -84,9 +84,7 @@ impl Running {
     fn start(opened: Opened) -> Self {
         let (reader, framing) = (opened.reader(), opened.framing());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let entered = runtime.enter();
         let (journal, ended) = opened.start(key_of, SyncObserver(Box::new(|_, _| {}))).unwrap();
-        drop(entered);
         Self { runtime, journal, ended, reader, framing }
     }
 
@@ -105,7 +103,7 @@ impl Running {
             }
         }
         let all = batch.len();
-        let receipt = self.runtime.block_on(self.journal.append(batch))?;
+        let receipt = self.runtime.block_on(self.journal.append(batch, ()))?;
         assert_eq!(receipt.duplicates, all - unique.len(), "duplicates are known");
         model.seen.extend(&unique);
         model.waiting.extend(unique);

@@ -24,13 +24,14 @@ pub struct Rotation {
     rotate: Rotate,
     retention: Option<Duration>,
     deleted: IntCounter,
+    failing: bool,
 }
 
 impl Rotation {
     /// Rotated files are deleted when nothing has been written to them for that many days.
     pub fn new(rotate: Rotate, retention_days: Option<u32>, deleted: IntCounter) -> Self {
         let retention = retention_days.map(|days| Duration::from_hours(24) * days);
-        Self { rotate, retention, deleted }
+        Self { rotate, retention, deleted, failing: false }
     }
 
     /// Whether the file has to be put aside before the next append.
@@ -46,24 +47,28 @@ impl Rotation {
         Ok(self.rotate.bytes_max.is_some_and(|max| len >= max) || (self.rotate.daily && new_day()?))
     }
 
-    /// Puts the file aside under a name with the time, and deletes what is too old.
-    pub(super) fn rotate(&self, path: &Path) -> io::Result<()> {
-        let (parent, prefix, extension) = parts(path);
-        let now: String = crate::event::Timestamp::now()
-            .to_string()
-            .chars()
-            .filter(char::is_ascii_alphanumeric)
-            .collect();
-        let aside = parent.join(format!("{prefix}{now}{extension}"));
-        // Never onto another file, should the clock have gone back. Names are made under the lock.
-        if aside.try_exists()? {
-            return Err(io::ErrorKind::AlreadyExists.into());
+    /// Puts the file aside under a name with the time, and deletes what is too old. False if it could
+    /// not be put aside, which is reported once.
+    pub(super) fn rotate(&mut self, path: &Path) -> io::Result<bool> {
+        let aside = match put_aside(path) {
+            Ok(aside) => aside,
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::error!(
+                        file = %path.display(), %error,
+                        "the file cannot be rotated; it grows until it can"
+                    );
+                }
+                return Ok(false);
+            }
+        };
+        self.failing = false;
+        if let Some(parent) = path.parent() {
+            sync_dir(parent)?;
         }
-        std::fs::rename(path, &aside)?;
-        sync_dir(&parent)?;
         tracing::info!(file = %aside.display(), "rotated");
         self.delete_expired(path);
-        Ok(())
+        Ok(true)
     }
 
     /// Events matter more than tidiness: what cannot be deleted is tried again at the next rotation.
@@ -84,6 +89,23 @@ impl Rotation {
             tracing::warn!(%error, "a rotated file past RETENTION_DAYS could not be deleted");
         }
     }
+}
+
+/// Gives the file a name with the time.
+fn put_aside(path: &Path) -> io::Result<PathBuf> {
+    let (parent, prefix, extension) = parts(path);
+    let now: String = crate::event::Timestamp::now()
+        .to_string()
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect();
+    let aside = parent.join(format!("{prefix}{now}{extension}"));
+    // Never onto another file, should the clock have gone back. Names are made under the lock.
+    if aside.try_exists()? {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    std::fs::rename(path, &aside)?;
+    Ok(aside)
 }
 
 /// The files that were put aside, oldest first. Only names that this makes count.

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,8 @@ pub(super) struct Segments {
     list: Mutex<VecDeque<Segment>>,
     /// How long a segment is kept once everything in it is stored.
     retention: Duration,
+    /// Everything before it is stored.
+    delivered: AtomicU64,
 }
 
 impl Segments {
@@ -83,6 +86,12 @@ impl Segments {
         self.list().back().map_or(0, |segment| segment.end())
     }
 
+    /// Bytes that are not known to be stored.
+    pub(super) fn waiting_bytes(&self) -> u64 {
+        let start = self.list().front().map_or(0, |segment| segment.base);
+        self.end() - self.delivered.load(Ordering::Acquire).clamp(start, self.end())
+    }
+
     /// Bytes in all segments.
     pub(super) fn bytes(&self) -> u64 {
         self.list().iter().map(|segment| segment.len).sum()
@@ -93,6 +102,7 @@ impl Segments {
     /// position stays: that record proves to a database that this is the journal it knows.
     pub(super) fn trim(&self, position: u64) -> io::Result<()> {
         let now = Instant::now();
+        self.delivered.store(position, Ordering::Release);
         for segment in self.list().iter_mut() {
             // Going back to an earlier position (a database restored from a backup) needs them all.
             segment.delivered_at =
@@ -178,6 +188,7 @@ impl SegmentLog {
             id: Mutex::new(id.map_err(io)?),
             list: Mutex::default(),
             retention,
+            delivered: AtomicU64::new(0),
         };
         let path = segments.path(list[active_at].base);
         let active = AppendFile::open(&path).map_err(|e| OpenError::io(&path, e))?;
@@ -199,13 +210,15 @@ impl SegmentLog {
 
     /// Appends framed records and makes them durable.
     pub(super) fn append(&mut self, bytes: &[u8], keys: &[u128]) -> Result<u64, LogError> {
-        let full = || self.segments.bytes() + bytes.len() as u64 > self.bytes_max;
-        while full() {
-            // What is stored already goes before anything new is refused.
-            if !self.segments.remove_oldest(|_| true).map_err(LogError::Write)? {
-                return Err(LogError::Full(self.bytes_max));
-            }
+        // Something is always taken when nothing waits, so that no limit blocks the journal for good.
+        let waiting = self.segments.waiting_bytes();
+        if waiting > 0 && waiting + bytes.len() as u64 > self.bytes_max {
+            return Err(LogError::Full(self.bytes_max));
         }
+        // What is stored already makes room for what is new.
+        while self.segments.bytes() + bytes.len() as u64 > self.bytes_max
+            && self.segments.remove_oldest(|_| true)?
+        {}
         let active = self.segments.list().back().copied();
         if active.is_some_and(|active| active.len >= self.segment_bytes) || !self.is_untouched()? {
             self.roll()?;
@@ -266,8 +279,9 @@ impl SegmentLog {
                 write_keys(&keys_path, &keys)?;
                 keys.len() as u64
             };
-            if let Some(segment) = self.segments.list().get_mut(at) {
-                segment.records = records;
+            let mut list = self.segments.list();
+            if let Some(found) = list.iter_mut().find(|found| found.base == segment.base) {
+                found.records = records;
             }
         }
         let mut newest_first: Vec<u128> = self.keys.iter().rev().copied().collect();

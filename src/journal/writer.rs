@@ -1,10 +1,8 @@
 //! The one thread that writes: group commit, duplicates, answers.
 
 use std::io;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::file::LogError;
@@ -63,15 +61,16 @@ pub(super) fn run(
     mut queue: mpsc::Receiver<Message>,
     state: &State,
     key_of: KeyOf,
-    runtime: &Handle,
 ) -> Result<(), Fatal> {
     let mut window = Window::default();
     for key in log.recent_keys(key_of).map_err(Fatal::Read)? {
         window.insert(key);
     }
     window.commit();
-    state.appended.send_modify(|appended| appended.end = log.end());
-    state.ready.store(true, Ordering::Release);
+    state.appended.send_modify(|appended| {
+        appended.end = log.end();
+        appended.ready = true;
+    });
 
     let mut group = Group::default();
     while let Some(first) = queue.blocking_recv() {
@@ -84,7 +83,7 @@ pub(super) fn run(
             let more = group.bytes.len() < GROUP_BYTES_MAX;
             next = more.then(|| queue.try_recv().ok()).flatten();
         }
-        group.commit(&mut log, &mut window, state, runtime)?;
+        group.commit(&mut log, &mut window, state)?;
     }
     Ok(())
 }
@@ -114,13 +113,7 @@ impl Group {
     }
 
     /// Makes the group durable and answers everyone in it.
-    fn commit(
-        &mut self,
-        log: &mut Log,
-        window: &mut Window,
-        state: &State,
-        runtime: &Handle,
-    ) -> Result<(), Fatal> {
+    fn commit(&mut self, log: &mut Log, window: &mut Window, state: &State) -> Result<(), Fatal> {
         let begun = Instant::now();
         let outcome =
             if self.bytes.is_empty() { Ok(log.end()) } else { log.append(&self.bytes, &self.keys) };
@@ -145,15 +138,10 @@ impl Group {
             window.rollback();
             state.set_blocked(Some(error.clone()));
         }
-        // Waking many tasks from outside of the runtime costs a lock and often a system call for
-        // each; a task that wakes the others from inside costs them once.
-        let waiting = std::mem::take(&mut self.waiting);
-        runtime.spawn(async move {
-            for (append, duplicates) in waiting {
-                // A sender that went away needs no answer.
-                let _ = append.answer.send(answer.clone().map(|end| Receipt { end, duplicates }));
-            }
-        });
+        for (append, duplicates) in self.waiting.drain(..) {
+            // A sender that went away needs no answer.
+            let _ = append.answer.send(answer.clone().map(|end| Receipt { end, duplicates }));
+        }
         self.keys.clear();
         self.bytes.clear();
         self.bytes.shrink_to(1 << 20);

@@ -32,6 +32,7 @@ mod invalid_events;
 mod journals;
 mod jsonl_file;
 mod locks;
+mod operators;
 mod partitions;
 mod postgres_rows;
 mod retention;

@@ -42,8 +42,8 @@ pub enum StoreError {
     Timeout(Duration),
     /// The tables are not ours.
     #[error(
-        "the database has tables of another shape: {0}; rename them, or use another database or \
-         schema (DATABASE_URL with ?options=-csearch_path%3Dname)"
+        "the database is of another shape: {0}; mend it, or use another database or schema \
+         (DATABASE_URL with ?options=-csearch_path%3Dname)"
     )]
     Shape(String),
     /// Someone else has moved this journal's position.
@@ -101,7 +101,7 @@ impl StoreError {
                         &SqlState::INSUFFICIENT_PRIVILEGE | &SqlState::READ_ONLY_SQL_TRANSACTION,
                         _,
                     ) => Problem::Rights,
-                    (_, "42") => Problem::Schema,
+                    (_, "23" | "42") => Problem::Schema,
                     _ => Problem::Other,
                 })
             }
@@ -154,9 +154,7 @@ impl Postgres {
             });
             Ok::<_, StoreError>((client, connection))
         };
-        let (client, connection) = tokio::time::timeout(CONNECT_TIMEOUT, connect)
-            .await
-            .map_err(|_| StoreError::Timeout(CONNECT_TIMEOUT))??;
+        let (client, connection) = within(CONNECT_TIMEOUT, connect).await?;
         let prepare = async {
             client.batch_execute(SESSION).await?;
             schema::migrate(&client).await?;
@@ -170,9 +168,7 @@ impl Postgres {
             let copy = client.prepare(&copy_into("hook_events")).await?;
             Ok::<_, StoreError>((advance, copy))
         };
-        let (advance, copy) = tokio::time::timeout(BATCH_TIMEOUT, prepare)
-            .await
-            .map_err(|_| StoreError::Timeout(BATCH_TIMEOUT))??;
+        let (advance, copy) = within(BATCH_TIMEOUT, prepare).await?;
         Ok(Self { client, connection, advance, copy })
     }
 
@@ -187,14 +183,15 @@ impl Postgres {
     /// # Errors
     /// If the database does not answer.
     pub async fn position(&self, journal_id: &str) -> Result<Option<Position>, StoreError> {
-        let row = self
-            .client
-            .query_opt(
+        let row = within(
+            BATCH_TIMEOUT,
+            self.client.query_opt(
                 "SELECT position, fingerprint FROM hook_positions
                  WHERE journal_id = $1::text::uuid",
                 &[&journal_id],
-            )
-            .await?;
+            ),
+        )
+        .await?;
         Ok(row.map(|row| Position {
             position: row.get::<_, i64>(0).cast_unsigned(),
             fingerprint: row.get(1),
@@ -206,13 +203,14 @@ impl Postgres {
     /// # Errors
     /// If the database does not answer.
     pub async fn begin(&self, journal_id: &str, position: u64) -> Result<(), StoreError> {
-        self.client
-            .execute(
-                "INSERT INTO hook_positions (journal_id, position) VALUES ($1::text::uuid, $2)
-                 ON CONFLICT DO NOTHING",
-                &[&journal_id, &position.cast_signed()],
-            )
-            .await?;
+        let position = position.cast_signed();
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&journal_id, &position];
+        let insert = self.client.execute(
+            "INSERT INTO hook_positions (journal_id, position) VALUES ($1::text::uuid, $2)
+             ON CONFLICT DO NOTHING",
+            &parameters,
+        );
+        within(BATCH_TIMEOUT, insert).await?;
         Ok(())
     }
 
@@ -227,9 +225,7 @@ impl Postgres {
             begun?;
             delivered
         };
-        tokio::time::timeout(BATCH_TIMEOUT, copy)
-            .await
-            .map_err(|_| StoreError::Timeout(BATCH_TIMEOUT))?
+        within(BATCH_TIMEOUT, copy).await
     }
 
     /// Moves the position from `position` to the end of the rows, and commits it with them, unless
@@ -252,9 +248,7 @@ impl Postgres {
             set_aside()?;
             Ok(self.client.batch_execute("COMMIT").await?)
         };
-        tokio::time::timeout(BATCH_TIMEOUT, commit)
-            .await
-            .map_err(|_| StoreError::Timeout(BATCH_TIMEOUT))?
+        within(BATCH_TIMEOUT, commit).await
     }
 
     /// Within a transaction that has the savepoint `rows`, copies all rows straight into the table.
@@ -370,8 +364,23 @@ impl Objection {
         if *code == SqlState::UNIQUE_VIOLATION {
             return Some(Self::Duplicate);
         }
-        // Data exceptions, integrity constraints, program limits.
-        matches!(&code.code()[..2], "22" | "23" | "54").then_some(Self::Content)
+        // A constraint that someone added speaks about content. A column that must not be null, or a
+        // partition that is missing, is the schema's fault, and would refuse every event.
+        let checked = *code == SqlState::CHECK_VIOLATION
+            && error.as_db_error().is_some_and(|error| error.constraint().is_some());
+        // Data exceptions, program limits.
+        (checked || matches!(&code.code()[..2], "22" | "54")).then_some(Self::Content)
+    }
+}
+
+/// Bounds how long the database may take.
+async fn within<T, E: Into<StoreError>>(
+    timeout: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(timeout, work).await {
+        Ok(result) => result.map_err(Into::into),
+        Err(_) => Err(StoreError::Timeout(timeout)),
     }
 }
 
@@ -409,6 +418,8 @@ fn describe(error: &tokio_postgres::Error) -> String {
         "the role must own the hook_ tables, or be allowed to create them in its schema"
     } else if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
         "the database is read-only: connect to the primary, or allow writing"
+    } else if *code == SqlState::NOT_NULL_VIOLATION {
+        "a column that was added to hook_events needs a default, or must allow null"
     } else if *code == SqlState::DUPLICATE_TABLE {
         "the table is not this program's; rename it, or use another database or schema"
     } else {

@@ -96,7 +96,8 @@ impl Pipeline {
         self.idle().await?;
         // `idle` has seen to it that there is one.
         let Some(mut store) = self.idle.pop() else { return Ok(()) };
-        schema::make_days(&store.client, &mut self.days, rows.days()).await?;
+        let make = schema::make_days(&store.client, &mut self.days, rows.days());
+        super::within(super::BATCH_TIMEOUT, make).await?;
         let oldest = rows.oldest();
         let task = tokio::spawn(async move {
             let delivered = store.copy_rows(&rows).await?;
@@ -142,6 +143,7 @@ impl Pipeline {
     /// If the database refuses, or readers hold a partition for too long.
     pub async fn drop_expired(&mut self, retention_days: u32) -> Result<usize, StoreError> {
         self.idle().await?;
-        schema::drop_expired(&self.idle[0].client, &mut self.days, retention_days).await
+        let drop = schema::drop_expired(&self.idle[0].client, &mut self.days, retention_days);
+        super::within(super::BATCH_TIMEOUT, drop).await
     }
 }

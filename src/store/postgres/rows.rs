@@ -108,9 +108,9 @@ impl Rows {
         events(&self.chunk).filter_map(Result::err)
     }
 
-    /// The record that became a row.
-    pub fn original(&self, row: usize) -> &[u8] {
-        events(&self.chunk).filter_map(Result::ok).nth(row).map_or(b"", |(_, line)| line)
+    /// The records that became rows, in their order.
+    pub fn originals(&self) -> impl Iterator<Item = &[u8]> {
+        events(&self.chunk).filter_map(Result::ok).map(|(_, line)| line)
     }
 
     /// Some of the rows as a complete COPY stream, in parts.

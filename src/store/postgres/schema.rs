@@ -52,6 +52,13 @@ COMMENT ON TABLE hook_positions IS
 
 /// Brings the schema up to date, and checks that it is the one that rows are encoded for.
 pub(super) async fn migrate(client: &Client) -> Result<(), StoreError> {
+    let encoding: String = client.query_one("SHOW server_encoding", &[]).await?.get(0);
+    if encoding != "UTF8" {
+        return Err(StoreError::Shape(format!(
+            "its encoding is {encoding}, and events need UTF8 (CREATE DATABASE ... ENCODING 'UTF8' \
+             TEMPLATE template0)"
+        )));
+    }
     if version(client).await? < MIGRATIONS.len() {
         client
             .batch_execute(&format!(

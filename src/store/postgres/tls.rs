@@ -76,6 +76,10 @@ impl Address {
             let error = "it names no host, as in postgres://user:password@host:5432/database";
             return Err(error.to_owned());
         }
+        // Left in by a spelling that only `tokio-postgres` reads.
+        if mode.is_none() && config.get_ssl_mode() != SslMode::Prefer {
+            return Err("sslmode must be written as sslmode=require, without spaces".to_owned());
+        }
         let (mode, verify) = match mode.as_deref().unwrap_or("prefer") {
             "disable" => (SslMode::Disable, Verify::Nothing),
             "allow" | "prefer" => (SslMode::Prefer, Verify::Nothing),
@@ -84,11 +88,11 @@ impl Address {
             "require" => (SslMode::Require, Verify::Nothing),
             "verify-ca" => (SslMode::Require, Verify::Chain),
             "verify-full" => (SslMode::Require, Verify::Name),
-            other => {
-                return Err(format!(
-                    "sslmode is {other:?}; allowed: disable, allow, prefer, require, verify-ca, \
-                     verify-full"
-                ));
+            // Not repeated: in a string that was taken apart wrongly it may be anything.
+            _ => {
+                let error = "sslmode is none of disable, allow, prefer, require, verify-ca, \
+                     verify-full";
+                return Err(error.to_owned());
             }
         };
         config.ssl_mode(mode);
@@ -123,13 +127,13 @@ fn take_tls_options(text: &str) -> (String, Option<String>, Option<String>) {
         *slot = Some(value.replace("%2F", "/").replace("%2f", "/"));
         true
     };
-    let rest = if text.contains("://") {
+    let rest = if text.starts_with("postgres://") || text.starts_with("postgresql://") {
         let (address, query) = text.split_once('?').unwrap_or((text, ""));
         let kept: Vec<&str> = query.split('&').filter(|option| !take(option)).collect();
         let kept = kept.join("&");
         if kept.is_empty() { address.to_owned() } else { format!("{address}?{kept}") }
     } else {
-        let kept: Vec<&str> = text.split(' ').filter(|option| !take(option)).collect();
+        let kept: Vec<&str> = text.split_whitespace().filter(|option| !take(option)).collect();
         kept.join(" ")
     };
     (rest, mode, root)
