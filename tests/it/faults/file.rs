@@ -8,7 +8,8 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::rng::Rng;
-use super::world::{World, ids, whole_lines};
+use super::stored::{ids, whole_lines};
+use super::world::World;
 
 fn file(world: &World) -> PathBuf {
     world.node().data.join("events.jsonl")

@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use super::rng::Rng;
-use super::world::{World, ids, whole_lines};
+use super::stored::{ids, whole_lines};
+use super::world::World;
 use crate::harness::place::forwarded;
 
 /// One after the other dies and comes back.

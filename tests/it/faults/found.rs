@@ -59,7 +59,7 @@ fn fill(place: &Place, server: &Server, sent: &mut usize, segments: usize) {
 }
 
 fn ids_in(place: &Place, segment: usize) -> Vec<String> {
-    super::world::ids(&super::world::whole_lines(&place.journal_files("seg")[segment]))
+    super::stored::ids(&super::stored::whole_lines(&place.journal_files("seg")[segment]))
 }
 
 /// A hand in the journal costs what it took, and does not hold up the rest until a restart.

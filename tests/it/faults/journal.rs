@@ -8,7 +8,8 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::rng::Rng;
-use super::world::{World, ids, whole_lines};
+use super::stored::{ids, whole_lines};
+use super::world::World;
 use crate::harness::eventually;
 use crate::harness::place::forwarded;
 

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::time::{Duration, SystemTime};
 
 use super::rng::Rng;
-use super::world::{World, ids, line_files, whole_lines};
+use super::stored::{ids, line_files, whole_lines};
+use super::world::World;
 use crate::harness::{eventually, place::forwarded};
 
 const DAY: Duration = Duration::from_hours(24);

@@ -1,8 +1,9 @@
 //! All faults.
 
 use super::events::{Dates, Habits, USUAL};
+use super::needs::{Needs, PLAIN};
 use super::rng::Rng;
-use super::world::{Needs, PLAIN, Skipped, World};
+use super::world::{Skipped, World};
 use super::{clock, crash_points, database, disk, file, fleet, journal, retention, server, traced};
 use Strike::{Always, IfPermitted};
 

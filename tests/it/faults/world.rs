@@ -1,81 +1,28 @@
 //! A world that faults strike: servers, their storage, senders, and the ledger.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::Value;
 
 use super::events::{self, Habits};
 use super::ledger::{Findings, Ledger};
+use super::needs::Needs;
 use super::node::Node;
 use super::proxy::Proxy;
 use super::rng::Rng;
 use super::senders::{Senders, Targets};
+use super::stored::ids;
 use crate::harness::eventually::when;
-use crate::harness::place::{forwarded, read_lines, with_all_fields};
+use crate::harness::place::forwarded;
 use crate::harness::reaper::SmallDisk;
 use crate::harness::{Client, Cluster, Place, Storage, eventually};
 
 /// The role that servers log in as: one without special rights.
 pub(crate) const ROLE: &str = "hooks";
-
-/// What a scenario needs; those of a pair of faults are put together.
-#[expect(clippy::struct_excessive_bools, reason = "each stands for itself")]
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Needs {
-    /// The database is reached by a proxy.
-    pub(crate) proxy: bool,
-    /// The server writes to a small file system.
-    pub(crate) disk: bool,
-    /// The database is in a tablespace on a small file system.
-    pub(crate) tablespace: bool,
-    /// The smallest journal, deleted at once behind the forwarder.
-    pub(crate) tiny: bool,
-    /// The first strike starts the server.
-    pub(crate) cold: bool,
-    pub(crate) servers: usize,
-    pub(crate) senders: usize,
-    pub(crate) environment: &'static [(&'static str, &'static str)],
-    pub(crate) habits: Habits,
-}
-
-/// One server and nothing special.
-pub(crate) const PLAIN: Needs = Needs {
-    proxy: false,
-    disk: false,
-    tablespace: false,
-    tiny: false,
-    cold: false,
-    servers: 1,
-    senders: 5,
-    environment: &[],
-    habits: events::USUAL,
-};
-
-impl Needs {
-    /// What two faults need together.
-    pub(crate) fn and(self, other: &Self) -> Self {
-        let habits = if other.habits == events::USUAL { self.habits } else { other.habits };
-        let environment =
-            if other.environment.is_empty() { self.environment } else { other.environment };
-        Self {
-            proxy: self.proxy || other.proxy,
-            disk: self.disk || other.disk,
-            tablespace: self.tablespace || other.tablespace,
-            tiny: self.tiny || other.tiny,
-            cold: self.cold || other.cold,
-            servers: self.servers.max(other.servers),
-            senders: self.senders.max(other.senders),
-            environment,
-            habits,
-        }
-    }
-}
 
 pub(crate) struct World {
     pub(crate) nodes: Vec<Node>,
@@ -330,6 +277,10 @@ impl World {
         self.recoveries.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(crate) fn is_damaged(&self) -> bool {
+        *self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Ends the senders and the servers in the orderly way, and compares the ledger with the store.
     pub(crate) fn check(&self) -> Findings {
         self.stop_senders();
@@ -345,57 +296,11 @@ impl World {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         findings.other.append(&mut wrong);
         let rejected = self.rejected();
-        if *self.damaged.lock().unwrap_or_else(PoisonError::into_inner) {
+        if self.is_damaged() {
             findings.excused += rejected.len();
         } else {
             findings.other.extend(rejected.iter().map(|line| format!("set aside: {line}")));
         }
         findings
     }
-
-    /// Everything that was set aside.
-    pub(crate) fn rejected(&self) -> Vec<Value> {
-        let files = self.nodes.iter().map(|node| node.data.join("rejected.jsonl"));
-        files.filter(|file| file.exists()).flat_map(|file| read_lines(&file)).collect()
-    }
-
-    /// Everything that is stored.
-    pub(crate) fn stored(&self) -> Vec<Value> {
-        if self.storage == Storage::Postgres {
-            return self.place.events();
-        }
-        let files = self.nodes.iter().flat_map(|node| line_files(&node.data));
-        let damaged = *self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = |file: PathBuf| if damaged { whole_lines(&file) } else { read_lines(&file) };
-        files.flat_map(read).map(with_all_fields).collect()
-    }
-}
-
-/// The files of jsonl storage, rotated ones too, by whomever.
-pub(crate) fn line_files(data: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(data) else { return Vec::new() };
-    let named = entries.flatten().map(|entry| (entry.file_name(), entry.path()));
-    let files: BTreeMap<_, _> = named
-        .filter(|(name, _)| {
-            let name = name.to_string_lossy();
-            name.starts_with("events")
-                && name.contains(".jsonl")
-                && !name.ends_with(".lock")
-                && !name.ends_with(".torn")
-        })
-        .collect();
-    files.into_values().collect()
-}
-
-/// The events in a file that someone else's hand has damaged.
-pub(crate) fn whole_lines(file: &Path) -> Vec<Value> {
-    let bytes = std::fs::read(file).unwrap_or_default();
-    let lines = bytes.split(|&byte| byte == b'\n');
-    // A segment's lines end with a TAB and a checksum.
-    let json = lines.map(|line| line.split(|&byte| byte == b'\t').next().unwrap_or_default());
-    json.filter_map(|json| serde_json::from_slice(json).ok()).filter(Value::is_object).collect()
-}
-
-pub(crate) fn ids(events: &[Value]) -> Vec<String> {
-    events.iter().filter_map(|event| Some(event["event_id"].as_str()?.to_owned())).collect()
 }

@@ -1,0 +1,58 @@
+//! Reading back what is stored, and what files have that someone has damaged.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::world::World;
+use crate::harness::Storage;
+use crate::harness::place::{read_lines, with_all_fields};
+
+impl World {
+    /// Everything that was set aside.
+    pub(crate) fn rejected(&self) -> Vec<Value> {
+        let files = self.nodes.iter().map(|node| node.data.join("rejected.jsonl"));
+        files.filter(|file| file.exists()).flat_map(|file| read_lines(&file)).collect()
+    }
+
+    /// Everything that is stored.
+    pub(crate) fn stored(&self) -> Vec<Value> {
+        if self.storage == Storage::Postgres {
+            return self.place.events();
+        }
+        let files = self.nodes.iter().flat_map(|node| line_files(&node.data));
+        let damaged = self.is_damaged();
+        let read = |file: PathBuf| if damaged { whole_lines(&file) } else { read_lines(&file) };
+        files.flat_map(read).map(with_all_fields).collect()
+    }
+}
+
+/// The files of jsonl storage, rotated ones too, by whomever.
+pub(crate) fn line_files(data: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(data) else { return Vec::new() };
+    let named = entries.flatten().map(|entry| (entry.file_name(), entry.path()));
+    let files: BTreeMap<_, _> = named
+        .filter(|(name, _)| {
+            let name = name.to_string_lossy();
+            name.starts_with("events")
+                && name.contains(".jsonl")
+                && !name.ends_with(".lock")
+                && !name.ends_with(".torn")
+        })
+        .collect();
+    files.into_values().collect()
+}
+
+/// The events in a file that someone else's hand has damaged.
+pub(crate) fn whole_lines(file: &Path) -> Vec<Value> {
+    let bytes = std::fs::read(file).unwrap_or_default();
+    let lines = bytes.split(|&byte| byte == b'\n');
+    // A segment's lines end with a TAB and a checksum.
+    let json = lines.map(|line| line.split(|&byte| byte == b'\t').next().unwrap_or_default());
+    json.filter_map(|json| serde_json::from_slice(json).ok()).filter(Value::is_object).collect()
+}
+
+pub(crate) fn ids(events: &[Value]) -> Vec<String> {
+    events.iter().filter_map(|event| Some(event["event_id"].as_str()?.to_owned())).collect()
+}
