@@ -63,7 +63,7 @@ impl Builder {
         let (mut process, log) = self.spawn(Stdio::null());
         let address = eventually("the server listens", || match log.address() {
             Some(address) => Ok(address),
-            None if process.try_wait().is_some() => panic!("the server ended: {}", log.text()),
+            None if process.try_wait().is_some() => panic!("the server ended: {}", log.complete()),
             None => Err("no address in its log"),
         });
         let client = Client::new(address);
@@ -172,10 +172,12 @@ impl Server {
         self.process.try_wait()
     }
 
-    /// How it ended.
+    /// How it ended; after that its log is complete.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        self.process.wait()
+        let status = self.process.wait();
+        self.log.complete();
+        status
     }
 
     /// Ends it in the middle of whatever it does.
@@ -188,7 +190,7 @@ impl Server {
     #[track_caller]
     pub(crate) fn stop(&mut self) {
         self.process.signal(Signal::TERM);
-        let status = self.process.wait();
+        let status = self.wait();
         assert!(status.success(), "{status}: {}", self.log.text());
     }
 
