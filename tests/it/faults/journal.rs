@@ -120,9 +120,11 @@ fn delete(world: &World, rng: &mut Rng, live: bool) {
     world.ledger.excuse(ids(&whole_lines(path)));
     std::fs::remove_file(path).expect("a segment");
     if !live {
-        world.node().start();
+        world.node().launch();
     }
+    // Not before: a full journal takes no events, and has no room until the database is back.
     world.cluster().start();
+    world.node().ready();
     let missing = world.node().with(|server| {
         forwarded(server);
         server.client.metric(MISSING)
