@@ -150,7 +150,11 @@ impl LineFile {
         let mut newest_first: Vec<Vec<u128>> = Vec::new();
         let mut wanted = WINDOW_RECORDS;
         for path in files.into_iter().rev() {
-            let keys = file_keys(&path, wanted, key_of)?;
+            let keys = match file_keys(&path, wanted, key_of) {
+                // Renamed or deleted by someone since it was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                keys => keys?,
+            };
             wanted = wanted.saturating_sub(keys.len());
             newest_first.push(keys);
             if wanted == 0 {

@@ -85,6 +85,8 @@ fn a_password_is_never_printed() {
         "postgres://user:swordfish@[host/db",
         "postgres://user:swordfish@host/db?sslmode=maybe",
         "postgres://user:swordfish",
+        "postgres://user:pa@swordfish@host/db",
+        "host=h password=my swordfish=x",
         "postgress://user:swordfish@host/db",
         "user:swordfish@host/db",
         "host=h user=u password=swordfish port=x",

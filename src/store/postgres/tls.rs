@@ -67,11 +67,17 @@ impl Address {
         let mut config: Config = text.parse().map_err(|error: tokio_postgres::Error| {
             use std::error::Error as _;
             let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            // What it quotes may be part of a password that was written wrongly.
+            let cause = cause.split('`').next().unwrap_or_default().trim_end();
             format!(
                 "{cause}; allowed are postgres://user:password@host:5432/database and libpq's \
                  key=value pairs"
             )
         })?;
+        let at = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
+        if config.get_hosts().iter().any(at) {
+            return Err("its host has an '@' in it; in a password, write %40 for it".to_owned());
+        }
         if config.get_hosts().is_empty() {
             let error = "it names no host, as in postgres://user:password@host:5432/database";
             return Err(error.to_owned());
