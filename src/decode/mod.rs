@@ -6,12 +6,14 @@ mod cloudevents;
 mod compact;
 mod fields;
 mod json;
+mod otlp;
 pub mod text;
 pub mod timestamp;
 
 pub use agents::{Firings, Hook, agent_names, decode_emitted, decode_hook, is_agent};
 pub use body::{BodyError, Encoding, decompress};
 pub use cloudevents::from_headers;
+pub use otlp::{ExportResponse, OtlpEncoding, PartialSuccess, Status, decode_logs};
 
 use crate::event::Timestamp;
 use crate::journal::{Batch, Framing};

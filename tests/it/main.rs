@@ -34,6 +34,7 @@ mod journals;
 mod jsonl_file;
 mod locks;
 mod operators;
+mod otlp;
 mod partitions;
 mod postgres_rows;
 mod retention;

@@ -39,6 +39,7 @@ pub(super) use names::bounded;
 pub(super) use observability::rename;
 pub(super) use payload::Payload;
 
+use super::compact::{TooDeep, compact};
 use super::fields::{Field, Fields};
 use super::{Context, DecodeError, Decoded, Invalid, Rejected, timestamp};
 use crate::event::{Facts, TEXT_BYTES_MAX, Timestamp, write_string};
@@ -236,24 +237,22 @@ fn push(
     context: &Context,
     decoded: &mut Decoded,
 ) -> serde_json::Result<()> {
-    let raw = raw.trim();
     let payload: Payload<'_> = serde_json::from_str(raw)?;
     let agent = agent_of(&hook.agent, &payload);
-    let mut fields = fields(agent, &payload, raw, hook, firings);
-    let as_sent = decoded.batch.push(|line| fields.clone().into_line(context, line));
-    if as_sent.is_err() {
-        // All else is within its limits, so it is nested deeper than can be stored as it is.
-        fields.set(Field::Data, format!("{{\"unparsed\":{}}}", json(raw)));
-        let as_text = decoded.batch.push(|line| fields.into_line(context, line));
-        as_text.map_err(|invalid| serde::de::Error::custom(invalid.error))?;
-    }
-    Ok(())
+    // White space makes no difference, as when a payload comes by way of `emit`.
+    let data = match compact(raw) {
+        Ok((data, _)) => data,
+        Err(TooDeep) => Cow::Owned(format!("{{\"unparsed\":{}}}", json(raw.trim()))),
+    };
+    let fields = fields(agent, &payload, data, hook, firings);
+    let pushed = decoded.batch.push(|line| fields.into_line(context, line));
+    pushed.map_err(|invalid| serde::de::Error::custom(invalid.error))
 }
 
 fn fields<'a>(
     agent: &'static Agent,
     payload: &Payload<'a>,
-    raw: &'a str,
+    data: Cow<'a, str>,
     hook: &Hook<'_>,
     firings: &Firings,
 ) -> Fields<'a> {
@@ -271,7 +270,7 @@ fn fields<'a>(
     let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
     hasher.update(name.as_bytes());
     hasher.update(&[0]);
-    hasher.update(raw.as_bytes());
+    hasher.update(data.as_bytes());
     let hash = hasher.digest128();
     let agents_time = payload.text(agent.timestamp).and_then(|text| {
         let number = || timestamp::parse_number(&text);
@@ -294,7 +293,7 @@ fn fields<'a>(
     fields.set(Field::EventType, json(&event_type));
     fields.set(Field::SessionId, json(&session_id));
     fields.set(Field::Timestamp, format!("\"{timestamp}\""));
-    fields.set(Field::Data, raw);
+    fields.set(Field::Data, data);
     for (field, value) in [
         (Field::WorkflowId, &hook.workflow_id),
         (Field::PhaseId, &hook.phase_id),
