@@ -22,9 +22,6 @@ const BATCH_BYTES_MIN: usize = 64 << 10;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// Above this, a backlog is not counted again because of what was appended while it was counted.
-const BACKLOG_EXACT_RECORDS: u64 = 10_000;
-
 /// How often it is checked whether partitions are past their time.
 const RETENTION_INTERVAL: Duration = Duration::from_hours(1);
 
@@ -378,20 +375,15 @@ impl Forwarder {
 
     /// Sets the status to what is stored if everything before `position` is.
     async fn count_backlog(&self, position: u64) {
+        // Bytes can be read a moment before it is told that they were appended. A writer that is
+        // gone tells nothing more.
+        let mut told = self.appended.clone();
+        let _ = told.wait_for(|appended| appended.end >= position).await;
+        // Its end and its count belong together, so what is appended meanwhile changes nothing.
+        let appended = *told.borrow();
         let reader = self.reader.clone();
-        let (mut backlog, mut appended);
-        loop {
-            let reader = reader.clone();
-            appended = *self.appended.borrow();
-            backlog = blocking(move || reader.records_from(position)).await.unwrap_or(0);
-            // What was appended meanwhile may have been counted or not.
-            if self.appended.borrow().records == appended.records {
-                break;
-            }
-            if backlog > BACKLOG_EXACT_RECORDS {
-                break;
-            }
-        }
+        let count = move || reader.records_between(position, appended.end);
+        let backlog = blocking(count).await.unwrap_or(0);
         self.status.send_modify(|status| {
             status.position = position;
             status.records = appended.records as i64 - backlog as i64;
