@@ -10,6 +10,7 @@
 
 pub mod config;
 pub mod event;
+pub mod line;
 pub mod metrics;
 
 pub mod decode;

@@ -10,10 +10,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, Storage};
-use crate::event;
 use crate::forward::Forwarder;
 use crate::http::{self, Access, App, Drain, Forwarding, InFlight, Server};
 use crate::journal::{self, Fatal, Journal, Opened, Rotate, Rotation, SyncObserver};
+use crate::line;
 use crate::metrics::Metrics;
 use crate::rejected::RejectedFile;
 use crate::shutdown::Signals;
@@ -80,7 +80,7 @@ impl Running {
 
         let (framing, reader) = (place.opened.framing(), place.opened.reader());
         let (journal, journal_ended) =
-            place.opened.start(event::line_key, observer(metrics.clone()))?;
+            place.opened.start(line::line_key, observer(metrics.clone()))?;
 
         let (stop_forwarder, mut forwarder_stop) = watch::channel(false);
         let (forwarder, forwarding) = if let (Storage::Postgres(database), Some(reader)) =

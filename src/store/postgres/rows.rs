@@ -166,7 +166,7 @@ fn null(out: &mut Vec<u8>) {
 
 /// PostgreSQL's text has no NUL.
 fn text(value: &str, out: &mut Vec<u8>) {
-    if value.contains('\0') {
+    if memchr::memchr(0, value.as_bytes()).is_some() {
         field(value.replace('\0', "\u{fffd}").as_bytes(), out);
     } else {
         field(value.as_bytes(), out);
