@@ -111,7 +111,7 @@ pub struct Config {
     )]
     pub log_format: LogFormat,
 
-    /// Most bytes in a request's body, as sent and decompressed. Units: KiB, MiB, GiB
+    /// Most bytes in a request's body, as sent and decompressed; at most 256MiB. Units: KiB, MiB
     #[arg(long, env, value_name = "MAX_BODY_BYTES", default_value = "16MiB", global = true)]
     #[arg(value_parser = parse_body_bytes)]
     pub max_body_bytes: u64,
@@ -248,8 +248,9 @@ fn parse_journal_bytes(text: &str) -> Result<u64, String> {
 }
 
 fn parse_body_bytes(text: &str) -> Result<u64, String> {
-    // Above 1 GiB, PostgreSQL would refuse the row.
-    parse_bytes(text, 1024, "1KiB", 1 << 30)
+    // What `jsonb` can hold, and what is sure to be readable with every escape written out.
+    parse_bytes(text, 1024, "1KiB", 256 << 20)
+        .map_err(|error| format!("{error}, and at most 256MiB"))
 }
 
 fn parse_bytes(text: &str, min: u64, min_name: &str, max: u64) -> Result<u64, String> {

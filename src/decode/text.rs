@@ -14,6 +14,22 @@ pub fn unescape(raw: &str) -> Cow<'_, str> {
     Cow::Owned(serde_json::from_slice(&mended).unwrap_or_else(|_| inner.to_owned()))
 }
 
+/// The index after the closing quote of the string that starts at `start` in valid JSON.
+pub fn string_end(json: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while at < json.len() {
+        match json[at] {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => match memchr::memchr2(b'"', b'\\', &json[at..]) {
+                Some(next) => at += next,
+                None => break,
+            },
+        }
+    }
+    json.len()
+}
+
 /// A `\uXXXX` escape that not everyone can store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Escape {

@@ -27,6 +27,7 @@ fn a_wrong_value_is_named_with_what_is_allowed() {
         ("PORT", "http", "PORT"),
         ("MAX_BODY_BYTES", "1", "1KiB"),
         ("MAX_BODY_BYTES", "99999TiB", "1KiB"),
+        ("MAX_BODY_BYTES", "257MiB", "256MiB"),
         ("MAX_BATCH_EVENTS", "0", "1"),
         ("MAX_INFLIGHT_BYTES", "lots", "1MiB"),
         ("MAX_INFLIGHT_BYTES", "32MiB", "four times MAX_BODY_BYTES"),
