@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::journal::Rotate;
+use crate::redact::Redact;
 use crate::store::postgres::Address;
 
 /// All settings of `serve`.
@@ -120,6 +121,16 @@ pub struct Config {
     #[arg(long, env, value_name = "MAX_BATCH_EVENTS", default_value_t = 10_000, global = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub max_batch_events: u32,
+
+    /// Deepest nesting of objects and arrays in data and extra fields; 1 to 1000
+    #[arg(long, env, value_name = "MAX_DEPTH", default_value_t = 120, global = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub max_depth: u32,
+
+    /// What takes secrets out of events before they are stored: off, standard (the shapes of
+    /// well-known tokens and keys), or the path of a patterns file (NAME = REGEX, one a line)
+    #[arg(long, env, value_name = "REDACT", default_value = "off", global = true)]
+    pub redact: Redact,
 
     /// Most bytes of request bodies in memory at once; beyond it, 503. Units: KiB, MiB, GiB
     #[arg(long, env, value_name = "MAX_INFLIGHT_BYTES", default_value = "256MiB", global = true)]

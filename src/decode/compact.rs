@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 
 use crate::decode::text;
-use crate::event::{DEPTH_MAX, Facts};
+use crate::event::Facts;
 
-/// A value nested deeper than [`DEPTH_MAX`].
+/// A value nested deeper than allowed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooDeep;
 
@@ -17,7 +17,7 @@ pub(super) struct TooDeep;
 ///
 /// # Errors
 /// [`TooDeep`].
-pub(super) fn compact(raw: &str) -> Result<(Cow<'_, str>, Facts<'_>), TooDeep> {
+pub(super) fn compact(raw: &str, depth_max: usize) -> Result<(Cow<'_, str>, Facts<'_>), TooDeep> {
     let bytes = raw.as_bytes();
     let mut out = String::new();
     let mut copied = 0;
@@ -49,7 +49,7 @@ pub(super) fn compact(raw: &str) -> Result<(Cow<'_, str>, Facts<'_>), TooDeep> {
             }
             b'{' | b'[' => {
                 depth += 1;
-                if depth > DEPTH_MAX {
+                if depth > depth_max {
                     return Err(TooDeep);
                 }
                 if depth == 1 {

@@ -66,6 +66,16 @@ pub fn replace_unicode_escapes(json: &mut [u8], replace: impl Fn(Escape) -> bool
     }
 }
 
+/// How many bytes the escape at `at` has, and how many its character has in UTF-8, which for a lone
+/// surrogate is U+FFFD as in [`unescape`].
+pub fn escape_len(json: &[u8], at: usize) -> (usize, usize) {
+    match unit(json, at) {
+        None => (2, 1),
+        Some(0xD800..=0xDBFF) if matches!(unit(json, at + 6), Some(0xDC00..=0xDFFF)) => (12, 4),
+        Some(unit) => (6, char::from_u32(unit).map_or(3, char::len_utf8)),
+    }
+}
+
 /// The UTF-16 code unit of the `\uXXXX` at `at`, if there is one.
 fn unit(json: &[u8], at: usize) -> Option<u32> {
     let escape = json.get(at..at + 6)?;
