@@ -7,10 +7,6 @@ use std::borrow::Cow;
 /// PostgreSQL's 2,704 bytes for an index entry.
 pub const TEXT_BYTES_MAX: usize = 255;
 
-/// Deepest nesting of objects and arrays in `data` or an extra field. Well below what jq (256),
-/// `serde_json` (128 in all) and PostgreSQL's `jsonb` (its stack) can read back.
-pub const DEPTH_MAX: usize = 120;
-
 /// A point in time: microseconds since 1970-01-01T00:00:00Z, between the years 1 and 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(i64);

@@ -369,13 +369,13 @@ impl Forwarder {
         metrics.journal_missing_bytes.inc_by(rows.chunk().missing);
         let reasons = [
             (&metrics.events_duplicate, "store", delivered.duplicates),
-            (&metrics.events_rejected, "store", delivered.refused.len()),
-            (&metrics.events_rejected, "damaged", rows.unreadable_len()),
+            (&metrics.events_rejected, "store", delivered.refused.len() + rows.unstorable_len()),
+            (&metrics.events_rejected, "damaged", rows.damaged_len()),
         ];
         for (counter, reason, count) in reasons {
             counter.with_label_values(&[reason]).inc_by(count as u64);
         }
-        let records = (rows.len() + rows.unreadable_len()) as i64;
+        let records = (rows.len() + rows.faulty_len()) as i64;
         self.status.send_modify(|status| {
             status.position = next;
             status.records += records;
@@ -429,7 +429,7 @@ fn report_missing(position: u64, rows: &Rows) {
 
 /// Writes down what is not going to be stored.
 fn set_aside(rejected: &RejectedFile, rows: &Rows, delivered: &Delivered) -> std::io::Result<()> {
-    if delivered.refused.is_empty() && rows.unreadable_len() == 0 {
+    if delivered.refused.is_empty() && rows.faulty_len() == 0 {
         return Ok(());
     }
     let mut refused = delivered.refused.iter().peekable();
@@ -440,7 +440,7 @@ fn set_aside(rejected: &RejectedFile, rows: &Rows, delivered: &Delivered) -> std
             all.push((original, reason.clone()));
         }
     }
-    all.extend(rows.unreadable());
+    all.extend(rows.faulty());
     tracing::warn!(
         events = all.len(), file = %rejected.path().display(), first = %all[0].1,
         "events that cannot be stored were set aside"

@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod decode;
 pub mod http;
 pub mod journal;
+pub mod redact;
 
 pub mod forward;
 pub mod rejected;

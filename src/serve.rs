@@ -15,6 +15,7 @@ use crate::http::{self, Access, App, Drain, Forwarding, InFlight, Server};
 use crate::journal::{self, Fatal, Journal, Opened, Rotate, Rotation, SyncObserver};
 use crate::line;
 use crate::metrics::Metrics;
+use crate::redact::Redactor;
 use crate::rejected::RejectedFile;
 use crate::shutdown::Signals;
 
@@ -70,6 +71,7 @@ impl Running {
         if config.retention_days.is_some() && matches!(storage, Storage::Jsonl) && !rotates {
             tracing::warn!("RETENTION_DAYS deletes rotated files alone, and JSONL_ROTATE is off");
         }
+        let redactor = Redactor::new(&config.redact).map_err(|error| anyhow!(error))?;
         let metrics = Arc::new(Metrics::new(storage.name())?);
         let place = Place::open(config, &storage, &metrics)?;
         let listener = TcpListener::bind((config.host, config.port)).await.with_context(|| {
@@ -122,6 +124,8 @@ impl Running {
             ack: config.ack,
             body_bytes_max: usize::try_from(config.max_body_bytes)?,
             batch_events_max: config.max_batch_events as usize,
+            depth_max: config.max_depth as usize,
+            redactor,
         });
         let (stop_server, server_stop) = oneshot::channel();
         let server = Server::new(listener, config.max_connections);

@@ -58,6 +58,8 @@ fn decoded(template: &Template, format: Format) -> anyhow::Result<Batch> {
         received_at: Timestamp::from_micros(1_795_424_400_123_456).context("a time")?,
         framing: Framing::Checksummed,
         batch_events_max: 10_000,
+        depth_max: 120,
+        redactor: None,
     };
     let decoded = decode(format, &template.bytes[template.body_start..], &context)?;
     ensure!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);

@@ -7,8 +7,14 @@ use agentic_hooks_backend::line::line_key;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
-fn context() -> Context {
-    Context { received_at: Timestamp::now(), framing: Framing::Plain, batch_events_max: 100 }
+fn context() -> Context<'static> {
+    Context {
+        received_at: Timestamp::now(),
+        framing: Framing::Plain,
+        batch_events_max: 100,
+        depth_max: 120,
+        redactor: None,
+    }
 }
 
 fn value() -> impl Strategy<Value = Value> {

@@ -35,6 +35,7 @@ mod locks;
 mod operators;
 mod partitions;
 mod postgres_rows;
+mod redaction;
 mod retention;
 mod shutdown;
 mod timestamps;

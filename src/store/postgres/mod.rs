@@ -1,5 +1,6 @@
 //! The PostgreSQL store: rows and the position they stand for, in one transaction.
 
+mod expansion;
 mod pipeline;
 mod rows;
 mod schema;
