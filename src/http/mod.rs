@@ -2,11 +2,13 @@
 
 mod access;
 mod admission;
+mod connection;
 mod health;
 mod ingest;
 mod metrics;
 mod problem;
 mod server;
+mod tls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +22,8 @@ use tokio::sync::watch;
 
 pub use access::{Access, Scope};
 pub use admission::{Drain, InFlight};
-pub use server::Server;
+pub use server::{ConnectionLimits, Server};
+pub use tls::Tls;
 
 use crate::config::Ack;
 use crate::decode::Format;
@@ -60,6 +63,8 @@ pub struct App {
     pub body_bytes_max: usize,
     /// Most events in a batch.
     pub batch_events_max: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
 }
 
 /// What HTTP tells about the forwarder and its journal.
