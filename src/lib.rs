@@ -22,6 +22,8 @@ pub mod forward;
 pub mod rejected;
 pub mod store;
 
+pub mod healthcheck;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;
+mod tls;

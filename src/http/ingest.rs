@@ -51,7 +51,7 @@ async fn accept(
     let encoding = encoding(&parts.headers)?;
     let mut hold = app.in_flight.hold();
     let bytes_max = app.body_bytes_max;
-    let body = receive(body, bytes_max, &mut hold).await?;
+    let body = receive(body, bytes_max, app.body_timeout, &mut hold).await?;
     let large = body.len() > INLINE_BYTES_MAX || encoding.is_some();
     let shared = app.clone();
     let work = move || {

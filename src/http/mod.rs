@@ -2,11 +2,13 @@
 
 mod access;
 mod admission;
+mod connection;
 mod health;
 mod ingest;
 mod metrics;
 mod problem;
 mod server;
+mod tls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +22,8 @@ use tokio::sync::watch;
 
 pub use access::{Access, Scope};
 pub use admission::{Drain, InFlight};
-pub use server::Server;
+pub use server::{ConnectionLimits, Server};
+pub use tls::Tls;
 
 use crate::config::Ack;
 use crate::decode::{Context, Format};
@@ -66,6 +69,8 @@ pub struct App {
     pub depth_max: usize,
     /// What takes secrets out of events.
     pub redactor: Option<Redactor>,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
 }
 
 impl App {
