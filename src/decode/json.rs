@@ -4,8 +4,7 @@ use serde::de::{DeserializeSeed, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::fields::Fields;
-use super::{Context, DecodeError, Decoded, Invalid, Rejected, text};
-use crate::redact::Redactions;
+use super::{Context, DecodeError, Decoded, Invalid, text};
 
 /// Turns the fields of another vocabulary into ours.
 pub(super) trait Rename: Fn(Fields<'_>) -> Result<Fields<'_>, Invalid> {}
@@ -61,7 +60,7 @@ pub(super) fn array(
 
 /// One event a line. A line that is no JSON spoils itself alone, unless there is no valid one.
 pub(super) fn lines(body: &str, context: &Context<'_>) -> Result<Decoded, DecodeError> {
-    let mut collector = Collector::new(context, |fields| Ok(fields));
+    let mut collector = Collector::new(context, super::agents::rename);
     let mut first_error = None;
     let mut any_json = false;
     for (number, line) in body.lines().enumerate() {
@@ -124,16 +123,8 @@ impl<'c, R: Rename> Collector<'c, R> {
         }
     }
 
-    fn reject(&mut self, mut reason: Invalid, mut original: String) {
-        if let Some(redactor) = self.context.redactor {
-            let found = &mut self.decoded.redactions;
-            original = redactor.original(&original, found).into_owned();
-            // These can quote the event; what they quote has been counted.
-            let counted = &mut Redactions::default();
-            reason.error = redactor.plain(&reason.error, counted).into_owned();
-            reason.field = reason.field.map(|name| redactor.plain(&name, counted).into_owned());
-        }
-        self.decoded.rejected.push(Rejected { index: self.index, reason, original });
+    fn reject(&mut self, reason: Invalid, original: String) {
+        self.decoded.reject(self.context, self.index, reason, original);
         self.index += 1;
     }
 }

@@ -120,7 +120,7 @@ proptest! {
         prop_assert_eq!(read.facts.tool_name.as_deref(), fact(&data, "tool_name"));
         prop_assert_eq!(read.facts.tool_use_id.as_deref(), fact(&data, "tool_use_id"));
         let duration = data.get("duration_ms").filter(|value| value.is_number());
-        prop_assert_eq!(read.facts.duration_ms.map(str::to_owned), duration.map(Value::to_string));
+        prop_assert_eq!(read.facts.duration_ms.as_deref().map(str::to_owned), duration.map(Value::to_string));
 
         let mut again = Vec::new();
         read.write_line(&mut again);
