@@ -11,11 +11,12 @@ use tokio::task::JoinHandle;
 
 use crate::config::{Config, Storage};
 use crate::decode::Firings;
-use crate::event;
 use crate::forward::Forwarder;
-use crate::http::{self, Access, App, Drain, Forwarding, InFlight, Server};
+use crate::http::{self, Access, App, ConnectionLimits, Drain, Forwarding, InFlight, Server, Tls};
 use crate::journal::{self, Fatal, Journal, Opened, Rotate, Rotation, SyncObserver};
+use crate::line;
 use crate::metrics::Metrics;
+use crate::redact::Redactor;
 use crate::rejected::RejectedFile;
 use crate::shutdown::Signals;
 
@@ -27,7 +28,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// # Errors
 /// If the server cannot start, or had to give up.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
-    let mut signals = Signals::new(config.api_keys_file.is_some()).context("signals")?;
+    let reloads = config.api_keys_file.is_some() || config.tls_cert.is_some();
+    let mut signals = Signals::new(reloads).context("signals")?;
     let mut running = Running::start(&config).await?;
     loop {
         tokio::select! {
@@ -35,7 +37,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
                 tracing::info!(signal, "shutting down; a second signal stops at once");
                 break;
             }
-            () = signals.hangup.next() => running.access.reload(),
+            () = signals.hangup.next() => running.reload(),
             error = running.failed() => {
                 running.tell_waiting().await;
                 return Err(error);
@@ -53,6 +55,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 /// Everything that runs. What dies before its time ends the process.
 struct Running {
     access: Arc<Access>,
+    tls: Option<Arc<Tls>>,
     drain: Drain,
     journal: Journal,
     journal_ended: oneshot::Receiver<Result<(), Fatal>>,
@@ -71,6 +74,12 @@ impl Running {
         if config.retention_days.is_some() && matches!(storage, Storage::Jsonl) && !rotates {
             tracing::warn!("RETENTION_DAYS deletes rotated files alone, and JSONL_ROTATE is off");
         }
+        let redactor = Redactor::new(&config.redact).map_err(|error| anyhow!(error))?;
+        let tls = match (&config.tls_cert, &config.tls_key) {
+            (Some(certificate), Some(key)) => Some(Tls::new(certificate.clone(), key.clone())),
+            _ => None,
+        };
+        let tls = tls.transpose().map_err(|error| anyhow!(error))?.map(Arc::new);
         let metrics = Arc::new(Metrics::new(storage.name())?);
         let place = Place::open(config, &storage, &metrics)?;
         let listener = TcpListener::bind((config.host, config.port)).await.with_context(|| {
@@ -81,7 +90,7 @@ impl Running {
 
         let (framing, reader) = (place.opened.framing(), place.opened.reader());
         let (journal, journal_ended) =
-            place.opened.start(event::line_key, observer(metrics.clone()))?;
+            place.opened.start(line::line_key, observer(metrics.clone()))?;
 
         let (stop_forwarder, mut forwarder_stop) = watch::channel(false);
         let (forwarder, forwarding) = if let (Storage::Postgres(database), Some(reader)) =
@@ -124,20 +133,25 @@ impl Running {
             firings: Firings::default(),
             body_bytes_max: usize::try_from(config.max_body_bytes)?,
             batch_events_max: config.max_batch_events as usize,
+            depth_max: config.max_depth as usize,
+            redactor,
+            body_timeout: config.body_timeout,
         });
         let (stop_server, server_stop) = oneshot::channel();
-        let server = Server::new(listener, config.max_connections);
+        let server = Server::new(listener, tls.clone(), connection_limits(config)?);
         let server = tokio::spawn(server.run(http::router(app), server_stop));
 
         let path = std::path::absolute(&place.path).unwrap_or(place.path);
+        let scheme = if tls.is_some() { "https" } else { "http" };
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
-            "listening on http://{address}, storage {}, writing to {}",
+            "listening on {scheme}://{address}, storage {}, writing to {}",
             describe(&storage),
             path.display()
         );
         Ok(Self {
             access,
+            tls,
             drain,
             journal,
             journal_ended,
@@ -146,6 +160,14 @@ impl Running {
             server,
             stop_server,
         })
+    }
+
+    /// Reads again what can change while the server runs.
+    fn reload(&self) {
+        self.access.reload();
+        if let Some(tls) = &self.tls {
+            tls.reload();
+        }
     }
 
     /// Completes when a part ends that nobody asked to.
@@ -230,6 +252,17 @@ impl Place {
             }
         })
     }
+}
+
+fn connection_limits(config: &Config) -> anyhow::Result<ConnectionLimits> {
+    Ok(ConnectionLimits {
+        connections_max: config.max_connections as usize,
+        header_bytes_max: usize::try_from(config.max_header_bytes)?,
+        headers_max: config.max_headers as usize,
+        header_timeout: config.header_timeout,
+        write_timeout: config.body_timeout,
+        idle_timeout: config.idle_timeout,
+    })
 }
 
 fn observer(metrics: Arc<Metrics>) -> SyncObserver {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use agentic_hooks_backend::decode::{self, Context, Format};
 use agentic_hooks_backend::event::Timestamp;
-use agentic_hooks_backend::http::Server;
+use agentic_hooks_backend::http::{ConnectionLimits, Server};
 use agentic_hooks_backend::journal::Framing;
 use anyhow::{Context as _, ensure};
 use axum::Router;
@@ -32,6 +32,8 @@ fn parsed(format: Format, body: &Bytes) -> Response {
         received_at: Timestamp::now(),
         framing: Framing::Plain,
         batch_events_max: 10_000,
+        depth_max: 120,
+        redactor: None,
     };
     match decode::decode(format, body, &context) {
         Ok(decoded) if decoded.rejected.is_empty() => accepted(),
@@ -60,11 +62,23 @@ pub(crate) fn http(name: &str) -> anyhow::Result<()> {
         let mut terminated =
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
-            () = Server::new(listener, 10_000).run(router, stopped) => {}
+            () = Server::new(listener, None, limits()).run(router, stopped) => {}
             _ = terminated.recv() => {}
         }
         anyhow::Ok(())
     })
+}
+
+/// The server's own defaults.
+fn limits() -> ConnectionLimits {
+    ConnectionLimits {
+        connections_max: 10_000,
+        header_bytes_max: 16 << 10,
+        headers_max: 64,
+        header_timeout: Duration::from_secs(30),
+        write_timeout: Duration::from_secs(30),
+        idle_timeout: Duration::from_mins(10),
+    }
 }
 
 /// Appends and syncs the same bytes, in groups of the same size: bytes a second.

@@ -4,7 +4,7 @@ use serde::de::{DeserializeSeed, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::fields::Fields;
-use super::{Context, DecodeError, Decoded, Invalid, Rejected, text};
+use super::{Context, DecodeError, Decoded, Invalid, text};
 
 /// Turns the fields of another vocabulary into ours.
 pub(super) trait Rename: Fn(Fields<'_>) -> Result<Fields<'_>, Invalid> {}
@@ -13,7 +13,7 @@ impl<F: Fn(Fields<'_>) -> Result<Fields<'_>, Invalid>> Rename for F {}
 /// One event.
 pub(super) fn object(
     body: &str,
-    context: &Context,
+    context: &Context<'_>,
     rename: impl Rename,
 ) -> Result<Decoded, DecodeError> {
     let fields: Fields<'_> = serde_json::from_str(body).map_err(|error| {
@@ -32,7 +32,7 @@ pub(super) fn object(
 /// A JSON array of events.
 pub(super) fn array(
     body: &str,
-    context: &Context,
+    context: &Context<'_>,
     rename: impl Rename,
 ) -> Result<Decoded, DecodeError> {
     if body.trim_start().starts_with('{') {
@@ -59,7 +59,7 @@ pub(super) fn array(
 }
 
 /// One event a line. A line that is no JSON spoils itself alone, unless there is no valid one.
-pub(super) fn lines(body: &str, context: &Context) -> Result<Decoded, DecodeError> {
+pub(super) fn lines(body: &str, context: &Context<'_>) -> Result<Decoded, DecodeError> {
     let mut collector = Collector::new(context, super::agents::rename);
     let mut first_error = None;
     let mut any_json = false;
@@ -96,7 +96,7 @@ fn not_json(error: &serde_json::Error, hint: &str) -> DecodeError {
 
 /// Makes records of the events of one body, in order.
 struct Collector<'c, R> {
-    context: &'c Context,
+    context: &'c Context<'c>,
     rename: R,
     decoded: Decoded,
     index: usize,
@@ -104,7 +104,7 @@ struct Collector<'c, R> {
 }
 
 impl<'c, R: Rename> Collector<'c, R> {
-    fn new(context: &'c Context, rename: R) -> Self {
+    fn new(context: &'c Context<'c>, rename: R) -> Self {
         Self { context, rename, decoded: Decoded::new(context), index: 0, too_many: false }
     }
 
@@ -115,7 +115,8 @@ impl<'c, R: Rename> Collector<'c, R> {
     fn add(&mut self, fields: Fields<'_>, original: impl FnOnce() -> String) {
         let context = self.context;
         let rename = &self.rename;
-        let added = self.decoded.batch.push(|line| rename(fields)?.into_line(context, line));
+        let Decoded { batch, redactions, .. } = &mut self.decoded;
+        let added = batch.push(|line| rename(fields)?.into_line(context, redactions, line));
         match added {
             Ok(()) => self.index += 1,
             Err(reason) => self.reject(reason, original()),
@@ -123,7 +124,7 @@ impl<'c, R: Rename> Collector<'c, R> {
     }
 
     fn reject(&mut self, reason: Invalid, original: String) {
-        self.decoded.rejected.push(Rejected { index: self.index, reason, original });
+        self.decoded.reject(self.context, self.index, reason, original);
         self.index += 1;
     }
 }

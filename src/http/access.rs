@@ -59,8 +59,11 @@ impl Access {
         Ok(Self { keys, inline, file })
     }
 
-    /// Reads the file again. If it is wrong, the keys that were valid stay so.
+    /// Reads the file again, if there is one. If it is wrong, the keys that were valid stay so.
     pub fn reload(&self) {
+        if self.file.is_none() {
+            return;
+        }
         match read(&self.inline, self.file.as_ref()) {
             Ok(keys) => {
                 tracing::info!(keys = keys.len(), "API keys read again");

@@ -11,9 +11,6 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, RwLock, Semaphore,
 use super::problem::Problem;
 use axum::http::StatusCode;
 
-/// How long a sender may take for its body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// How much of an unwanted body is read, and for how long.
 const DISCARD_BYTES_MAX: usize = 64 << 20;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -106,18 +103,19 @@ impl Hold {
     }
 }
 
-/// Receives a whole body of at most `bytes_max` bytes.
+/// Receives a whole body of at most `bytes_max` bytes within that time.
 pub(super) async fn receive(
     body: &mut Body,
     bytes_max: usize,
+    timeout: Duration,
     hold: &mut Hold,
 ) -> Result<Bytes, Problem> {
-    tokio::time::timeout(BODY_TIMEOUT, receive_parts(body, bytes_max, hold)).await.unwrap_or_else(
-        |_| {
-            let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail))
-        },
-    )
+    let received = tokio::time::timeout(timeout, receive_parts(body, bytes_max, hold)).await;
+    received.unwrap_or_else(|_| {
+        let seconds = timeout.as_secs();
+        let detail = format!("the body did not arrive within {seconds} s (BODY_TIMEOUT)");
+        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail))
+    })
 }
 
 async fn receive_parts(

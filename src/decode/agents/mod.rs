@@ -41,7 +41,7 @@ pub(super) use payload::Payload;
 
 use super::compact::{TooDeep, compact};
 use super::fields::{Field, Fields};
-use super::{Context, DecodeError, Decoded, Invalid, Rejected, timestamp};
+use super::{Context, DecodeError, Decoded, Invalid, timestamp};
 use crate::event::{Facts, TEXT_BYTES_MAX, Timestamp, write_string};
 use names::{Names, TOOL_COMPLETED, TOOL_FAILED};
 
@@ -158,7 +158,7 @@ pub fn decode_hook(
     hook: &Hook<'_>,
     body: &[u8],
     firings: &Firings,
-    context: &Context,
+    context: &Context<'_>,
 ) -> Result<Decoded, DecodeError> {
     let text = super::body_text(body)?;
     let mut decoded = Decoded::new(context);
@@ -176,7 +176,7 @@ pub fn decode_hook(
 pub fn decode_emitted(
     body: &[u8],
     firings: &Firings,
-    context: &Context,
+    context: &Context<'_>,
 ) -> Result<Decoded, DecodeError> {
     let mut decoded = Decoded::new(context);
     let lines = super::body_text(body)?.lines().filter(|line| !line.trim().is_empty());
@@ -190,7 +190,7 @@ pub fn decode_emitted(
         });
         if let Err(error) = pushed {
             let reason = Invalid::event(format!("not a line of 'hooks-backend emit': {error}"));
-            decoded.rejected.push(Rejected { index, reason, original: line.to_owned() });
+            decoded.reject(context, index, reason, line.to_owned());
         }
     }
     Ok(decoded)
@@ -234,18 +234,19 @@ fn push(
     hook: &Hook<'_>,
     raw: &str,
     firings: &Firings,
-    context: &Context,
+    context: &Context<'_>,
     decoded: &mut Decoded,
 ) -> serde_json::Result<()> {
     let payload: Payload<'_> = serde_json::from_str(raw)?;
     let agent = agent_of(&hook.agent, &payload);
     // White space makes no difference, as when a payload comes by way of `emit`.
-    let data = match compact(raw) {
+    let data = match compact(raw, context.depth_max) {
         Ok((data, _)) => data,
         Err(TooDeep) => Cow::Owned(format!("{{\"unparsed\":{}}}", json(raw.trim()))),
     };
     let fields = fields(agent, &payload, data, hook, firings);
-    let pushed = decoded.batch.push(|line| fields.into_line(context, line));
+    let Decoded { batch, redactions, .. } = decoded;
+    let pushed = batch.push(|line| fields.into_line(context, redactions, line));
     pushed.map_err(|invalid| serde::de::Error::custom(invalid.error))
 }
 

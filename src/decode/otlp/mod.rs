@@ -21,7 +21,7 @@ pub use wire::{ExportResponse, PartialSuccess, Status};
 
 use super::agents::{bounded, json};
 use super::fields::{Field, Fields};
-use super::{Context, DecodeError, Decoded, Invalid, Rejected, body_text};
+use super::{Context, DecodeError, Decoded, Invalid, body_text};
 use crate::event::{Facts, TEXT_BYTES_MAX, Timestamp};
 
 /// How an export is encoded.
@@ -40,7 +40,7 @@ pub enum OtlpEncoding {
 pub fn decode_logs(
     encoding: OtlpEncoding,
     body: &[u8],
-    context: &Context,
+    context: &Context<'_>,
 ) -> Result<Decoded, DecodeError> {
     let mut collector = Collector { context, decoded: Decoded::new(context), index: 0 };
     let not_otlp = |error: &dyn std::fmt::Display| {
@@ -81,7 +81,7 @@ pub fn decode_logs(
 }
 
 struct Collector<'c> {
-    context: &'c Context,
+    context: &'c Context<'c>,
     decoded: Decoded,
     index: usize,
 }
@@ -99,11 +99,11 @@ impl Collector<'_> {
             return Err(DecodeError::TooManyEvents { max: context.batch_events_max });
         }
         let added = record.map_err(Invalid::event).and_then(|record| {
-            self.decoded.batch.push(|line| event(resource, scope, &record).into_line(context, line))
+            let Decoded { batch, redactions, .. } = &mut self.decoded;
+            batch.push(|line| event(resource, scope, &record).into_line(context, redactions, line))
         });
         if let Err(reason) = added {
-            let rejected = Rejected { index: self.index, reason, original: original() };
-            self.decoded.rejected.push(rejected);
+            self.decoded.reject(context, self.index, reason, original());
         }
         self.index += 1;
         Ok(())
