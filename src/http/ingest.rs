@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::admission::{Hold, discard, receive};
+use super::admission::{Hold, receive};
 use super::problem::{Problem, RejectedEvent};
 use super::{App, Forwarding, STORED_TIMEOUT, Scope};
 use crate::config::Ack;
@@ -29,20 +27,7 @@ pub(super) async fn ingest(
     plain: Format,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (parts, mut body) = request.into_parts();
-    let answer = accept(&app, plain, parts, &mut body).await;
-    if answer.is_err() {
-        discard(body).await;
-    }
-    answer
-}
-
-async fn accept(
-    app: &Arc<App>,
-    plain: Format,
-    parts: Parts,
-    body: &mut Body,
-) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
     app.access.check(&parts.headers, Scope::Ingest)?;
     let _entered = app.drain.enter()?;
     let context = Context {
@@ -53,7 +38,7 @@ async fn accept(
     let ack = ack(&parts.uri, app.ack)?;
     let input = Input::of(&parts.headers, plain)?;
     let encoding = encoding(&parts.headers)?;
-    let mut hold = app.in_flight.hold();
+    let mut hold = app.in_flight.hold()?;
     let bytes_max = app.body_bytes_max;
     let body = receive(body, bytes_max, app.body_timeout, &mut hold).await?;
     let large = body.len() > INLINE_BYTES_MAX || encoding.is_some();
@@ -67,13 +52,14 @@ async fn accept(
         Ok::<_, Problem>((decoded, hold))
     };
     let (decoded, hold) = if large {
-        tokio::task::spawn_blocking(work).await.map_err(|_| {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be decoded")
-        })??
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done?,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     } else {
         work()?
     };
-    store(app, decoded, hold, ack).await
+    store(&app, decoded, hold, ack).await
 }
 
 fn decompress(

@@ -3,8 +3,10 @@
 mod access;
 mod admission;
 mod connection;
+mod guard;
 mod health;
 mod ingest;
+mod leftover;
 mod metrics;
 mod problem;
 mod server;
@@ -65,6 +67,10 @@ pub struct App {
     pub batch_events_max: usize,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// Most bytes of a request's target and headers.
+    pub header_bytes_max: usize,
+    /// Most headers of a request.
+    pub headers_max: usize,
 }
 
 /// What HTTP tells about the forwarder and its journal.
@@ -91,6 +97,7 @@ pub fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(from_fn_with_state(app.clone(), observe))
         .fallback(|| async { Problem::not_found() })
+        .layer(from_fn_with_state(app.clone(), guard::guard))
         .with_state(app)
 }
 
@@ -102,7 +109,7 @@ async fn observe(
     next: Next,
 ) -> Response {
     let begun = Instant::now();
-    let response = next.run(request).await;
+    let response = guard::caught(&app.metrics, next.run(request)).await;
     let route = route.as_str();
     let status = response.status();
     app.metrics.requests.with_label_values(&[route, status.as_str()]).inc();

@@ -162,6 +162,14 @@ impl Connection {
         self.0.write_all(bytes.as_ref()).expect("the server reads");
     }
 
+    /// Writes it again and again, until the server takes no more of it.
+    #[track_caller]
+    pub(crate) fn flood(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.set_nonblocking(true).expect("a socket");
+        while self.0.write_all(bytes.as_ref()).is_ok() {}
+        self.0.set_nonblocking(false).expect("a socket");
+    }
+
     /// Reads until `text` has come.
     #[track_caller]
     pub(crate) fn read_until(&mut self, text: &str) -> String {
