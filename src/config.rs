@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::journal::Rotate;
+use crate::redact::Redact;
 use crate::store::postgres::Address;
 
 /// All settings of `serve`.
@@ -120,7 +121,7 @@ pub struct Config {
     )]
     pub log_format: LogFormat,
 
-    /// Most bytes in a request's body, as sent and decompressed. Units: KiB, MiB, GiB
+    /// Most bytes in a request's body, as sent and decompressed; at most 256MiB. Units: KiB, MiB
     #[arg(long, env, value_name = "MAX_BODY_BYTES", default_value = "16MiB", global = true)]
     #[arg(value_parser = parse_body_bytes)]
     pub max_body_bytes: u64,
@@ -129,6 +130,16 @@ pub struct Config {
     #[arg(long, env, value_name = "MAX_BATCH_EVENTS", default_value_t = 10_000, global = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub max_batch_events: u32,
+
+    /// Deepest nesting of objects and arrays in data and extra fields; 1 to 1000
+    #[arg(long, env, value_name = "MAX_DEPTH", default_value_t = 120, global = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub max_depth: u32,
+
+    /// What takes secrets out of events before they are stored: off, standard (the shapes of
+    /// well-known tokens and keys), or the path of a patterns file (NAME = REGEX, one a line)
+    #[arg(long, env, value_name = "REDACT", default_value = "off", global = true)]
+    pub redact: Redact,
 
     /// Most bytes of request bodies in memory at once; beyond it, 503. Units: KiB, MiB, GiB
     #[arg(long, env, value_name = "MAX_INFLIGHT_BYTES", default_value = "256MiB", global = true)]
@@ -294,8 +305,9 @@ fn parse_journal_bytes(text: &str) -> Result<u64, String> {
 }
 
 fn parse_body_bytes(text: &str) -> Result<u64, String> {
-    // Above 1 GiB, PostgreSQL would refuse the row.
-    parse_bytes(text, 1024, "1KiB", 1 << 30)
+    // What `jsonb` can hold, and what is sure to be readable with every escape written out.
+    parse_bytes(text, 1024, "1KiB", 256 << 20)
+        .map_err(|error| format!("{error}, and at most 256MiB"))
 }
 
 fn parse_header_bytes(text: &str) -> Result<u64, String> {

@@ -2,16 +2,10 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
-
 /// Most bytes (UTF-8, unescaped) in an id or a name: `event_id`, `event_type`, `session_id`,
 /// `workflow_id`, `phase_id`, `milestone_id`. Two of them and a timestamp stay far below
 /// PostgreSQL's 2,704 bytes for an index entry.
 pub const TEXT_BYTES_MAX: usize = 255;
-
-/// Deepest nesting of objects and arrays in `data` or an extra field. Well below what jq (256),
-/// `serde_json` (128 in all) and PostgreSQL's `jsonb` (its stack) can read back.
-pub const DEPTH_MAX: usize = 120;
 
 /// A point in time: microseconds since 1970-01-01T00:00:00Z, between the years 1 and 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,7 +133,7 @@ pub struct Facts<'a> {
     pub duration_ms: Option<&'a str>,
 }
 
-impl<'a> Event<'a> {
+impl Event<'_> {
     /// The 128-bit key by which a repeated event is known: a hash of `session_id` and `event_id`.
     /// Stable across versions, since journals keep it on disk. Two different events share a key
     /// with a chance of 2^-128; a sender who builds a collision on purpose can only hide an event
@@ -194,36 +188,6 @@ impl<'a> Event<'a> {
         }
         out.push(b'}');
     }
-
-    /// Reads back a line that [`Event::write_line`] wrote.
-    ///
-    /// # Errors
-    /// If it is not such a line; the text says why.
-    pub fn from_line(line: &'a [u8]) -> Result<Self, String> {
-        let line = std::str::from_utf8(line).map_err(|e| format!("not UTF-8: {e}"))?;
-        let stored: StoredLine<'a> = serde_json::from_str(line).map_err(|e| e.to_string())?;
-        let time = |field: &str, text: &str| {
-            crate::decode::timestamp::parse_text(text).map_err(|e| format!("{field}: {e}"))
-        };
-        Ok(Self {
-            timestamp: time("timestamp", &stored.timestamp)?,
-            received_at: time("received_at", &stored.received_at)?,
-            event_id: stored.event_id,
-            event_type: stored.event_type,
-            session_id: stored.session_id,
-            workflow_id: stored.workflow_id.map(|t| t.0),
-            phase_id: stored.phase_id.map(|t| t.0),
-            milestone_id: stored.milestone_id.map(|t| t.0),
-            data: Cow::Borrowed(stored.data.get()),
-            facts: Facts {
-                agent: stored.agent.map(|t| t.0),
-                tool_name: stored.tool_name.map(|t| t.0),
-                tool_use_id: stored.tool_use_id.map(|t| t.0),
-                duration_ms: stored.duration_ms.map(serde_json::value::RawValue::get),
-            },
-            extra: stored.extra.map(|raw| Cow::Borrowed(raw.get())),
-        })
-    }
 }
 
 /// See [`Event::key`].
@@ -234,56 +198,6 @@ pub fn key(session_id: &str, event_id: &str) -> u128 {
     hasher.update(event_id.as_bytes());
     hasher.digest128()
 }
-
-/// The key of a stored line, ours or another program's; `None` if it has no ids.
-pub fn line_key(line: &[u8]) -> Option<u128> {
-    #[derive(Deserialize)]
-    struct Ids<'a> {
-        #[serde(borrow)]
-        session_id: Cow<'a, str>,
-        #[serde(borrow)]
-        event_id: Cow<'a, str>,
-    }
-    let ids: Ids<'_> = serde_json::from_slice(line).ok()?;
-    Some(key(&ids.session_id, &ids.event_id))
-}
-
-#[derive(Deserialize)]
-struct StoredLine<'a> {
-    #[serde(borrow)]
-    event_id: Cow<'a, str>,
-    #[serde(borrow)]
-    event_type: Cow<'a, str>,
-    #[serde(borrow)]
-    session_id: Cow<'a, str>,
-    #[serde(borrow)]
-    workflow_id: Option<Text<'a>>,
-    #[serde(borrow)]
-    phase_id: Option<Text<'a>>,
-    #[serde(borrow)]
-    milestone_id: Option<Text<'a>>,
-    #[serde(borrow)]
-    data: &'a serde_json::value::RawValue,
-    #[serde(borrow)]
-    timestamp: Cow<'a, str>,
-    #[serde(borrow)]
-    received_at: Cow<'a, str>,
-    #[serde(borrow)]
-    agent: Option<Text<'a>>,
-    #[serde(borrow)]
-    tool_name: Option<Text<'a>>,
-    #[serde(borrow)]
-    tool_use_id: Option<Text<'a>>,
-    #[serde(borrow)]
-    duration_ms: Option<&'a serde_json::value::RawValue>,
-    #[serde(borrow)]
-    extra: Option<&'a serde_json::value::RawValue>,
-}
-
-/// A string that is borrowed where it has no escapes, which serde does by itself for a plain
-/// `Cow` but not inside an `Option`.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Appends a JSON string.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {

@@ -10,11 +10,13 @@
 
 pub mod config;
 pub mod event;
+pub mod line;
 pub mod metrics;
 
 pub mod decode;
 pub mod http;
 pub mod journal;
+pub mod redact;
 
 pub mod forward;
 pub mod rejected;

@@ -28,6 +28,8 @@ pub struct Metrics {
     /// Events not stored, by reason: `invalid` (by the wire contract), `store` (the store refused
     /// the content), `damaged` (on disk).
     pub events_rejected: IntCounterVec,
+    /// Secrets replaced by marks, by rule: a standard one, or one that the patterns file names.
+    pub redacted: IntCounterVec,
     /// Repeated events, by who noticed: `window` (this server's memory) or `store`.
     pub events_duplicate: IntCounterVec,
     /// From a request's arrival to its answer, for events that were accepted.
@@ -136,6 +138,11 @@ impl Metrics {
                 "hooks_events_rejected_total",
                 "Events set aside, by reason: invalid, store (refused the content), damaged.",
                 &["reason"],
+            )?,
+            redacted: make.counters(
+                "hooks_redacted_total",
+                "Secrets replaced by marks before anything was stored, by rule.",
+                &["rule"],
             )?,
             events_duplicate: make.counters(
                 "hooks_events_duplicate_total",

@@ -10,11 +10,12 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, Storage};
-use crate::event;
 use crate::forward::Forwarder;
 use crate::http::{self, Access, App, ConnectionLimits, Drain, Forwarding, InFlight, Server, Tls};
 use crate::journal::{self, Fatal, Journal, Opened, Rotate, Rotation, SyncObserver};
+use crate::line;
 use crate::metrics::Metrics;
+use crate::redact::Redactor;
 use crate::rejected::RejectedFile;
 use crate::shutdown::Signals;
 
@@ -77,6 +78,7 @@ impl Running {
         if config.retention_days.is_some() && matches!(storage, Storage::Jsonl) && !rotates {
             tracing::warn!("RETENTION_DAYS deletes rotated files alone, and JSONL_ROTATE is off");
         }
+        let redactor = Redactor::new(&config.redact).map_err(|error| anyhow!(error))?;
         let tls = match (&config.tls_cert, &config.tls_key) {
             (Some(certificate), Some(key)) => Some(Tls::new(certificate.clone(), key.clone())),
             _ => None,
@@ -92,7 +94,7 @@ impl Running {
 
         let (framing, reader) = (place.opened.framing(), place.opened.reader());
         let (journal, journal_ended) =
-            place.opened.start(event::line_key, observer(metrics.clone()))?;
+            place.opened.start(line::line_key, observer(metrics.clone()))?;
 
         let (stop_forwarder, mut forwarder_stop) = watch::channel(false);
         let (forwarder, forwarding) = if let (Storage::Postgres(database), Some(reader)) =
@@ -135,6 +137,8 @@ impl Running {
             ack: config.ack,
             body_bytes_max: usize::try_from(config.max_body_bytes)?,
             batch_events_max: config.max_batch_events as usize,
+            depth_max: config.max_depth as usize,
+            redactor,
             body_timeout: config.body_timeout,
             header_bytes_max: limits.header_bytes_max,
             headers_max: limits.headers_max,

@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 
 use crate::decode::text;
-use crate::event::{DEPTH_MAX, Facts};
+use crate::event::Facts;
 
-/// A value nested deeper than [`DEPTH_MAX`].
+/// A value nested deeper than allowed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooDeep;
 
@@ -17,7 +17,7 @@ pub(super) struct TooDeep;
 ///
 /// # Errors
 /// [`TooDeep`].
-pub(super) fn compact(raw: &str) -> Result<(Cow<'_, str>, Facts<'_>), TooDeep> {
+pub(super) fn compact(raw: &str, depth_max: usize) -> Result<(Cow<'_, str>, Facts<'_>), TooDeep> {
     let bytes = raw.as_bytes();
     let mut out = String::new();
     let mut copied = 0;
@@ -29,7 +29,7 @@ pub(super) fn compact(raw: &str) -> Result<(Cow<'_, str>, Facts<'_>), TooDeep> {
     while at < bytes.len() {
         match bytes[at] {
             b'"' => {
-                let end = string_end(bytes, at);
+                let end = text::string_end(bytes, at);
                 if depth == 1 {
                     if at_key {
                         fact = Fact::of(&bytes[at + 1..end - 1]);
@@ -49,7 +49,7 @@ pub(super) fn compact(raw: &str) -> Result<(Cow<'_, str>, Facts<'_>), TooDeep> {
             }
             b'{' | b'[' => {
                 depth += 1;
-                if depth > DEPTH_MAX {
+                if depth > depth_max {
                     return Err(TooDeep);
                 }
                 if depth == 1 {
@@ -90,22 +90,6 @@ pub(super) fn compact(raw: &str) -> Result<(Cow<'_, str>, Facts<'_>), TooDeep> {
     }
     out.push_str(&raw[copied..]);
     Ok((Cow::Owned(out), facts))
-}
-
-/// The index after the closing quote of the string that starts at `start`.
-fn string_end(bytes: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => match memchr::memchr2(b'"', b'\\', &bytes[at..]) {
-                Some(next) => at += next,
-                None => break,
-            },
-        }
-    }
-    bytes.len()
 }
 
 #[derive(Clone, Copy)]

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::fields::Fields;
 use super::{Context, DecodeError, Decoded, Invalid, Rejected, text};
+use crate::redact::Redactions;
 
 /// Turns the fields of another vocabulary into ours.
 pub(super) trait Rename: Fn(Fields<'_>) -> Result<Fields<'_>, Invalid> {}
@@ -13,7 +14,7 @@ impl<F: Fn(Fields<'_>) -> Result<Fields<'_>, Invalid>> Rename for F {}
 /// One event.
 pub(super) fn object(
     body: &str,
-    context: &Context,
+    context: &Context<'_>,
     rename: impl Rename,
 ) -> Result<Decoded, DecodeError> {
     let fields: Fields<'_> = serde_json::from_str(body).map_err(|error| {
@@ -32,7 +33,7 @@ pub(super) fn object(
 /// A JSON array of events.
 pub(super) fn array(
     body: &str,
-    context: &Context,
+    context: &Context<'_>,
     rename: impl Rename,
 ) -> Result<Decoded, DecodeError> {
     if body.trim_start().starts_with('{') {
@@ -59,7 +60,7 @@ pub(super) fn array(
 }
 
 /// One event a line. A line that is no JSON spoils itself alone, unless there is no valid one.
-pub(super) fn lines(body: &str, context: &Context) -> Result<Decoded, DecodeError> {
+pub(super) fn lines(body: &str, context: &Context<'_>) -> Result<Decoded, DecodeError> {
     let mut collector = Collector::new(context, |fields| Ok(fields));
     let mut first_error = None;
     let mut any_json = false;
@@ -96,7 +97,7 @@ fn not_json(error: &serde_json::Error, hint: &str) -> DecodeError {
 
 /// Makes records of the events of one body, in order.
 struct Collector<'c, R> {
-    context: &'c Context,
+    context: &'c Context<'c>,
     rename: R,
     decoded: Decoded,
     index: usize,
@@ -104,7 +105,7 @@ struct Collector<'c, R> {
 }
 
 impl<'c, R: Rename> Collector<'c, R> {
-    fn new(context: &'c Context, rename: R) -> Self {
+    fn new(context: &'c Context<'c>, rename: R) -> Self {
         Self { context, rename, decoded: Decoded::new(context), index: 0, too_many: false }
     }
 
@@ -115,14 +116,23 @@ impl<'c, R: Rename> Collector<'c, R> {
     fn add(&mut self, fields: Fields<'_>, original: impl FnOnce() -> String) {
         let context = self.context;
         let rename = &self.rename;
-        let added = self.decoded.batch.push(|line| rename(fields)?.into_line(context, line));
+        let Decoded { batch, redactions, .. } = &mut self.decoded;
+        let added = batch.push(|line| rename(fields)?.into_line(context, redactions, line));
         match added {
             Ok(()) => self.index += 1,
             Err(reason) => self.reject(reason, original()),
         }
     }
 
-    fn reject(&mut self, reason: Invalid, original: String) {
+    fn reject(&mut self, mut reason: Invalid, mut original: String) {
+        if let Some(redactor) = self.context.redactor {
+            let found = &mut self.decoded.redactions;
+            original = redactor.original(&original, found).into_owned();
+            // These can quote the event; what they quote has been counted.
+            let counted = &mut Redactions::default();
+            reason.error = redactor.plain(&reason.error, counted).into_owned();
+            reason.field = reason.field.map(|name| redactor.plain(&name, counted).into_owned());
+        }
         self.decoded.rejected.push(Rejected { index: self.index, reason, original });
         self.index += 1;
     }

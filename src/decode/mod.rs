@@ -11,18 +11,31 @@ pub mod timestamp;
 pub use body::{BodyError, Encoding, decompress};
 pub use cloudevents::from_headers;
 
+use std::borrow::Cow;
+
 use crate::event::Timestamp;
 use crate::journal::{Batch, Framing};
+use crate::redact::{Redactions, Redactor};
 
 /// What the events of one request have in common.
 #[derive(Clone, Copy, Debug)]
-pub struct Context {
+pub struct Context<'r> {
     /// When the request was received.
     pub received_at: Timestamp,
     /// How the journal frames its records.
     pub framing: Framing,
     /// Most events in one request.
     pub batch_events_max: usize,
+    /// Deepest nesting of objects and arrays in `data` or an extra field.
+    pub depth_max: usize,
+    /// What takes secrets out.
+    pub redactor: Option<&'r Redactor>,
+}
+
+impl Context<'_> {
+    fn redact<'t>(&self, json: &'t str, found: &mut Redactions) -> Cow<'t, str> {
+        self.redactor.map_or(Cow::Borrowed(json), |redactor| redactor.json(json, found))
+    }
 }
 
 /// The shape of a body.
@@ -47,11 +60,17 @@ pub struct Decoded {
     pub batch: Batch,
     /// The invalid ones.
     pub rejected: Vec<Rejected>,
+    /// What was taken out of either.
+    pub redactions: Redactions,
 }
 
 impl Decoded {
-    fn new(context: &Context) -> Self {
-        Self { batch: Batch::new(context.framing), rejected: Vec::new() }
+    fn new(context: &Context<'_>) -> Self {
+        Self {
+            batch: Batch::new(context.framing),
+            rejected: Vec::new(),
+            redactions: Redactions::default(),
+        }
     }
 }
 
@@ -62,7 +81,7 @@ pub struct Rejected {
     pub index: usize,
     /// Why.
     pub reason: Invalid,
-    /// The event as it was sent; for a line that is no JSON, the line.
+    /// The event as it was sent, but for secrets; for a line that is no JSON, the line.
     pub original: String,
 }
 
@@ -109,7 +128,7 @@ pub enum DecodeError {
 ///
 /// # Errors
 /// If there is nothing in it to accept or reject event by event.
-pub fn decode(format: Format, body: &[u8], context: &Context) -> Result<Decoded, DecodeError> {
+pub fn decode(format: Format, body: &[u8], context: &Context<'_>) -> Result<Decoded, DecodeError> {
     // Some agents on Windows begin their bodies with a byte order mark.
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let text = std::str::from_utf8(body)

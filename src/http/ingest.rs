@@ -30,11 +30,7 @@ pub(super) async fn ingest(
     let (parts, body) = request.into_parts();
     app.access.check(&parts.headers, Scope::Ingest)?;
     let _entered = app.drain.enter()?;
-    let context = Context {
-        received_at: Timestamp::now(),
-        framing: app.framing,
-        batch_events_max: app.batch_events_max,
-    };
+    let received_at = Timestamp::now();
     let ack = ack(&parts.uri, app.ack)?;
     let input = Input::of(&parts.headers, plain)?;
     let encoding = encoding(&parts.headers)?;
@@ -42,12 +38,13 @@ pub(super) async fn ingest(
     let bytes_max = app.body_bytes_max;
     let body = receive(body, bytes_max, app.body_timeout, &mut hold).await?;
     let large = body.len() > INLINE_BYTES_MAX || encoding.is_some();
+    let shared = app.clone();
     let work = move || {
         let body = match encoding {
             None => body,
             Some(encoding) => decompress(encoding, &body, bytes_max, &mut hold)?,
         };
-        let decoded = input.decode(&body, &parts.headers, &context)?;
+        let decoded = input.decode(&body, &parts.headers, &shared.context(received_at))?;
         hold.grow_to(body.len() + decoded.batch.bytes().len())?;
         Ok::<_, Problem>((decoded, hold))
     };
@@ -79,7 +76,8 @@ fn decompress(
 }
 
 async fn store(app: &App, decoded: Decoded, hold: Hold, ack: Ack) -> Result<Response, Problem> {
-    let Decoded { batch, rejected } = decoded;
+    let Decoded { batch, rejected, redactions } = decoded;
+    app.count_redactions(&redactions);
     let accepted = batch.len();
     app.metrics.events_received.inc_by((accepted + rejected.len()) as u64);
     app.metrics.batch_events.observe((accepted + rejected.len()) as f64);
@@ -226,7 +224,7 @@ impl Input {
         self,
         body: &[u8],
         headers: &HeaderMap,
-        context: &Context,
+        context: &Context<'_>,
     ) -> Result<Decoded, Problem> {
         Ok(match self {
             Self::Body(format) => decode::decode(format, body, context)?,

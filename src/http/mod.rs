@@ -28,10 +28,12 @@ pub use server::{ConnectionLimits, Server};
 pub use tls::Tls;
 
 use crate::config::Ack;
-use crate::decode::Format;
+use crate::decode::{Context, Format};
+use crate::event::Timestamp;
 use crate::forward::Status;
 use crate::journal::{Framing, Journal, Reader};
 use crate::metrics::Metrics;
+use crate::redact::{Redactions, Redactor};
 use crate::rejected::RejectedFile;
 use problem::Problem;
 
@@ -65,12 +67,36 @@ pub struct App {
     pub body_bytes_max: usize,
     /// Most events in a batch.
     pub batch_events_max: usize,
+    /// Deepest nesting in an event's fields.
+    pub depth_max: usize,
+    /// What takes secrets out of events.
+    pub redactor: Option<Redactor>,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
     /// Most bytes of a request's target and headers.
     pub header_bytes_max: usize,
     /// Most headers of a request.
     pub headers_max: usize,
+}
+
+impl App {
+    /// What the events of a request received at that time have in common.
+    fn context(&self, received_at: Timestamp) -> Context<'_> {
+        Context {
+            received_at,
+            framing: self.framing,
+            batch_events_max: self.batch_events_max,
+            depth_max: self.depth_max,
+            redactor: self.redactor.as_ref(),
+        }
+    }
+
+    fn count_redactions(&self, redactions: &Redactions) {
+        let counts = self.redactor.iter().flat_map(|redactor| redactor.by_rule(redactions));
+        for (rule, count) in counts {
+            self.metrics.redacted.with_label_values(&[rule]).inc_by(count);
+        }
+    }
 }
 
 /// What HTTP tells about the forwarder and its journal.

@@ -3,11 +3,18 @@
 use agentic_hooks_backend::decode::{Context, Decoded, Encoding, Format, decode, decompress};
 use agentic_hooks_backend::event::{Event, Timestamp};
 use agentic_hooks_backend::journal::Framing;
+use agentic_hooks_backend::line::line_key;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
-fn context() -> Context {
-    Context { received_at: Timestamp::now(), framing: Framing::Plain, batch_events_max: 100 }
+fn context() -> Context<'static> {
+    Context {
+        received_at: Timestamp::now(),
+        framing: Framing::Plain,
+        batch_events_max: 100,
+        depth_max: 120,
+        redactor: None,
+    }
 }
 
 fn value() -> impl Strategy<Value = Value> {
@@ -86,6 +93,7 @@ proptest! {
         session_id in ".{1,40}",
         spaces in proptest::collection::vec(
             prop_oneof![Just(""), Just(" "), Just("\n\t"), Just("\r\n  ")], 1..20),
+        cut in any::<proptest::sample::Index>(),
     ) {
         let mut event: Map<String, Value> = extra.clone();
         event.insert("event_type".into(), "tested".into());
@@ -117,6 +125,12 @@ proptest! {
         let mut again = Vec::new();
         read.write_line(&mut again);
         prop_assert_eq!(again, lines[0]);
+
+        prop_assert_eq!(line_key(lines[0]), Some(read.key()));
+        let torn = &lines[0][..cut.index(lines[0].len())];
+        prop_assert_eq!(line_key(torn), None);
+        // Another program's line may follow what is left of a torn one.
+        prop_assert_eq!(line_key(&[torn, lines[0]].concat()).is_some(), torn.is_empty());
     }
 
     #[test]

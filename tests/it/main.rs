@@ -38,6 +38,7 @@ mod locks;
 mod operators;
 mod partitions;
 mod postgres_rows;
+mod redaction;
 mod retention;
 mod shutdown;
 mod timestamps;

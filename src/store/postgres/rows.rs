@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use super::expansion::{EXPANSION_BYTES_MAX, expansion};
 use crate::decode::text::replace_unicode_escapes;
 use crate::event::{Event, Timestamp};
 use crate::journal::Chunk;
@@ -44,7 +45,8 @@ pub struct Rows {
     ends: Vec<usize>,
     days: BTreeSet<i64>,
     oldest: Option<Timestamp>,
-    unreadable: usize,
+    damaged: usize,
+    unstorable: usize,
 }
 
 impl Rows {
@@ -55,7 +57,8 @@ impl Rows {
             ends: Vec::new(),
             days: BTreeSet::new(),
             oldest: None,
-            unreadable: 0,
+            damaged: 0,
+            unstorable: 0,
             chunk: Chunk::default(),
         };
         for event in events(&chunk) {
@@ -66,7 +69,8 @@ impl Rows {
                     tuple(&event, &mut rows.tuples);
                     rows.ends.push(rows.tuples.len());
                 }
-                Err(_) => rows.unreadable += 1,
+                Err(Fault::Damaged(..)) => rows.damaged += 1,
+                Err(Fault::Unstorable(..)) => rows.unstorable += 1,
             }
         }
         rows.chunk = chunk;
@@ -99,13 +103,25 @@ impl Rows {
     }
 
     /// How many records of the chunk are damaged.
-    pub fn unreadable_len(&self) -> usize {
-        self.unreadable
+    pub fn damaged_len(&self) -> usize {
+        self.damaged
     }
 
-    /// The records of the chunk that are damaged: their bytes, and why they are no events.
-    pub fn unreadable(&self) -> impl Iterator<Item = (&[u8], String)> {
-        events(&self.chunk).filter_map(Result::err)
+    /// How many events of the chunk PostgreSQL would take and could never give back.
+    pub fn unstorable_len(&self) -> usize {
+        self.unstorable
+    }
+
+    /// How many records of the chunk became no rows, for either reason.
+    pub fn faulty_len(&self) -> usize {
+        self.damaged + self.unstorable
+    }
+
+    /// The records of the chunk that became no rows: their bytes, and why.
+    pub fn faulty(&self) -> impl Iterator<Item = (&[u8], String)> {
+        events(&self.chunk).filter_map(|event| match event.err()? {
+            Fault::Damaged(line, reason) | Fault::Unstorable(line, reason) => Some((line, reason)),
+        })
     }
 
     /// The records that became rows, in their order.
@@ -122,11 +138,31 @@ impl Rows {
 
 type Readable<'a> = (Event<'a>, &'a [u8]);
 
-fn events(chunk: &Chunk) -> impl Iterator<Item = Result<Readable<'_>, (&[u8], String)>> {
+/// Why a record becomes no row: its bytes and the reason.
+enum Fault<'a> {
+    /// It is not what was written.
+    Damaged(&'a [u8], String),
+    /// The row could never be read back.
+    Unstorable(&'a [u8], String),
+}
+
+fn events(chunk: &Chunk) -> impl Iterator<Item = Result<Readable<'_>, Fault<'_>>> {
     chunk.records().map(|record| {
-        let line = record.map_err(|(bytes, reason)| (bytes, reason.to_owned()))?;
-        let event = Event::from_line(line)
-            .map_err(|reason| (line, format!("not an event that can be read: {reason}")))?;
+        let line = record.map_err(|(bytes, reason)| Fault::Damaged(bytes, reason.to_owned()))?;
+        let event = Event::from_line(line).map_err(|reason| {
+            Fault::Damaged(line, format!("not an event that can be read: {reason}"))
+        })?;
+        // Data and extra fields together: a row is read as a whole.
+        let expansion = expansion(&event.data) + event.extra.as_deref().map_or(0, expansion);
+        if expansion > EXPANSION_BYTES_MAX {
+            return Err(Fault::Unstorable(
+                line,
+                format!(
+                    "PostgreSQL would write its numbers out with {expansion} more digits, and could \
+                     never return the row; at most {EXPANSION_BYTES_MAX} are allowed"
+                ),
+            ));
+        }
         Ok((event, line))
     })
 }
@@ -166,7 +202,7 @@ fn null(out: &mut Vec<u8>) {
 
 /// PostgreSQL's text has no NUL.
 fn text(value: &str, out: &mut Vec<u8>) {
-    if value.contains('\0') {
+    if memchr::memchr(0, value.as_bytes()).is_some() {
         field(value.replace('\0', "\u{fffd}").as_bytes(), out);
     } else {
         field(value.as_bytes(), out);
