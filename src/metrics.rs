@@ -87,10 +87,15 @@ pub enum Limit {
     BodyTimeout,
     /// `JOURNAL_MAX_BYTES`.
     JournalBytes,
+    /// `RATE_LIMIT_EVENTS`.
+    RateEvents,
+    /// `RATE_LIMIT_BYTES`.
+    RateBytes,
 }
 
 impl Limit {
-    fn name(self) -> &'static str {
+    /// Its setting.
+    pub fn name(self) -> &'static str {
         match self {
             Self::BodyBytes => "MAX_BODY_BYTES",
             Self::BatchEvents => "MAX_BATCH_EVENTS",
@@ -101,6 +106,8 @@ impl Limit {
             Self::HeaderTimeout => "HEADER_TIMEOUT",
             Self::BodyTimeout => "BODY_TIMEOUT",
             Self::JournalBytes => "JOURNAL_MAX_BYTES",
+            Self::RateEvents => "RATE_LIMIT_EVENTS",
+            Self::RateBytes => "RATE_LIMIT_BYTES",
         }
     }
 }

@@ -11,7 +11,9 @@ use tokio::task::JoinHandle;
 
 use crate::config::{Config, Storage};
 use crate::forward::Forwarder;
-use crate::http::{self, Access, App, ConnectionLimits, Drain, Forwarding, InFlight, Server, Tls};
+use crate::http::{
+    self, Access, App, ConnectionLimits, Drain, Forwarding, InFlight, Rates, Server, Tls,
+};
 use crate::journal::{self, Fatal, Journal, Opened, Rotate, Rotation, SyncObserver};
 use crate::line;
 use crate::metrics::Metrics;
@@ -132,6 +134,7 @@ impl Running {
             rejected,
             metrics: metrics.clone(),
             access: access.clone(),
+            rates: Rates::new(config.rate_limit_events, config.rate_limit_bytes),
             drain: drain.clone(),
             in_flight: InFlight::new(config.max_inflight_bytes),
             ack: config.ack,

@@ -1,9 +1,10 @@
 //! `POST /events` and `POST /events/batch`: receive, decode, append, answer.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 use super::admission::{Hold, receive};
 use super::problem::{Problem, RejectedEvent};
+use super::rate::Sender;
 use super::{App, Forwarding, STORED_TIMEOUT, Scope};
 use crate::config::Ack;
 use crate::decode::{self, Context, Decoded, Encoding, Format};
@@ -28,7 +30,10 @@ pub(super) async fn ingest(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    app.access.check(&parts.headers, Scope::Ingest)?;
+    let key = app.access.check(&parts.headers, Scope::Ingest)?;
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.ip());
+    let sender = Sender::new(key, peer);
+    app.rates.admit(&sender)?;
     let _entered = app.drain.enter()?;
     let received_at = Timestamp::now();
     let ack = ack(&parts.uri, app.ack)?;
@@ -37,7 +42,9 @@ pub(super) async fn ingest(
     let mut hold = app.in_flight.hold()?;
     let bytes_max = app.body_bytes_max;
     let body = receive(body, bytes_max, app.body_timeout, &mut hold).await?;
-    let large = body.len() > INLINE_BYTES_MAX || encoding.is_some();
+    let received_bytes = body.len();
+    app.rates.charge(&sender, 0, received_bytes);
+    let large = received_bytes > INLINE_BYTES_MAX || encoding.is_some();
     let shared = app.clone();
     let work = move || {
         let body = match encoding {
@@ -46,6 +53,8 @@ pub(super) async fn ingest(
         };
         let decoded = input.decode(&body, &parts.headers, &shared.context(received_at))?;
         hold.grow_to(body.len() + decoded.batch.bytes().len())?;
+        let events = decoded.batch.len() + decoded.rejected.len();
+        shared.rates.charge(&sender, events, body.len().saturating_sub(received_bytes));
         Ok::<_, Problem>((decoded, hold))
     };
     let (decoded, hold) = if large {

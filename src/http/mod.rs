@@ -9,6 +9,7 @@ mod ingest;
 mod leftover;
 mod metrics;
 mod problem;
+mod rate;
 mod server;
 mod tls;
 
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 
 pub use access::{Access, Scope};
 pub use admission::{Drain, InFlight};
+pub use rate::Rates;
 pub use server::{ConnectionLimits, Server};
 pub use tls::Tls;
 
@@ -57,6 +59,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Who may write.
     pub access: Arc<Access>,
+    /// How much each sender may send.
+    pub rates: Rates,
     /// Closes from the first signal on.
     pub drain: Drain,
     /// Bytes of bodies in memory.

@@ -69,6 +69,13 @@ impl Problem {
         }
     }
 
+    pub(super) fn too_many(detail: impl Into<String>, retry_after_seconds: u16) -> Self {
+        Self {
+            retry_after_seconds: Some(retry_after_seconds),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
+        }
+    }
+
     pub(super) fn unauthorized(detail: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, detail)
     }

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use agentic_hooks_backend::event;
 use agentic_hooks_backend::journal::{self, AppendError, Batch, Rotate, Rotation, SyncObserver};
+use agentic_hooks_backend::line;
 use prometheus::IntCounter;
 
 use crate::harness::client::JSON;
@@ -106,7 +106,7 @@ async fn a_panic_in_the_writer_ends_it_and_leaves_nobody_waiting() {
     let rotation = Rotation::new(Rotate::default(), None, deleted);
     let opened = journal::open_lines(&file, rotation).expect("a journal");
     let framing = opened.framing();
-    let (journal, ended) = opened.start(event::line_key, observe).expect("a thread");
+    let (journal, ended) = opened.start(line::line_key, observe).expect("a thread");
     let batch = |key: u128| {
         let mut batch = Batch::new(framing);
         let pushed = batch.push(|line| {

@@ -38,6 +38,7 @@ mod locks;
 mod operators;
 mod partitions;
 mod postgres_rows;
+mod rates;
 mod redaction;
 mod retention;
 mod shutdown;
