@@ -1,5 +1,6 @@
-//! What a handler has left of a request's body. By HTTP/1 a sender that is still sending when its
-//! connection is closed may see that and not the answer, so the rest is read, within limits.
+//! What a handler has left of a request's body. A sender that is still sending when its connection is
+//! closed (HTTP/1) or its stream reset (HTTP/2) may see that and not the answer, so the rest is read,
+//! within limits.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,7 +8,6 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::Version;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
@@ -21,11 +21,9 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Leftover(Option<oneshot::Receiver<Body>>);
 
 impl Leftover {
-    /// Lends the request's body to its handler. HTTP/2 can end one stream without the others, and needs
-    /// none of this.
+    /// Lends the request's body to its handler.
     pub(super) fn of(request: Request) -> (Request, Self) {
-        let http1 = request.version() <= Version::HTTP_11;
-        if !http1 || hyper::body::Body::is_end_stream(request.body()) {
+        if hyper::body::Body::is_end_stream(request.body()) {
             return (request, Self(None));
         }
         let (back, returned) = oneshot::channel();

@@ -7,6 +7,7 @@ use agentic_hooks_backend::line;
 use prometheus::IntCounter;
 
 use crate::harness::client::JSON;
+use crate::harness::http2::Http2;
 use crate::harness::{Place, event as an_event};
 
 #[test]
@@ -29,6 +30,13 @@ fn a_large_body_that_nobody_wants_does_not_cost_its_sender_the_answer() {
         connection.write(vec![b' '; bytes]);
         let answer = connection.read_to_end();
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answer}");
+
+        let (method, path) = line.split_once(' ').expect("a method and a path");
+        let mut http2 = Http2::plain(server.client.address);
+        let headers = [("content-type", JSON)];
+        let answer = http2.send(method, path, &headers, vec![b' '; bytes]).expect("an answer");
+        assert_eq!(answer.status, status, "{answer:?}");
+        http2.event(&an_event(line)).expect(202);
     }
 }
 
