@@ -6,6 +6,7 @@ mod cloudevents;
 mod compact;
 mod fields;
 mod json;
+mod scan;
 pub mod text;
 pub mod timestamp;
 
