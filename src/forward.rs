@@ -457,9 +457,22 @@ fn set_aside(rejected: &RejectedFile, rows: &Rows, delivered: &Delivered) -> std
     rejected.append(entries, Durability::Synced)
 }
 
-/// Runs what blocks on the disk or the processor away from the network's threads.
+/// Runs what blocks on the disk or the processor away from the network's threads. A panic there is
+/// one here, and ends the process: to try again would be to meet the same bug for ever.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[tokio::test]
+    #[should_panic(expected = "a bug")]
+    async fn a_panic_away_from_the_network_ends_the_forwarder() {
+        let _ = super::blocking(|| -> std::io::Result<()> { panic!("a bug") }).await;
+    }
 }
