@@ -6,6 +6,7 @@ mod cloudevents;
 mod compact;
 mod fields;
 mod json;
+mod otlp;
 mod scan;
 pub mod text;
 pub mod timestamp;
@@ -13,6 +14,7 @@ pub mod timestamp;
 pub use agents::{Firings, Hook, agent_names, decode_emitted, decode_hook, is_agent};
 pub use body::{BodyError, Encoding, decompress};
 pub use cloudevents::from_headers;
+pub use otlp::{ExportResponse, OtlpEncoding, PartialSuccess, Status, decode_logs};
 
 use std::borrow::Cow;
 

@@ -16,7 +16,7 @@ use super::problem::{Problem, RejectedEvent};
 use super::rate::Sender;
 use super::{App, Forwarding, STORED_TIMEOUT, Scope};
 use crate::config::Ack;
-use crate::decode::{self, Context, Decoded, Encoding, Format};
+use crate::decode::{self, Context, Decoded, Encoding, Format, OtlpEncoding};
 use crate::event::Timestamp;
 use crate::rejected::{Durability, Entry};
 
@@ -218,6 +218,8 @@ pub(super) enum Input {
     },
     /// Lines of `hooks-backend emit`.
     Emitted,
+    /// OpenTelemetry logs.
+    Otlp(OtlpEncoding),
     /// A CloudEvent whose attributes are headers.
     CloudEventHeaders,
 }
@@ -266,6 +268,7 @@ impl Input {
                 };
                 decode::decode_hook(&hook, body, &app.firings, context)?
             }
+            Self::Otlp(encoding) => decode::decode_logs(encoding, body, context)?,
             Self::Emitted => decode::decode_emitted(body, &app.firings, context)?,
             Self::Body(format) => decode::decode(format, body, context)?,
             Self::CloudEventHeaders => {

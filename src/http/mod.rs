@@ -9,6 +9,7 @@ mod hooks;
 mod ingest;
 mod leftover;
 mod metrics;
+mod otlp;
 mod problem;
 mod rate;
 mod server;
@@ -125,6 +126,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/hooks", post(hooks::emitted))
         .route("/hooks/{agent}", post(hooks::agent))
         .route("/hooks/{agent}/{event}", post(hooks::event))
+        .route("/v1/logs", post(otlp::logs))
         .route("/health", get(health::health))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))

@@ -44,6 +44,16 @@ impl From<&Rejected> for RejectedEvent {
     }
 }
 
+impl RejectedEvent {
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(super) fn error(&self) -> &str {
+        &self.error
+    }
+}
+
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
@@ -120,11 +130,16 @@ impl Problem {
         Self { rejected, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
     }
 
+    /// What was wrong, for an answer of another shape.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub(super) fn not_found() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
             "no such route; events go to POST /events and POST /events/batch, agents' hooks to POST \
-             /hooks/{agent}",
+             /hooks/{agent}, OpenTelemetry logs to POST /v1/logs",
         )
     }
 

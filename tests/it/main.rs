@@ -37,6 +37,7 @@ mod jsonl_file;
 mod limits;
 mod locks;
 mod operators;
+mod otlp;
 mod partitions;
 mod postgres_rows;
 mod rates;

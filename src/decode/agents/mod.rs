@@ -39,6 +39,7 @@ pub(super) use names::bounded;
 pub(super) use observability::rename;
 pub(super) use payload::Payload;
 
+use super::compact::{TooDeep, compact};
 use super::fields::{Field, Fields};
 use super::{Context, DecodeError, Decoded, Invalid, timestamp};
 use crate::event::{Facts, TEXT_BYTES_MAX, Timestamp, write_string};
@@ -236,25 +237,23 @@ fn push(
     context: &Context<'_>,
     decoded: &mut Decoded,
 ) -> serde_json::Result<()> {
-    let raw = raw.trim();
     let payload: Payload<'_> = serde_json::from_str(raw)?;
     let agent = agent_of(&hook.agent, &payload);
-    let mut fields = fields(agent, &payload, raw, hook, firings);
+    // White space makes no difference, as when a payload comes by way of `emit`.
+    let data = match compact(raw, context.depth_max) {
+        Ok((data, _)) => data,
+        Err(TooDeep) => Cow::Owned(format!("{{\"unparsed\":{}}}", json(raw.trim()))),
+    };
+    let fields = fields(agent, &payload, data, hook, firings);
     let Decoded { batch, redactions, .. } = decoded;
-    let as_sent = batch.push(|line| fields.clone().into_line(context, redactions, line));
-    if as_sent.is_err() {
-        // All else is within its limits, so it is nested deeper than can be stored as it is.
-        fields.set(Field::Data, format!("{{\"unparsed\":{}}}", json(raw)));
-        let as_text = batch.push(|line| fields.into_line(context, redactions, line));
-        as_text.map_err(|invalid| serde::de::Error::custom(invalid.error))?;
-    }
-    Ok(())
+    let pushed = batch.push(|line| fields.into_line(context, redactions, line));
+    pushed.map_err(|invalid| serde::de::Error::custom(invalid.error))
 }
 
 fn fields<'a>(
     agent: &'static Agent,
     payload: &Payload<'a>,
-    raw: &'a str,
+    data: Cow<'a, str>,
     hook: &Hook<'_>,
     firings: &Firings,
 ) -> Fields<'a> {
@@ -272,7 +271,7 @@ fn fields<'a>(
     let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
     hasher.update(name.as_bytes());
     hasher.update(&[0]);
-    hasher.update(raw.as_bytes());
+    hasher.update(data.as_bytes());
     let hash = hasher.digest128();
     let agents_time = payload.text(agent.timestamp).and_then(|text| {
         let number = || timestamp::parse_number(&text);
@@ -295,7 +294,7 @@ fn fields<'a>(
     fields.set(Field::EventType, json(&event_type));
     fields.set(Field::SessionId, json(&session_id));
     fields.set(Field::Timestamp, format!("\"{timestamp}\""));
-    fields.set(Field::Data, raw);
+    fields.set(Field::Data, data);
     for (field, value) in [
         (Field::WorkflowId, &hook.workflow_id),
         (Field::PhaseId, &hook.phase_id),
