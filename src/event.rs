@@ -120,7 +120,8 @@ pub struct Event<'a> {
     pub extra: Option<Cow<'a, str>>,
 }
 
-/// What the server can tell from the top level of `data`; `None` where it can't.
+/// What the server can tell from `data`: from members of these names at its top level, or from
+/// where the agent is known to put it. `None` where it can't.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts<'a> {
     /// The agent's name.
@@ -129,8 +130,37 @@ pub struct Facts<'a> {
     pub tool_name: Option<Cow<'a, str>>,
     /// The id of the tool's one use.
     pub tool_use_id: Option<Cow<'a, str>>,
-    /// How long the tool took, in milliseconds: a JSON number, spelled as it was sent.
-    pub duration_ms: Option<&'a str>,
+    /// How long the tool took, in milliseconds. Like all numbers here it is a JSON number, spelled as
+    /// it was sent.
+    pub duration_ms: Option<Cow<'a, str>>,
+    /// Tokens that a model read for this event.
+    pub input_tokens: Option<Cow<'a, str>>,
+    /// Tokens that a model wrote.
+    pub output_tokens: Option<Cow<'a, str>>,
+    /// What that cost, in US dollars.
+    pub cost_usd: Option<Cow<'a, str>>,
+    /// Which sub-agent of the session this is about; `None` for the session's main agent.
+    pub subagent_id: Option<Cow<'a, str>>,
+    /// The session that started this session.
+    pub parent_session_id: Option<Cow<'a, str>>,
+}
+
+impl Facts<'_> {
+    /// These facts, and where there is none, the other's.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            agent: self.agent.or(other.agent),
+            tool_name: self.tool_name.or(other.tool_name),
+            tool_use_id: self.tool_use_id.or(other.tool_use_id),
+            duration_ms: self.duration_ms.or(other.duration_ms),
+            input_tokens: self.input_tokens.or(other.input_tokens),
+            output_tokens: self.output_tokens.or(other.output_tokens),
+            cost_usd: self.cost_usd.or(other.cost_usd),
+            subagent_id: self.subagent_id.or(other.subagent_id),
+            parent_session_id: self.parent_session_id.or(other.parent_session_id),
+        }
+    }
 }
 
 impl Event<'_> {
@@ -178,9 +208,25 @@ impl Event<'_> {
                 write_string(text, out);
             }
         }
-        if let Some(number) = self.facts.duration_ms {
-            out.extend_from_slice(b",\"duration_ms\":");
-            out.extend_from_slice(number.as_bytes());
+        for (key, value) in [
+            (&b",\"duration_ms\":"[..], &self.facts.duration_ms),
+            (b",\"input_tokens\":", &self.facts.input_tokens),
+            (b",\"output_tokens\":", &self.facts.output_tokens),
+            (b",\"cost_usd\":", &self.facts.cost_usd),
+        ] {
+            if let Some(number) = value {
+                out.extend_from_slice(key);
+                out.extend_from_slice(number.as_bytes());
+            }
+        }
+        for (key, value) in [
+            (&b",\"subagent_id\":"[..], &self.facts.subagent_id),
+            (b",\"parent_session_id\":", &self.facts.parent_session_id),
+        ] {
+            if let Some(text) = value {
+                out.extend_from_slice(key);
+                write_string(text, out);
+            }
         }
         if let Some(extra) = &self.extra {
             out.extend_from_slice(b",\"extra\":");

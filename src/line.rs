@@ -75,12 +75,23 @@ impl<'a> Cursor<'a> {
             (",\"tool_name\":", &mut facts.tool_name),
             (",\"tool_use_id\":", &mut facts.tool_use_id),
         ] {
+            self.text_fact(name, fact)?;
+        }
+        for (name, fact) in [
+            (",\"duration_ms\":", &mut facts.duration_ms),
+            (",\"input_tokens\":", &mut facts.input_tokens),
+            (",\"output_tokens\":", &mut facts.output_tokens),
+            (",\"cost_usd\":", &mut facts.cost_usd),
+        ] {
             if self.literal(name).is_some() {
-                *fact = Some(self.string()?);
+                *fact = Some(Cow::Borrowed(self.number()?));
             }
         }
-        if self.literal(",\"duration_ms\":").is_some() {
-            facts.duration_ms = Some(self.number()?);
+        for (name, fact) in [
+            (",\"subagent_id\":", &mut facts.subagent_id),
+            (",\"parent_session_id\":", &mut facts.parent_session_id),
+        ] {
+            self.text_fact(name, fact)?;
         }
         let extra = match self.literal(",\"extra\":") {
             Some(()) => Some(Cow::Borrowed(self.object()?)),
@@ -100,6 +111,13 @@ impl<'a> Cursor<'a> {
             facts,
             extra,
         })
+    }
+
+    fn text_fact(&mut self, name: &str, fact: &mut Option<Cow<'a, str>>) -> Option<()> {
+        if self.literal(name).is_some() {
+            *fact = Some(self.string()?);
+        }
+        Some(())
     }
 
     fn rest(&self) -> &'a [u8] {

@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, Storage};
+use crate::decode::Firings;
 use crate::forward::Forwarder;
 use crate::http::{
     self, Access, App, ConnectionLimits, Drain, Forwarding, InFlight, Rates, Server, Tls,
@@ -138,6 +139,7 @@ impl Running {
             drain: drain.clone(),
             in_flight: InFlight::new(config.max_inflight_bytes),
             ack: config.ack,
+            firings: Firings::default(),
             body_bytes_max: usize::try_from(config.max_body_bytes)?,
             batch_events_max: config.max_batch_events as usize,
             depth_max: config.max_depth as usize,

@@ -27,7 +27,7 @@ pub(super) enum Field {
 impl Field {
     const COUNT: usize = 8;
 
-    fn of(name: &str) -> Option<Self> {
+    pub(super) fn of(name: &str) -> Option<Self> {
         Some(match name {
             "event_id" => Self::EventId,
             "event_type" => Self::EventType,
@@ -60,6 +60,7 @@ impl Field {
 pub(super) struct Fields<'a> {
     known: [Option<Cow<'a, str>>; Field::COUNT],
     extra: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    facts: Facts<'a>,
 }
 
 impl<'a> Fields<'a> {
@@ -78,6 +79,11 @@ impl<'a> Fields<'a> {
         self.known[field as usize].take().filter(|raw| raw != "null")
     }
 
+    /// Sets what is known besides what stands at the top level of `data`, and before it.
+    pub(super) fn set_facts(&mut self, facts: Facts<'a>) {
+        self.facts = facts;
+    }
+
     /// Keeps a field that the contract does not name: its name as a JSON string, its raw value.
     pub(super) fn keep_extra(
         &mut self,
@@ -85,6 +91,11 @@ impl<'a> Fields<'a> {
         raw: impl Into<Cow<'a, str>>,
     ) {
         self.extra.push((name.into(), raw.into()));
+    }
+
+    /// The fields that the contract does not name, each with its name as a JSON string.
+    pub(super) fn extras(&self) -> &[(Cow<'a, str>, Cow<'a, str>)] {
+        &self.extra
     }
 
     /// Takes out the fields that the contract does not name.
@@ -124,11 +135,11 @@ impl<'a> Fields<'a> {
             timestamp: self.timestamp(context.received_at)?,
             received_at: context.received_at,
             extra: self.extra(context, &mut found)?.map(Cow::Owned),
+            facts: self.facts.clone().or(facts),
             event_id,
             event_type,
             session_id,
             data,
-            facts,
         };
         event.write_line(out);
         redactions.add(&found);

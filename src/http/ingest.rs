@@ -16,7 +16,7 @@ use super::problem::{Problem, RejectedEvent};
 use super::rate::Sender;
 use super::{App, Forwarding, STORED_TIMEOUT, Scope};
 use crate::config::Ack;
-use crate::decode::{self, Context, Decoded, Encoding, Format};
+use crate::decode::{self, Context, Decoded, Encoding, Format, OtlpEncoding};
 use crate::event::Timestamp;
 use crate::rejected::{Durability, Entry};
 
@@ -29,6 +29,16 @@ pub(super) async fn ingest(
     plain: Format,
     request: Request,
 ) -> Result<Response, Problem> {
+    let taken = take(&app, request, |headers| Input::of(headers, plain)).await?;
+    Ok(taken.into_result()?.into_response())
+}
+
+/// Receives, decodes and appends what a request brings; `input` says what it is, by its headers.
+pub(super) async fn take(
+    app: &Arc<App>,
+    request: Request,
+    input: impl FnOnce(&HeaderMap) -> Result<Input, Problem>,
+) -> Result<Accepted, Problem> {
     let (parts, body) = request.into_parts();
     let key = app.access.check(&parts.headers, Scope::Ingest)?;
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.ip());
@@ -37,7 +47,7 @@ pub(super) async fn ingest(
     let _entered = app.drain.enter()?;
     let received_at = Timestamp::now();
     let ack = ack(&parts.uri, app.ack)?;
-    let input = Input::of(&parts.headers, plain)?;
+    let input = input(&parts.headers)?;
     let encoding = encoding(&parts.headers)?;
     let mut hold = app.in_flight.hold()?;
     let bytes_max = app.body_bytes_max;
@@ -51,7 +61,7 @@ pub(super) async fn ingest(
             None => body,
             Some(encoding) => decompress(encoding, &body, bytes_max, &mut hold)?,
         };
-        let decoded = input.decode(&body, &parts.headers, &shared.context(received_at))?;
+        let decoded = input.decode(&body, &parts.headers, &shared, &shared.context(received_at))?;
         hold.grow_to(body.len() + decoded.batch.bytes().len())?;
         let events = decoded.batch.len() + decoded.rejected.len();
         shared.rates.charge(&sender, events, body.len().saturating_sub(received_bytes));
@@ -65,7 +75,7 @@ pub(super) async fn ingest(
     } else {
         work()?
     };
-    store(&app, decoded, hold, ack).await
+    store(app, decoded, hold, ack).await
 }
 
 fn decompress(
@@ -84,18 +94,15 @@ fn decompress(
     Ok(decompressed.into())
 }
 
-async fn store(app: &App, decoded: Decoded, hold: Hold, ack: Ack) -> Result<Response, Problem> {
+async fn store(app: &App, decoded: Decoded, hold: Hold, ack: Ack) -> Result<Accepted, Problem> {
     let Decoded { batch, rejected, redactions } = decoded;
     app.count_redactions(&redactions);
     let accepted = batch.len();
     app.metrics.events_received.inc_by((accepted + rejected.len()) as u64);
     app.metrics.batch_events.observe((accepted + rejected.len()) as f64);
     if accepted == 0 {
-        if rejected.is_empty() {
-            return Ok(Accepted::new(0, &[]).into_response());
-        }
         count_invalid(app, rejected.len());
-        return Err(Problem::invalid(&rejected));
+        return Ok(Accepted::new(0, &rejected));
     }
     let receipt =
         app.journal.append(batch, hold).await.inspect_err(|_| app.metrics.storage_errors.inc())?;
@@ -115,7 +122,7 @@ async fn store(app: &App, decoded: Decoded, hold: Hold, ack: Ack) -> Result<Resp
         }
         Some(_) => {}
     }
-    Ok(answer.into_response())
+    Ok(answer)
 }
 
 /// Waits until the store has what stands in the journal before `end`; not for ever, and not for a
@@ -166,13 +173,13 @@ async fn keep_rejected(app: &App, rejected: Vec<decode::Rejected>) {
     tracing::error!(file = %app.rejected.path().display(), %error, "rejected events not kept");
 }
 
-/// The answer when events were accepted.
+/// What became of a request's events; as an answer, that they were accepted.
 #[expect(clippy::struct_field_names, reason = "the wire contract's names")]
 #[derive(Serialize)]
-struct Accepted {
-    accepted: usize,
+pub(super) struct Accepted {
+    pub(super) accepted: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    rejected: Vec<RejectedEvent>,
+    pub(super) rejected: Vec<RejectedEvent>,
     message: String,
 }
 
@@ -185,6 +192,14 @@ impl Accepted {
         };
         Self { accepted, rejected: rejected.iter().map(RejectedEvent::from).collect(), message }
     }
+
+    /// Where no event is valid, the request is not.
+    pub(super) fn into_result(self) -> Result<Self, Problem> {
+        if self.accepted == 0 && !self.rejected.is_empty() {
+            return Err(Problem::invalid(self.rejected));
+        }
+        Ok(self)
+    }
 }
 
 impl IntoResponse for Accepted {
@@ -194,9 +209,17 @@ impl IntoResponse for Accepted {
 }
 
 /// What a body is, by its headers.
-#[derive(Clone, Copy)]
-enum Input {
+pub(super) enum Input {
     Body(Format),
+    /// An agent's own payload, by its address.
+    Hook {
+        agent: String,
+        event: Option<String>,
+    },
+    /// Lines of `hooks-backend emit`.
+    Emitted,
+    /// OpenTelemetry logs.
+    Otlp(OtlpEncoding),
     /// A CloudEvent whose attributes are headers.
     CloudEventHeaders,
 }
@@ -220,11 +243,7 @@ impl Input {
                     "application/json, application/x-ndjson, application/jsonl, \
                      application/cloudevents-batch+json"
                 };
-                let found = match other {
-                    "" => "the content type is missing".to_owned(),
-                    other => format!("the content type {other:?} is not taken here"),
-                };
-                return Err(Problem::unsupported(format!("{found}; allowed: {allowed}")));
+                return Err(Problem::unsupported_type(other, allowed));
             }
         })
     }
@@ -233,9 +252,24 @@ impl Input {
         self,
         body: &[u8],
         headers: &HeaderMap,
+        app: &App,
         context: &Context<'_>,
     ) -> Result<Decoded, Problem> {
         Ok(match self {
+            Self::Hook { agent, event } => {
+                let header = |name| Some(headers.get(name)?.to_str().ok()?.into());
+                let hook = decode::Hook {
+                    agent: agent.into(),
+                    event: event.map(Into::into),
+                    fired_at: context.received_at,
+                    workflow_id: header("x-workflow-id"),
+                    phase_id: header("x-phase-id"),
+                    milestone_id: header("x-milestone-id"),
+                };
+                decode::decode_hook(&hook, body, &app.firings, context)?
+            }
+            Self::Otlp(encoding) => decode::decode_logs(encoding, body, context)?,
+            Self::Emitted => decode::decode_emitted(body, &app.firings, context)?,
             Self::Body(format) => decode::decode(format, body, context)?,
             Self::CloudEventHeaders => {
                 let headers = headers
@@ -248,7 +282,7 @@ impl Input {
 }
 
 /// The media type, in lower case and without parameters; empty if there is none.
-fn media_type(headers: &HeaderMap) -> Result<String, Problem> {
+pub(super) fn media_type(headers: &HeaderMap) -> Result<String, Problem> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(String::new()) };
     let value =
         value.to_str().map_err(|_| Problem::unsupported("the content type is not readable"))?;

@@ -5,9 +5,11 @@ mod admission;
 mod connection;
 mod guard;
 mod health;
+mod hooks;
 mod ingest;
 mod leftover;
 mod metrics;
+mod otlp;
 mod problem;
 mod rate;
 mod server;
@@ -30,7 +32,7 @@ pub use server::{ConnectionLimits, Server};
 pub use tls::Tls;
 
 use crate::config::Ack;
-use crate::decode::{Context, Format};
+use crate::decode::{Context, Firings, Format};
 use crate::event::Timestamp;
 use crate::forward::Status;
 use crate::journal::{Framing, Journal, Reader};
@@ -67,6 +69,8 @@ pub struct App {
     pub in_flight: InFlight,
     /// When requests are answered, unless they say.
     pub ack: Ack,
+    /// The hooks that fired last, of which some fire twice.
+    pub firings: Firings,
     /// Most bytes in a body.
     pub body_bytes_max: usize,
     /// Most events in a batch.
@@ -119,6 +123,10 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/events", post(|app, request| ingest::ingest(app, Format::Object, request)))
         .route("/events/batch", post(|app, request| ingest::ingest(app, Format::Array, request)))
+        .route("/hooks", post(hooks::emitted))
+        .route("/hooks/{agent}", post(hooks::agent))
+        .route("/hooks/{agent}/{event}", post(hooks::event))
+        .route("/v1/logs", post(otlp::logs))
         .route("/health", get(health::health))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
@@ -139,13 +147,14 @@ async fn observe(
     next: Next,
 ) -> Response {
     let begun = Instant::now();
+    let sends_events = request.method() == axum::http::Method::POST;
     let response = guard::caught(&app.metrics, next.run(request)).await;
     let route = route.as_str();
     let status = response.status();
     app.metrics.requests.with_label_values(&[route, status.as_str()]).inc();
     let seconds = begun.elapsed().as_secs_f64();
     app.metrics.request_seconds.with_label_values(&[route]).observe(seconds);
-    if status == axum::http::StatusCode::ACCEPTED {
+    if sends_events && status.is_success() {
         app.metrics.ack_seconds.observe(seconds);
     }
     response

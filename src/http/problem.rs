@@ -44,6 +44,16 @@ impl From<&Rejected> for RejectedEvent {
     }
 }
 
+impl RejectedEvent {
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(super) fn error(&self) -> &str {
+        &self.error
+    }
+}
+
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
@@ -92,6 +102,15 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
     }
 
+    /// The content type found (empty if there was none) is not among those allowed.
+    pub(super) fn unsupported_type(found: &str, allowed: &str) -> Self {
+        let found = match found {
+            "" => "the content type is missing".to_owned(),
+            found => format!("the content type {found:?} is not taken here"),
+        };
+        Self::unsupported(format!("{found}; allowed: {allowed}"))
+    }
+
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
@@ -100,24 +119,27 @@ impl Problem {
         Self::unavailable("the server is shutting down; nothing of this request was stored", 1)
     }
 
-    pub(super) fn invalid(rejected: &[Rejected]) -> Self {
-        let detail = match rejected {
-            [one] => match &one.reason.field {
-                Some(field) => format!("{field} {}", one.reason.error),
-                None => one.reason.error.clone(),
+    pub(super) fn invalid(rejected: Vec<RejectedEvent>) -> Self {
+        let detail = match &*rejected {
+            [one] => match &one.field {
+                Some(field) => format!("{field} {}", one.error),
+                None => one.error.clone(),
             },
             many => format!("none of the {} events is valid; see 'rejected'", many.len()),
         };
-        Self {
-            rejected: rejected.iter().map(RejectedEvent::from).collect(),
-            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
-        }
+        Self { rejected, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+    }
+
+    /// What was wrong, for an answer of another shape.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
     }
 
     pub(super) fn not_found() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
-            "no such route; events go to POST /events and POST /events/batch",
+            "no such route; events go to POST /events and POST /events/batch, agents' hooks to POST \
+             /hooks/{agent}, OpenTelemetry logs to POST /v1/logs",
         )
     }
 
