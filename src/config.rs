@@ -178,6 +178,18 @@ pub struct Config {
     #[arg(value_parser = parse_timeout)]
     pub idle_timeout: Duration,
 
+    /// Events that one sender, told by its API key or else its address, may send a second; beyond it,
+    /// 429. Not set: any number
+    #[arg(long, env, value_name = "RATE_LIMIT_EVENTS", global = true)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub rate_limit_events: Option<u64>,
+
+    /// Bytes of events, as sent or decompressed, that one sender may send a second; beyond it, 429. Not
+    /// set: any number. Units: KiB, MiB, GiB
+    #[arg(long, env, value_name = "RATE_LIMIT_BYTES", global = true)]
+    #[arg(value_parser = parse_rate_bytes)]
+    pub rate_limit_bytes: Option<u64>,
+
     /// Time that requests, and then the journal and the forwarder, each get to finish after SIGTERM or
     /// SIGINT. Units: s, m
     #[arg(long, env, value_name = "SHUTDOWN_TIMEOUT", default_value = "10s", global = true)]
@@ -308,6 +320,10 @@ fn parse_body_bytes(text: &str) -> Result<u64, String> {
     // What `jsonb` can hold, and what is sure to be readable with every escape written out.
     parse_bytes(text, 1024, "1KiB", 256 << 20)
         .map_err(|error| format!("{error}, and at most 256MiB"))
+}
+
+fn parse_rate_bytes(text: &str) -> Result<u64, String> {
+    parse_bytes(text, 1 << 10, "1KiB", 1 << 40)
 }
 
 fn parse_header_bytes(text: &str) -> Result<u64, String> {

@@ -83,11 +83,13 @@ struct Maintenance {
     next: Instant,
     /// The last day on which events of that day were stored.
     busy_day: Option<i64>,
+    /// That day has just begun.
+    day_begun: bool,
 }
 
 impl Maintenance {
     fn is_due(&self) -> bool {
-        Instant::now() >= self.next
+        self.day_begun || Instant::now() >= self.next
     }
 
     /// Takes note of the days of events that were stored.
@@ -95,7 +97,7 @@ impl Maintenance {
         let today = Timestamp::now().day();
         if self.busy_day != Some(today) && days.contains(&today) {
             self.busy_day = Some(today);
-            self.next = Instant::now();
+            self.day_begun = true;
         }
     }
 }
@@ -142,7 +144,12 @@ impl Forwarder {
             metrics,
             status,
             stop,
-            maintenance: Maintenance { retention_days, next: Instant::now(), busy_day: None },
+            maintenance: Maintenance {
+                retention_days,
+                next: Instant::now(),
+                busy_day: None,
+                day_begun: false,
+            },
             batch_bytes: BATCH_BYTES_MAX,
             one_by_one_until: 0,
         }
@@ -280,12 +287,13 @@ impl Forwarder {
     /// table at midnight holds up delivery; and drops old partitions. Where something is in the way,
     /// events go on all the same.
     async fn maintain(&mut self, pipeline: &mut Pipeline) -> Result<(), SessionError> {
-        if !self.maintenance.is_due() {
-            return Ok(());
+        let hour_is_over = Instant::now() >= self.maintenance.next;
+        if hour_is_over {
+            self.maintenance.next = Instant::now() + MAINTENANCE_INTERVAL;
         }
-        self.maintenance.next = Instant::now() + MAINTENANCE_INTERVAL;
+        let day_begun = std::mem::take(&mut self.maintenance.day_begun);
         let today = Timestamp::now().day();
-        if self.maintenance.busy_day == Some(today) {
+        if day_begun || hour_is_over && self.maintenance.busy_day == Some(today) {
             match pipeline.make_day(today + 1).await {
                 Err(error) if error.is_refusal() => tracing::warn!(
                     %error, "tomorrow's partition could not be made; trying again in an hour"
@@ -293,7 +301,7 @@ impl Forwarder {
                 made => made?,
             }
         }
-        if let Some(days) = self.maintenance.retention_days {
+        if let Some(days) = self.maintenance.retention_days.filter(|_| hour_is_over) {
             match pipeline.drop_expired(days).await {
                 Err(error) if error.is_refusal() => tracing::warn!(
                     %error, "old partitions could not be dropped; trying again in an hour"
@@ -449,9 +457,22 @@ fn set_aside(rejected: &RejectedFile, rows: &Rows, delivered: &Delivered) -> std
     rejected.append(entries, Durability::Synced)
 }
 
-/// Runs what blocks on the disk or the processor away from the network's threads.
+/// Runs what blocks on the disk or the processor away from the network's threads. A panic there is
+/// one here, and ends the process: to try again would be to meet the same bug for ever.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[tokio::test]
+    #[should_panic(expected = "a bug")]
+    async fn a_panic_away_from_the_network_ends_the_forwarder() {
+        let _ = super::blocking(|| -> std::io::Result<()> { panic!("a bug") }).await;
+    }
 }

@@ -12,7 +12,9 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, Storage};
 use crate::decode::Firings;
 use crate::forward::Forwarder;
-use crate::http::{self, Access, App, ConnectionLimits, Drain, Forwarding, InFlight, Server, Tls};
+use crate::http::{
+    self, Access, App, ConnectionLimits, Drain, Forwarding, InFlight, Rates, Server, Tls,
+};
 use crate::journal::{self, Fatal, Journal, Opened, Rotate, Rotation, SyncObserver};
 use crate::line;
 use crate::metrics::Metrics;
@@ -20,8 +22,13 @@ use crate::redact::Redactor;
 use crate::rejected::RejectedFile;
 use crate::shutdown::Signals;
 
-/// How long connections may take to close once every request is answered.
+/// How long connections may take to close once every request is answered, and a forwarder that has
+/// nothing left to do to notice.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the disk is given for what is queued, at least. Giving up on it is an error, which a disk
+/// that is merely busy does not deserve.
+const FLUSH_TIMEOUT_MIN: Duration = Duration::from_secs(30);
 
 /// Serves until a signal, or until something fails that must not.
 ///
@@ -119,14 +126,16 @@ impl Running {
         let drain = Drain::default();
         let access = Access::new(config.api_keys.clone(), config.api_keys_file.clone());
         let access = Arc::new(access.map_err(|error| anyhow!(error))?);
+        let limits = connection_limits(config)?;
         let app = Arc::new(App {
             journal: journal.clone(),
             framing,
             storage: storage.name(),
             forwarding,
             rejected,
-            metrics,
+            metrics: metrics.clone(),
             access: access.clone(),
+            rates: Rates::new(config.rate_limit_events, config.rate_limit_bytes),
             drain: drain.clone(),
             in_flight: InFlight::new(config.max_inflight_bytes),
             ack: config.ack,
@@ -136,9 +145,11 @@ impl Running {
             depth_max: config.max_depth as usize,
             redactor,
             body_timeout: config.body_timeout,
+            header_bytes_max: limits.header_bytes_max,
+            headers_max: limits.headers_max,
         });
         let (stop_server, server_stop) = oneshot::channel();
-        let server = Server::new(listener, tls.clone(), connection_limits(config)?);
+        let server = Server::new(listener, tls.clone(), limits, metrics);
         let server = tokio::spawn(server.run(http::router(app), server_stop));
 
         let path = std::path::absolute(&place.path).unwrap_or(place.path);
@@ -196,19 +207,21 @@ impl Running {
     }
 
     /// Answers the requests in flight, then flushes the journal, then lets the forwarder catch up.
-    /// Each of the three gets that much time. Health and metrics are answered until the end.
+    /// Each of the three gets that much time, the last two at least as much as they need when nothing
+    /// is wrong. Health and metrics are answered until the end.
     async fn stop(self, timeout: Duration) -> anyhow::Result<()> {
         if tokio::time::timeout(timeout, self.drain.drained()).await.is_err() {
             tracing::warn!("some requests were not finished in time");
         }
         self.journal.close().await;
-        match tokio::time::timeout(timeout, self.journal_ended).await {
+        let flush_timeout = timeout.max(FLUSH_TIMEOUT_MIN);
+        match tokio::time::timeout(flush_timeout, self.journal_ended).await {
             Ok(Ok(flushed)) => flushed?,
             Ok(Err(_)) => bail!("the journal's writer has panicked"),
-            Err(_) => bail!("the journal was not flushed in time"),
+            Err(_) => bail!("the journal was not flushed within {} s", flush_timeout.as_secs()),
         }
         self.stop_forwarder.send_replace(true);
-        if let Ok(ended) = tokio::time::timeout(timeout, self.forwarder).await {
+        if let Ok(ended) = tokio::time::timeout(timeout.max(CLOSE_TIMEOUT), self.forwarder).await {
             ended.context("the forwarder has panicked")?;
         } else {
             tracing::warn!(

@@ -27,7 +27,7 @@ pub(super) enum Field {
 impl Field {
     const COUNT: usize = 8;
 
-    fn of(name: &str) -> Option<Self> {
+    pub(super) fn of(name: &str) -> Option<Self> {
         Some(match name {
             "event_id" => Self::EventId,
             "event_type" => Self::EventType,

@@ -7,6 +7,7 @@ mod compact;
 mod fields;
 mod json;
 mod otlp;
+mod scan;
 pub mod text;
 pub mod timestamp;
 

@@ -15,6 +15,8 @@ use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use crate::metrics::{Limit, Metrics};
+
 /// What every HTTP/2 connection begins with.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -35,16 +37,37 @@ pub(super) struct Timeouts {
 }
 
 /// The requests of a connection, which its service counts and its stream goes by.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Requests(Arc<Counts>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
+    opened: Instant,
     begun: AtomicU64,
     ended: AtomicU64,
+    /// When the last one ended, in milliseconds since `opened`.
+    ended_ms: AtomicU64,
 }
 
 impl Requests {
+    /// None, on a connection that has just been opened.
+    pub(super) fn none() -> Self {
+        Self(Arc::new(Counts {
+            opened: Instant::now(),
+            begun: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            ended_ms: AtomicU64::new(0),
+        }))
+    }
+
+    /// Since when there are none; nothing if there are some.
+    fn idle_since(&self) -> Option<Instant> {
+        let counts = &*self.0;
+        let ended = counts.ended.load(Ordering::Acquire);
+        let ended_at = Duration::from_millis(counts.ended_ms.load(Ordering::Acquire));
+        (counts.begun.load(Ordering::Acquire) == ended).then(|| counts.opened + ended_at)
+    }
+
     /// Counts a request whose head has arrived.
     pub(super) fn begin(&self) -> Begun {
         self.0.begun.fetch_add(1, Ordering::AcqRel);
@@ -65,7 +88,9 @@ impl Begun {
 
 impl Drop for Begun {
     fn drop(&mut self) {
-        self.0.0.ended.fetch_add(1, Ordering::AcqRel);
+        let counts = &*self.0.0;
+        counts.ended_ms.store(counts.opened.elapsed().as_millis() as u64, Ordering::Release);
+        counts.ended.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -121,24 +146,31 @@ pub(super) struct Timed {
     io: Box<dyn Io>,
     timeouts: Timeouts,
     requests: Requests,
+    metrics: Arc<Metrics>,
     /// Requests begun so far, when this was last looked at.
     seen: u64,
     phase: Phase,
     protocol: Protocol,
     /// Since when the client takes nothing.
     stalled: Option<Instant>,
-    /// Never set later than the next deadline; often earlier, since setting it has a cost.
+    /// Never set later than the next deadline; often earlier, because setting it has a cost.
     alarm: Pin<Box<Sleep>>,
 }
 
 impl Timed {
     /// A stream that has just been opened.
-    pub(super) fn new(io: Box<dyn Io>, requests: Requests, timeouts: Timeouts) -> Self {
+    pub(super) fn new(
+        io: Box<dyn Io>,
+        requests: Requests,
+        timeouts: Timeouts,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let now = Instant::now();
         Self {
             io,
             timeouts,
             requests,
+            metrics,
             seen: 0,
             phase: Phase::Idle(now),
             protocol: Protocol::Unknown(0),
@@ -149,12 +181,13 @@ impl Timed {
 
     /// Takes note of requests that have begun or ended.
     fn follow_requests(&mut self) {
-        let ended = self.requests.0.ended.load(Ordering::Acquire);
         let begun = self.requests.0.begun.load(Ordering::Acquire);
-        if begun != ended {
-            self.phase = Phase::Request;
-        } else if begun != self.seen || self.phase == Phase::Request {
-            self.phase = Phase::Idle(Instant::now());
+        match self.requests.idle_since() {
+            None => self.phase = Phase::Request,
+            Some(since) if begun != self.seen || self.phase == Phase::Request => {
+                self.phase = Phase::Idle(since);
+            }
+            Some(_) => {}
         }
         self.seen = begun;
     }
@@ -205,6 +238,7 @@ impl Timed {
         }
         let since = *self.stalled.get_or_insert_with(Instant::now);
         if self.is_over(since + self.timeouts.write, cx) {
+            self.metrics.count_limit(Limit::BodyTimeout);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         Poll::Pending
@@ -226,15 +260,19 @@ impl AsyncRead for Timed {
             }
             return Poll::Ready(read);
         }
-        let (what, deadline) = match this.phase {
-            Phase::Idle(since) => ("idle", since + this.timeouts.idle),
-            Phase::Head(since) => ("head", since + this.timeouts.head),
-            Phase::Request => return Poll::Pending,
+        let deadline = match this.phase {
+            Phase::Idle(since) => since + this.timeouts.idle,
+            Phase::Head(since) => since + this.timeouts.head,
+            // Hyper does not come back when a request ends, so this must look again by itself.
+            Phase::Request => Instant::now() + this.timeouts.idle,
         };
         if !this.is_over(deadline, cx) {
             return Poll::Pending;
         }
-        tracing::debug!(what, "connection closed, its time is over");
+        // That an idle connection is closed is nobody's fault.
+        if matches!(this.phase, Phase::Head(_)) {
+            this.metrics.count_limit(Limit::HeaderTimeout);
+        }
         Poll::Ready(Ok(()))
     }
 }

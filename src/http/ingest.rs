@@ -1,19 +1,19 @@
 //! `POST /events` and `POST /events/batch`: receive, decode, append, answer.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::admission::{Hold, discard, receive};
+use super::admission::{Hold, receive};
 use super::problem::{Problem, RejectedEvent};
+use super::rate::Sender;
 use super::{App, Forwarding, STORED_TIMEOUT, Scope};
 use crate::config::Ack;
 use crate::decode::{self, Context, Decoded, Encoding, Format, OtlpEncoding};
@@ -39,30 +39,22 @@ pub(super) async fn take(
     request: Request,
     input: impl FnOnce(&HeaderMap) -> Result<Input, Problem>,
 ) -> Result<Accepted, Problem> {
-    let (parts, mut body) = request.into_parts();
-    let taken = accept(app, input, parts, &mut body).await;
-    if taken.is_err() {
-        discard(body).await;
-    }
-    taken
-}
-
-async fn accept(
-    app: &Arc<App>,
-    input: impl FnOnce(&HeaderMap) -> Result<Input, Problem>,
-    parts: Parts,
-    body: &mut Body,
-) -> Result<Accepted, Problem> {
-    app.access.check(&parts.headers, Scope::Ingest)?;
+    let (parts, body) = request.into_parts();
+    let key = app.access.check(&parts.headers, Scope::Ingest)?;
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.ip());
+    let sender = Sender::new(key, peer);
+    app.rates.admit(&sender)?;
     let _entered = app.drain.enter()?;
     let received_at = Timestamp::now();
     let ack = ack(&parts.uri, app.ack)?;
     let input = input(&parts.headers)?;
     let encoding = encoding(&parts.headers)?;
-    let mut hold = app.in_flight.hold();
+    let mut hold = app.in_flight.hold()?;
     let bytes_max = app.body_bytes_max;
     let body = receive(body, bytes_max, app.body_timeout, &mut hold).await?;
-    let large = body.len() > INLINE_BYTES_MAX || encoding.is_some();
+    let received_bytes = body.len();
+    app.rates.charge(&sender, 0, received_bytes);
+    let large = received_bytes > INLINE_BYTES_MAX || encoding.is_some();
     let shared = app.clone();
     let work = move || {
         let body = match encoding {
@@ -71,12 +63,15 @@ async fn accept(
         };
         let decoded = input.decode(&body, &parts.headers, &shared, &shared.context(received_at))?;
         hold.grow_to(body.len() + decoded.batch.bytes().len())?;
+        let events = decoded.batch.len() + decoded.rejected.len();
+        shared.rates.charge(&sender, events, body.len().saturating_sub(received_bytes));
         Ok::<_, Problem>((decoded, hold))
     };
     let (decoded, hold) = if large {
-        tokio::task::spawn_blocking(work).await.map_err(|_| {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be decoded")
-        })??
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done?,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     } else {
         work()?
     };

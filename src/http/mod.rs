@@ -3,12 +3,15 @@
 mod access;
 mod admission;
 mod connection;
+mod guard;
 mod health;
 mod hooks;
 mod ingest;
+mod leftover;
 mod metrics;
 mod otlp;
 mod problem;
+mod rate;
 mod server;
 mod tls;
 
@@ -24,6 +27,7 @@ use tokio::sync::watch;
 
 pub use access::{Access, Scope};
 pub use admission::{Drain, InFlight};
+pub use rate::Rates;
 pub use server::{ConnectionLimits, Server};
 pub use tls::Tls;
 
@@ -57,6 +61,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Who may write.
     pub access: Arc<Access>,
+    /// How much each sender may send.
+    pub rates: Rates,
     /// Closes from the first signal on.
     pub drain: Drain,
     /// Bytes of bodies in memory.
@@ -75,6 +81,10 @@ pub struct App {
     pub redactor: Option<Redactor>,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// Most bytes of a request's target and headers.
+    pub header_bytes_max: usize,
+    /// Most headers of a request.
+    pub headers_max: usize,
 }
 
 impl App {
@@ -125,6 +135,7 @@ pub fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(from_fn_with_state(app.clone(), observe))
         .fallback(|| async { Problem::not_found() })
+        .layer(from_fn_with_state(app.clone(), guard::guard))
         .with_state(app)
 }
 
@@ -137,7 +148,7 @@ async fn observe(
 ) -> Response {
     let begun = Instant::now();
     let sends_events = request.method() == axum::http::Method::POST;
-    let response = next.run(request).await;
+    let response = guard::caught(&app.metrics, next.run(request)).await;
     let route = route.as_str();
     let status = response.status();
     app.metrics.requests.with_label_values(&[route, status.as_str()]).inc();

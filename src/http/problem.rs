@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::decode::{BodyError, DecodeError, Rejected};
 use crate::journal::AppendError;
+use crate::metrics::Limit;
 
 /// An answer that is not the one the sender hoped for.
 #[derive(Debug, Serialize)]
@@ -21,6 +22,8 @@ pub(super) struct Problem {
     rejected: Vec<RejectedEvent>,
     #[serde(skip)]
     retry_after_seconds: Option<u16>,
+    #[serde(skip)]
+    limit: Option<Limit>,
 }
 
 /// A rejected event, as answers show it.
@@ -60,7 +63,13 @@ impl Problem {
             detail: detail.into(),
             rejected: Vec::new(),
             retry_after_seconds: None,
+            limit: None,
         }
+    }
+
+    /// The same problem, counted as that limit's.
+    pub(super) fn of(self, limit: Limit) -> Self {
+        Self { limit: Some(limit), ..self }
     }
 
     pub(super) fn unavailable(detail: impl Into<String>, retry_after_seconds: u16) -> Self {
@@ -70,12 +79,23 @@ impl Problem {
         }
     }
 
+    pub(super) fn too_many(detail: impl Into<String>, retry_after_seconds: u16) -> Self {
+        Self {
+            retry_after_seconds: Some(retry_after_seconds),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
+        }
+    }
+
     pub(super) fn unauthorized(detail: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, detail)
     }
 
-    pub(super) fn too_large(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    pub(super) fn too_large(detail: impl Into<String>, limit: Limit) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail).of(limit)
+    }
+
+    pub(super) fn head_too_large(detail: impl Into<String>, limit: Limit) -> Self {
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail).of(limit)
     }
 
     pub(super) fn unsupported(detail: impl Into<String>) -> Self {
@@ -134,7 +154,9 @@ impl Problem {
 impl From<BodyError> for Problem {
     fn from(error: BodyError) -> Self {
         match error {
-            BodyError::TooLarge { .. } => Self::too_large(format!("{error} (MAX_BODY_BYTES)")),
+            BodyError::TooLarge { .. } => {
+                Self::too_large(format!("{error} (MAX_BODY_BYTES)"), Limit::BodyBytes)
+            }
             BodyError::Corrupt { .. } => Self::bad_request(error.to_string()),
         }
     }
@@ -144,7 +166,7 @@ impl From<DecodeError> for Problem {
     fn from(error: DecodeError) -> Self {
         match error {
             DecodeError::TooManyEvents { .. } => {
-                Self::too_large(format!("{error} (MAX_BATCH_EVENTS)"))
+                Self::too_large(format!("{error} (MAX_BATCH_EVENTS)"), Limit::BatchEvents)
             }
             DecodeError::NotUtf8 { .. } | DecodeError::NotJson(_) => {
                 Self::bad_request(error.to_string())
@@ -158,7 +180,7 @@ impl From<AppendError> for Problem {
         let text = error.to_string();
         match error {
             AppendError::Busy => Self::unavailable(text, 1),
-            AppendError::Full { .. } => Self::unavailable(text, 10),
+            AppendError::Full { .. } => Self::unavailable(text, 10).of(Limit::JournalBytes),
             AppendError::Write(_) | AppendError::Failed => Self::unavailable(text, 5),
         }
     }
@@ -176,6 +198,9 @@ impl IntoResponse for Problem {
         }
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(limit) = self.limit {
+            response.extensions_mut().insert(limit);
         }
         response
     }

@@ -22,6 +22,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::connection::{Io, Requests, Timed, Timeouts};
 use super::tls::Tls;
+use crate::metrics::{Limit, Metrics};
 
 /// How often an HTTP/2 peer has to show that it is still there.
 const PING_INTERVAL: Duration = Duration::from_mins(1);
@@ -73,11 +74,17 @@ pub struct Server {
     connections: Arc<Semaphore>,
     http: auto::Builder<TokioExecutor>,
     limits: ConnectionLimits,
+    metrics: Arc<Metrics>,
 }
 
 impl Server {
     /// A server on that listener, of https if it has a certificate.
-    pub fn new(listener: TcpListener, tls: Option<Arc<Tls>>, limits: ConnectionLimits) -> Self {
+    pub fn new(
+        listener: TcpListener,
+        tls: Option<Arc<Tls>>,
+        limits: ConnectionLimits,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let mut http = auto::Builder::new(TokioExecutor::new());
         // The limits of heads are checked where the answer can name them (`guard`). What goes far
         // beyond them gets a bare answer from hyper, which thus bounds the memory.
@@ -96,7 +103,7 @@ impl Server {
             .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
             .keep_alive_interval(Some(PING_INTERVAL));
         let connections = Arc::new(Semaphore::new(limits.connections_max));
-        Self { listener, tls, connections, http, limits }
+        Self { listener, tls, connections, http, limits, metrics }
     }
 
     /// Accepts connections until `stop` completes; then lets each finish its request, and closes it.
@@ -113,6 +120,7 @@ impl Server {
                     }
                 };
                 let Ok(permit) = self.connections.clone().try_acquire_owned() else {
+                    self.metrics.count_limit(Limit::Connections);
                     if self.tls.is_none() {
                         // A new socket's buffer is empty; who does not get this gets the close.
                         let _ = stream.try_write(TOO_MANY);
@@ -129,6 +137,7 @@ impl Server {
                     http: self.http.clone(),
                     tls: self.tls.clone(),
                     limits: self.limits,
+                    metrics: self.metrics.clone(),
                     watcher: graceful.watcher(),
                 };
                 tokio::spawn(async move {
@@ -154,6 +163,7 @@ struct Connection {
     http: auto::Builder<TokioExecutor>,
     tls: Option<Arc<Tls>>,
     limits: ConnectionLimits,
+    metrics: Arc<Metrics>,
     watcher: Watcher,
 }
 
@@ -165,16 +175,23 @@ impl Connection {
         let io: Box<dyn Io> = match &self.tls {
             None => Box::new(stream),
             Some(tls) => {
-                tokio::time::timeout(self.limits.header_timeout, handshake(tls, stream)).await??
+                let handshake = handshake(tls, stream);
+                match tokio::time::timeout(self.limits.header_timeout, handshake).await {
+                    Ok(done) => done?,
+                    Err(late) => {
+                        self.metrics.count_limit(Limit::HeaderTimeout);
+                        return Err(late.into());
+                    }
+                }
             }
         };
-        let requests = Requests::default();
+        let requests = Requests::none();
         let timeouts = Timeouts {
             head: self.limits.header_timeout,
             idle: self.limits.idle_timeout,
             write: self.limits.write_timeout,
         };
-        let io = TokioIo::new(Timed::new(io, requests.clone(), timeouts));
+        let io = TokioIo::new(Timed::new(io, requests.clone(), timeouts, self.metrics));
         let (peer, router) = (self.peer, TowerToHyperService::new(self.router));
         let service = service_fn(move |mut request: Request<Incoming>| {
             let begun = requests.begin();
