@@ -13,6 +13,24 @@ pub const TEXT_BYTES_MAX: usize = 255;
 /// `serde_json` (128 in all) and PostgreSQL's `jsonb` (its stack) can read back.
 pub const DEPTH_MAX: usize = 120;
 
+/// The members of a stored event, in the order of the line.
+pub const MEMBERS: [&str; 14] = [
+    "event_id",
+    "event_type",
+    "session_id",
+    "workflow_id",
+    "phase_id",
+    "milestone_id",
+    "data",
+    "timestamp",
+    "received_at",
+    "agent",
+    "tool_name",
+    "tool_use_id",
+    "duration_ms",
+    "extra",
+];
+
 /// A point in time: microseconds since 1970-01-01T00:00:00Z, between the years 1 and 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(i64);

@@ -17,6 +17,9 @@ use crate::journal::{self, Fatal, Journal, Opened, Rotate, Rotation, SyncObserve
 use crate::metrics::Metrics;
 use crate::rejected::RejectedFile;
 use crate::shutdown::Signals;
+use crate::store::Store;
+use crate::store::index::Index;
+use crate::store::postgres::Database;
 
 /// How long connections may take to close once every request is answered.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -55,7 +58,7 @@ struct Running {
     drain: Drain,
     journal: Journal,
     journal_ended: oneshot::Receiver<Result<(), Fatal>>,
-    /// In `jsonl` storage there is nothing to forward to: its task waits for the stop alone.
+    /// In `jsonl` storage, what writes the index.
     forwarder: JoinHandle<()>,
     stop_forwarder: watch::Sender<bool>,
     server: JoinHandle<()>,
@@ -82,8 +85,8 @@ impl Running {
         let (journal, journal_ended) =
             place.opened.start(event::line_key, observer(metrics.clone()))?;
 
-        let (stop_forwarder, mut forwarder_stop) = watch::channel(false);
-        let (forwarder, forwarding) = if let (Storage::Postgres(database), Some(reader)) =
+        let (stop_forwarder, forwarder_stop) = watch::channel(false);
+        let (forwarder, forwarding, store) = if let (Storage::Postgres(database), Some(reader)) =
             (&storage, reader)
         {
             let forwarder = Forwarder::new(
@@ -97,13 +100,13 @@ impl Running {
             );
             let status = forwarder.status();
             let journal_bytes_max = config.journal_max_bytes;
-            (tokio::spawn(forwarder.run()), Some(Forwarding { status, reader, journal_bytes_max }))
+            let forwarding = Forwarding { status, reader, journal_bytes_max };
+            let store = Store::Postgres(Database::new((**database).clone()));
+            (tokio::spawn(forwarder.run()), Some(forwarding), store)
         } else {
-            let stopped = async move {
-                // Without its sender there is nobody to wait for either.
-                let _ = forwarder_stop.wait_for(|stop| *stop).await;
-            };
-            (tokio::spawn(stopped), None)
+            let (appended, metrics) = (journal.appended(), metrics.clone());
+            let (index, follower) = Index::follow(&place.path, appended, metrics, forwarder_stop);
+            (follower, None, Store::Index(index))
         };
 
         let drain = Drain::default();
@@ -114,6 +117,7 @@ impl Running {
             framing,
             storage: storage.name(),
             forwarding,
+            store,
             rejected,
             metrics,
             access: access.clone(),

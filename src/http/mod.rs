@@ -6,6 +6,7 @@ mod health;
 mod ingest;
 mod metrics;
 mod problem;
+mod read;
 mod server;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::forward::Status;
 use crate::journal::{Framing, Journal, Reader};
 use crate::metrics::Metrics;
 use crate::rejected::RejectedFile;
+use crate::store::Store;
 use problem::Problem;
 
 /// How long a request with `ack=stored` waits for the store. Longer than any sender does.
@@ -44,11 +46,13 @@ pub struct App {
     pub storage: &'static str,
     /// The database's side, in `postgres` storage.
     pub forwarding: Option<Forwarding>,
+    /// Where events are read from.
+    pub store: Store,
     /// Where invalid events of a batch are kept.
     pub rejected: Arc<RejectedFile>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Who may write.
+    /// Who may write and read.
     pub access: Arc<Access>,
     /// Closes from the first signal on.
     pub drain: Drain,
@@ -76,7 +80,10 @@ pub struct Forwarding {
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/events", post(|app, request| ingest::ingest(app, Format::Object, request)))
+        .route(
+            "/events",
+            post(|app, request| ingest::ingest(app, Format::Object, request)).get(read::events),
+        )
         .route("/events/batch", post(|app, request| ingest::ingest(app, Format::Array, request)))
         .route("/health", get(health::health))
         .route("/health/live", get(health::live))

@@ -19,6 +19,9 @@ pub(super) struct Problem {
     detail: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rejected: Vec<RejectedEvent>,
+    /// The parameter that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<String>,
     #[serde(skip)]
     retry_after_seconds: Option<u16>,
 }
@@ -49,6 +52,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             rejected: Vec::new(),
+            parameter: None,
             retry_after_seconds: None,
         }
     }
@@ -90,6 +94,15 @@ impl Problem {
         };
         Self {
             rejected: rejected.iter().map(RejectedEvent::from).collect(),
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+        }
+    }
+
+    /// `error` is to stand after the parameter's name.
+    pub(super) fn parameter(name: &str, error: String) -> Self {
+        let detail = format!("the parameter {name} {error}");
+        Self {
+            parameter: Some(name.to_owned()),
             ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
         }
     }

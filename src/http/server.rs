@@ -5,12 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
+
+use super::read::Peer;
 
 /// How long a connection may stay open without a whole request head. Long, because agents keep
 /// connections in pools and do not expect one to be gone when they use it; hyper has no shorter
@@ -54,8 +59,8 @@ impl Server {
             .keep_alive_interval(Some(PING_INTERVAL));
         let accept = async {
             loop {
-                let stream = match self.listener.accept().await {
-                    Ok((stream, _)) => stream,
+                let (stream, peer) = match self.listener.accept().await {
+                    Ok(accepted) => accepted,
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
                         tokio::time::sleep(ACCEPT_RETRY).await;
@@ -76,7 +81,11 @@ impl Server {
                 tokio::spawn(async move {
                     // Until the first byte hyper has no limit of its own.
                     if tokio::time::timeout(IDLE_TIMEOUT, stream.readable()).await.is_ok() {
-                        let service = TowerToHyperService::new(router);
+                        let router = TowerToHyperService::new(router);
+                        let service = service_fn(move |mut request: Request<Incoming>| {
+                            request.extensions_mut().insert(Peer(peer));
+                            router.call(request)
+                        });
                         let connection = http.serve_connection(TokioIo::new(stream), service);
                         if let Err(error) = watcher.watch(connection.into_owned()).await {
                             tracing::debug!(%error, "connection ended");

@@ -1,6 +1,7 @@
 //! The PostgreSQL store: rows and the position they stand for, in one transaction.
 
 mod pipeline;
+mod read;
 mod rows;
 mod schema;
 mod tls;
@@ -16,6 +17,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Statement};
 
 pub use pipeline::{LANES, Pipeline};
+pub use read::Database;
 pub use rows::Rows;
 pub use tls::Address;
 

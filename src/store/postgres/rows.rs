@@ -34,7 +34,7 @@ const TRAILER: &[u8] = b"\xff\xff";
 /// Before the text of a `jsonb`.
 const JSONB_VERSION: u8 = 1;
 /// Microseconds from 1970 to 2000, where PostgreSQL's time begins.
-const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+pub(super) const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// A chunk of the journal, encoded.
 #[derive(Debug)]

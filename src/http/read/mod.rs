@@ -1,0 +1,44 @@
+//! Reading events back.
+
+mod events;
+mod parameters;
+
+pub(super) use events::events;
+
+use std::net::SocketAddr;
+
+use axum::http::{HeaderMap, StatusCode, Uri};
+
+use super::App;
+use super::problem::Problem;
+use crate::store::{ReadError, Store};
+
+/// Who is at the other end of the connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// Whether a request may read: see [`super::Access`]. The store, if so.
+pub(super) fn allowed<'a>(
+    app: &'a App,
+    peer: Peer,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<&'a Store, Problem> {
+    app.access.check_reading(peer.0.ip(), uri, headers)?;
+    Ok(&app.store)
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        let text = error.to_string();
+        match error {
+            ReadError::Unavailable(_) => Self::unavailable(text, 2),
+            ReadError::Slow(_) => Self::new(StatusCode::GATEWAY_TIMEOUT, text),
+            ReadError::Gone(_) => Self::new(StatusCode::GONE, text),
+            ReadError::Failed(_) => {
+                tracing::error!(error = text, "a question could not be answered");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+            }
+        }
+    }
+}
