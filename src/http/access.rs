@@ -128,6 +128,9 @@ fn is_local(peer: IpAddr, uri: &Uri, headers: &HeaderMap) -> bool {
     let Some(authority) = host.and_then(|host| host.parse::<Authority>().ok()) else {
         return false;
     };
+    if authority.as_str().contains('@') {
+        return false;
+    }
     let name = authority.host().trim_start_matches('[').trim_end_matches(']');
     let is_loopback = |ip: IpAddr| ip.to_canonical().is_loopback();
     let is_named_local =

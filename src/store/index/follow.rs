@@ -288,9 +288,11 @@ impl Open {
     fn read_block(&mut self, at: usize, block: &mut Vec<u8>) -> Result<bool, FollowError> {
         let source = &mut self.sources[at];
         let (number, position, expected) = (source.number, source.position, source.mark);
+        let is_known = source.file.is_some();
         let Some(file) = source.open()? else { return Ok(false) };
         let len = file.metadata()?.len();
-        if len == position {
+        // While the server did not run, it may have become another of the same length.
+        if len == position && is_known {
             return Ok(false);
         }
         if len < position || files::mark(file, position)? != expected {
