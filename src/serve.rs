@@ -123,6 +123,7 @@ impl Running {
             access: access.clone(),
             drain: drain.clone(),
             in_flight: InFlight::new(config.max_inflight_bytes),
+            streams: http::streams(),
             ack: config.ack,
             body_bytes_max: usize::try_from(config.max_body_bytes)?,
             batch_events_max: config.max_batch_events as usize,

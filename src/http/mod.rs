@@ -17,7 +17,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub use access::{Access, Scope};
 pub use admission::{Drain, InFlight};
@@ -58,12 +58,19 @@ pub struct App {
     pub drain: Drain,
     /// Bytes of bodies in memory.
     pub in_flight: InFlight,
+    /// How many more streams of events may be opened.
+    pub streams: Arc<Semaphore>,
     /// When requests are answered, unless they say.
     pub ack: Ack,
     /// Most bytes in a body.
     pub body_bytes_max: usize,
     /// Most events in a batch.
     pub batch_events_max: usize,
+}
+
+/// As many streams as may be open at once.
+pub fn streams() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(read::STREAMS_MAX))
 }
 
 /// What HTTP tells about the forwarder and its journal.
@@ -84,6 +91,7 @@ pub fn router(app: Arc<App>) -> Router {
             "/events",
             post(|app, request| ingest::ingest(app, Format::Object, request)).get(read::events),
         )
+        .route("/events/stream", get(read::stream))
         .route("/events/batch", post(|app, request| ingest::ingest(app, Format::Array, request)))
         .route("/health", get(health::health))
         .route("/health/live", get(health::live))

@@ -46,10 +46,28 @@ impl From<io::Error> for ReadError {
 pub struct Found {
     /// Its place by time.
     pub key: Key,
-    /// Its place in the order of arrival, as [`super::Place`] shows it; only in a tail.
-    pub place: String,
+    /// Its place in the order of arrival; only in a tail.
+    pub place: Option<Place>,
     /// The event as it stands in JSON Lines, without a line feed.
     pub line: Vec<u8>,
+}
+
+/// A place in the order in which events arrived, between two of them. Its text is the store's own, and
+/// holds for as long as the store's events do: across restarts, and an index that was built again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place(pub(super) String);
+
+impl Place {
+    /// The place that a client names; whether there is one by that name shows when it is used.
+    pub fn named(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// A part of an answer.
@@ -59,6 +77,9 @@ pub enum Part {
     Events(Vec<Found>),
     /// The last part: after which event the next page begins, if there may be one.
     End(Option<Key>),
+    /// The last part of a tail: up to where all events have been seen, and whether there are more
+    /// already.
+    Reached(Place, bool),
 }
 
 /// An answer that is being read; dropping it ends the reading.
@@ -124,6 +145,16 @@ impl Answering {
 
     /// Offers the next row: its event, unless that cannot be read any more.
     pub(super) fn offer(&mut self, key: Key, line: Option<Vec<u8>>) -> Step {
+        self.offer_at(key, None, line)
+    }
+
+    /// The same in a tail.
+    pub(super) fn offer_at(
+        &mut self,
+        key: Key,
+        place: Option<Place>,
+        line: Option<Vec<u8>>,
+    ) -> Step {
         if self.is_full() {
             return Step::Full;
         }
@@ -136,7 +167,7 @@ impl Answering {
         let line = project(line, &self.page.members);
         self.found += 1;
         self.part_bytes += line.len();
-        self.part.push(Found { key, place: String::new(), line });
+        self.part.push(Found { key, place, line });
         if self.part_bytes >= PART_BYTES { Step::Send } else { Step::More }
     }
 
@@ -153,6 +184,13 @@ impl Answering {
             let full = full || self.scanned > self.page.scan_max();
             let next = self.last.take().filter(|_| full);
             self.send_part(Ok(Part::End(next))).await;
+        }
+    }
+
+    /// Sends the rest of a tail.
+    pub(super) async fn reached(mut self, place: Place, more: bool) {
+        if self.part.is_empty() || self.send().await {
+            self.send_part(Ok(Part::Reached(place, more))).await;
         }
     }
 

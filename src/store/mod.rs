@@ -5,8 +5,8 @@ pub mod index;
 pub mod postgres;
 mod query;
 
-pub use answer::{Answer, Found, Part, ReadError, each_member};
-pub use query::{COLUMNS, Filter, Key, Members, Order, Page, SEARCH_EVENTS_MAX};
+pub use answer::{Answer, Found, Part, Place, ReadError, each_member};
+pub use query::{COLUMNS, Filter, Key, Members, Order, Page, SEARCH_EVENTS_MAX, Tail};
 
 /// The one store that a server reads from.
 #[derive(Clone, Debug)]
@@ -26,6 +26,28 @@ impl Store {
         match self {
             Self::Index(index) => index.page(page).await,
             Self::Postgres(database) => database.page(page).await,
+        }
+    }
+
+    /// The place after all events that can be read now.
+    ///
+    /// # Errors
+    /// If the store cannot be asked now.
+    pub async fn newest(&self) -> Result<Place, ReadError> {
+        match self {
+            Self::Index(index) => index.newest().await,
+            Self::Postgres(database) => database.newest().await,
+        }
+    }
+
+    /// Answers with the next events after a place, in the order in which they arrived.
+    ///
+    /// # Errors
+    /// If the store cannot be asked now, or the place is not known.
+    pub async fn tail(&self, tail: Tail, after: &Place) -> Result<Answer, ReadError> {
+        match self {
+            Self::Index(index) => index.tail(tail, after).await,
+            Self::Postgres(database) => database.tail(tail, after).await,
         }
     }
 }

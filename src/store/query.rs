@@ -85,6 +85,26 @@ impl Page {
     }
 }
 
+/// Most events in one answer to a tail.
+pub(super) const TAIL_EVENTS_MAX: usize = 500;
+
+/// Events in the order in which they arrive.
+#[derive(Clone, Debug, Default)]
+pub struct Tail {
+    /// Which.
+    pub filter: Filter,
+    /// Which of their members.
+    pub members: Members,
+}
+
+impl Tail {
+    /// As a page, by which an answer is counted.
+    pub(super) fn page(self) -> Page {
+        let Self { filter, members } = self;
+        Page { filter, members, limit: TAIL_EVENTS_MAX, ..Page::default() }
+    }
+}
+
 /// Which members of an event are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Members {

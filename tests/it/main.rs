@@ -39,4 +39,5 @@ mod postgres_rows;
 mod reading;
 mod retention;
 mod shutdown;
+mod streaming;
 mod timestamps;

@@ -67,7 +67,8 @@ fn body(answer: Answer, first: Part) -> impl stream::Stream<Item = Result<Bytes,
                 }
                 Ok(Some((Bytes::from(out), At::Next(answer, is_first))))
             }
-            Part::End(next) => {
+            end @ (Part::End(_) | Part::Reached(..)) => {
+                let next = if let Part::End(next) = end { next } else { None };
                 let cursor = next.map(|key| cursor_to(&key));
                 let cursor = serde_json::to_string(&cursor).unwrap_or_default();
                 Ok(Some((Bytes::from(format!("],\"next_cursor\":{cursor}}}")), At::End)))

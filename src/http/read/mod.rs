@@ -2,8 +2,10 @@
 
 mod events;
 mod parameters;
+mod stream;
 
 pub(super) use events::events;
+pub(super) use stream::{STREAMS_MAX, stream};
 
 use std::net::SocketAddr;
 

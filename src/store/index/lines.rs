@@ -23,7 +23,10 @@ pub(super) enum Line<'a> {
 impl<'a> Line<'a> {
     /// Reads a line; `None` if it is no event. `read_at` is the time of a foreign event that has none.
     pub(super) fn read(line: &'a [u8], read_at: Timestamp) -> Option<Self> {
-        if let Ok(event) = Event::from_line(line) {
+        let is_plain = line.first() == Some(&b'{')
+            && line.last() == Some(&b'}')
+            && memchr::memchr(b'\r', line).is_none();
+        if is_plain && let Ok(event) = Event::from_line(line) {
             return Some(Self::Own(event));
         }
         #[derive(Deserialize)]

@@ -8,6 +8,7 @@ mod follow;
 mod lines;
 mod read;
 mod schema;
+mod tail;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,8 +22,8 @@ use tokio::task::JoinHandle;
 
 pub use follow::Status;
 
-use super::answer::{Answer, Answering, ReadError};
-use super::query::Page;
+use super::answer::{Answer, Answering, Place, ReadError};
+use super::query::{Page, Tail};
 use crate::journal::Appended;
 use crate::metrics::Metrics;
 
@@ -121,6 +122,35 @@ impl Index {
                 Err(error) => {
                     runtime.block_on(answering.fail(error));
                 }
+            }
+        })
+        .await?;
+        Ok(answer)
+    }
+
+    /// The place after the newest event.
+    ///
+    /// # Errors
+    /// As [`Index::page`].
+    pub async fn newest(&self) -> Result<Place, ReadError> {
+        let (sender, newest) = tokio::sync::oneshot::channel();
+        // Whoever asked may have gone away.
+        self.read(move |reader, _| drop(sender.send(reader.newest()))).await?;
+        newest.await.unwrap_or_else(|_| Err(ReadError::Failed("the index: panic".to_owned())))
+    }
+
+    /// Answers with the next events after a place.
+    ///
+    /// # Errors
+    /// As [`Index::page`].
+    pub async fn tail(&self, tail: Tail, after: &Place) -> Result<Answer, ReadError> {
+        let (answering, answer) = Answering::new(tail.page());
+        let after = after.clone();
+        self.read(move |reader, runtime| {
+            let mut answering = answering;
+            match reader.tail(&mut answering, &after, runtime) {
+                Ok((place, more)) => runtime.block_on(answering.reached(place, more)),
+                Err(error) => runtime.block_on(answering.fail(error)),
             }
         })
         .await?;

@@ -23,15 +23,15 @@ const CLOCK_STEPS: i32 = 10_000;
 
 /// A connection that is used by one question.
 pub(super) struct Reader<'s> {
-    index: Connection,
-    shared: &'s Shared,
-    files: HashMap<i64, Option<File>>,
-    deadline: Deadline,
+    pub(super) index: Connection,
+    pub(super) shared: &'s Shared,
+    pub(super) files: HashMap<i64, Option<File>>,
+    pub(super) deadline: Deadline,
 }
 
 /// When a question has taken too long; it begins anew with every part of the answer.
 #[derive(Clone)]
-struct Deadline(Arc<AtomicU64>, Instant);
+pub(super) struct Deadline(Arc<AtomicU64>, Instant);
 
 impl Deadline {
     fn new() -> Self {
@@ -40,7 +40,7 @@ impl Deadline {
         deadline
     }
 
-    fn begin_anew(&self) {
+    pub(super) fn begin_anew(&self) {
         let at = self.1.elapsed() + QUERY_TIMEOUT;
         self.0.store(at.as_millis() as u64, Ordering::Relaxed);
     }
@@ -71,7 +71,8 @@ impl ToSql for Value {
 }
 
 /// The columns from which an event is found in its file, in the order of [`Reader::line`].
-const PLACE_COLUMNS: &str = "id, bytes, foreign_line, session_id, event_id, \"timestamp\"";
+pub(super) const PLACE_COLUMNS: &str =
+    "id, bytes, foreign_line, session_id, event_id, \"timestamp\"";
 
 impl<'s> Reader<'s> {
     pub(super) fn open(shared: &'s Shared, generation: u64) -> Result<Self, ReadError> {
@@ -121,7 +122,7 @@ impl<'s> Reader<'s> {
 }
 
 /// The event of a row, unless its file no longer has it.
-fn line(
+pub(super) fn line(
     row: &Row<'_>,
     index: &Connection,
     shared: &Shared,

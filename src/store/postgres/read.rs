@@ -3,12 +3,13 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use futures_util::TryStreamExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Row, RowStream};
@@ -55,13 +56,7 @@ impl Database {
     /// # Errors
     /// If too many questions wait, or the database is away.
     pub async fn page(&self, page: Page) -> Result<Answer, ReadError> {
-        let turn = tokio::time::timeout(WAIT_TIMEOUT, self.turns.clone().acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else {
-            return Err(ReadError::Unavailable(format!(
-                "{CONNECTIONS_MAX} questions are being answered; try again in a moment"
-            )));
-        };
-        let client = self.client().await?;
+        let (turn, client) = self.turn().await?;
         let columns = event_columns(page.needs_data());
         let mut select = Statement::new(&format!("SELECT {columns} FROM hook_events"));
         select.page(&page);
@@ -82,7 +77,18 @@ impl Database {
         Ok(answer)
     }
 
-    fn give_back(&self, client: Client) {
+    /// A connection, once there are not too many in use.
+    pub(super) async fn turn(&self) -> Result<(OwnedSemaphorePermit, Client), ReadError> {
+        let turn = tokio::time::timeout(WAIT_TIMEOUT, self.turns.clone().acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(ReadError::Unavailable(format!(
+                "{CONNECTIONS_MAX} questions are being answered; try again in a moment"
+            )));
+        };
+        Ok((turn, self.client().await?))
+    }
+
+    pub(super) fn give_back(&self, client: Client) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(client);
     }
 
@@ -114,7 +120,7 @@ fn away(reason: &str) -> ReadError {
     ))
 }
 
-fn read_error(error: &tokio_postgres::Error) -> ReadError {
+pub(super) fn read_error(error: &tokio_postgres::Error) -> ReadError {
     let Some(code) = error.code() else { return away(&describe(error)) };
     match (code, &code.code()[..2]) {
         (&SqlState::QUERY_CANCELED, _) => ReadError::Slow(QUERY_TIMEOUT),
@@ -127,7 +133,7 @@ fn read_error(error: &tokio_postgres::Error) -> ReadError {
     }
 }
 
-async fn query(client: &Client, statement: &Statement) -> Result<RowStream, ReadError> {
+pub(super) async fn query(client: &Client, statement: &Statement) -> Result<RowStream, ReadError> {
     let values = statement.values.iter().map(|value| (value, value.sql_type()));
     let query = client.query_typed_raw(&statement.text, values);
     match tokio::time::timeout(QUERY_TIMEOUT, query).await {
@@ -139,12 +145,7 @@ async fn query(client: &Client, statement: &Statement) -> Result<RowStream, Read
 /// Sends the rows; whether there were more than the page takes, or `None` if nobody wants them.
 async fn send_page(answering: &mut Answering, rows: RowStream) -> Result<Option<bool>, ReadError> {
     let mut rows = std::pin::pin!(rows);
-    loop {
-        let row = match tokio::time::timeout(QUERY_TIMEOUT, rows.try_next()).await {
-            Ok(row) => row.map_err(|error| read_error(&error))?,
-            Err(_) => return Err(ReadError::Slow(QUERY_TIMEOUT)),
-        };
-        let Some(row) = row else { return Ok(Some(false)) };
+    while let Some(row) = next_row(&mut rows).await? {
         if answering.is_full() {
             // The row after the last: there is none after it.
             return Ok(Some(true));
@@ -154,10 +155,18 @@ async fn send_page(answering: &mut Answering, rows: RowStream) -> Result<Option<
             return Ok(None);
         }
     }
+    Ok(Some(false))
+}
+
+pub(super) async fn next_row(rows: &mut Pin<&mut RowStream>) -> Result<Option<Row>, ReadError> {
+    match tokio::time::timeout(QUERY_TIMEOUT, rows.try_next()).await {
+        Ok(row) => row.map_err(|error| read_error(&error)),
+        Err(_) => Err(ReadError::Slow(QUERY_TIMEOUT)),
+    }
 }
 
 /// What an event is made of, in the order in which [`line`] reads it.
-fn event_columns(with_data: bool) -> String {
+pub(super) fn event_columns(with_data: bool) -> String {
     let (data, extra) =
         if with_data { ("data::text", "extra::text") } else { ("'{}'", "NULL::text") };
     format!(
@@ -167,7 +176,7 @@ fn event_columns(with_data: bool) -> String {
 }
 
 /// A row as an event's line.
-fn line(row: &Row) -> Result<(Key, Vec<u8>), tokio_postgres::Error> {
+pub(super) fn line(row: &Row) -> Result<(Key, Vec<u8>), tokio_postgres::Error> {
     let text = |at: usize| row.try_get::<_, Option<&str>>(at).map(|text| text.map(Cow::Borrowed));
     let time = |at: usize| row.try_get::<_, Time>(at).map(|time| time.0);
     let duration_ms = row.try_get::<_, Option<f64>>(12)?.map(|number| number.to_string());

@@ -10,7 +10,7 @@ use crate::event::{Event, Timestamp};
 use crate::journal::Chunk;
 
 /// The columns in the order in which rows are encoded, and their types.
-pub(super) const COLUMNS: [(&str, &str); 14] = [
+pub(super) const COLUMNS: [(&str, &str); 16] = [
     ("session_id", "text"),
     ("event_id", "text"),
     ("timestamp", "timestamp with time zone"),
@@ -25,6 +25,8 @@ pub(super) const COLUMNS: [(&str, &str); 14] = [
     ("tool_use_id", "text"),
     ("duration_ms", "double precision"),
     ("extra", "jsonb"),
+    ("journal", "integer"),
+    ("position", "bigint"),
 ];
 
 /// Signature, flags, length of the header's extension.
@@ -48,8 +50,8 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Encodes a chunk. Takes about a microsecond an event, and does not block otherwise.
-    pub fn encode(chunk: Chunk) -> Self {
+    /// Encodes a chunk of the journal that has this number in the database. Takes about a microsecond an event, and does not block otherwise.
+    pub fn encode(chunk: Chunk, journal: i32) -> Self {
         let mut rows = Self {
             tuples: Vec::new(),
             ends: Vec::new(),
@@ -58,12 +60,14 @@ impl Rows {
             unreadable: 0,
             chunk: Chunk::default(),
         };
-        for event in events(&chunk) {
+        for (position, event) in events_by_position(&chunk) {
             match event {
                 Ok((event, _)) => {
                     rows.oldest.get_or_insert(event.received_at);
                     rows.days.insert(event.timestamp.day());
                     tuple(&event, &mut rows.tuples);
+                    field(&journal.to_be_bytes(), &mut rows.tuples);
+                    field(&position.to_be_bytes(), &mut rows.tuples);
                     rows.ends.push(rows.tuples.len());
                 }
                 Err(_) => rows.unreadable += 1,
@@ -123,14 +127,24 @@ impl Rows {
 type Readable<'a> = (Event<'a>, &'a [u8]);
 
 fn events(chunk: &Chunk) -> impl Iterator<Item = Result<Readable<'_>, (&[u8], String)>> {
-    chunk.records().map(|record| {
-        let line = record.map_err(|(bytes, reason)| (bytes, reason.to_owned()))?;
-        let event = Event::from_line(line)
-            .map_err(|reason| (line, format!("not an event that can be read: {reason}")))?;
-        Ok((event, line))
+    events_by_position(chunk).map(|(_, event)| event)
+}
+
+fn events_by_position(
+    chunk: &Chunk,
+) -> impl Iterator<Item = (u64, Result<Readable<'_>, (&[u8], String)>)> {
+    chunk.records_by_position().map(|(position, record)| {
+        let read = || {
+            let line = record.map_err(|(bytes, reason)| (bytes, reason.to_owned()))?;
+            let event = Event::from_line(line)
+                .map_err(|reason| (line, format!("not an event that can be read: {reason}")))?;
+            Ok((event, line))
+        };
+        (position, read())
     })
 }
 
+/// All columns but the last two, which say where the event stands in its journal.
 fn tuple(event: &Event<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&(COLUMNS.len() as i16).to_be_bytes());
     text(&event.session_id, out);
