@@ -4,9 +4,15 @@ mod answer;
 pub mod index;
 pub mod postgres;
 mod query;
+mod sessions;
+mod stats;
 
 pub use answer::{Answer, Found, Part, Place, ReadError, each_member};
 pub use query::{COLUMNS, Filter, Key, Members, Order, Page, SEARCH_EVENTS_MAX, Tail};
+pub use sessions::{Session, SessionDetails, SessionState, Sessions, SubAgent};
+pub use stats::{Distribution, Stats, StatsBucket, ToolStats};
+
+use query::{Cell, Kind, Statement};
 
 /// The one store that a server reads from.
 #[derive(Clone, Debug)]
@@ -48,6 +54,20 @@ impl Store {
         match self {
             Self::Index(index) => index.tail(tail, after).await,
             Self::Postgres(database) => database.tail(tail, after).await,
+        }
+    }
+
+    /// Calls `add` with every row of the answer to a statement; returns what it made of them.
+    async fn fold<S: Send + 'static>(
+        &self,
+        statement: Statement,
+        kinds: &'static [Kind],
+        state: S,
+        add: fn(&mut S, &[Cell]),
+    ) -> Result<S, ReadError> {
+        match self {
+            Self::Index(index) => index.fold(statement, kinds, state, add).await,
+            Self::Postgres(database) => database.fold(statement, kinds, state, add).await,
         }
     }
 }

@@ -136,8 +136,45 @@ pub(super) enum Value {
     Number(i64),
 }
 
+/// What a column of an answer has.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Text,
+    Time,
+    Number,
+    Float,
+}
+
+/// A value in an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Cell {
+    Null,
+    Text(String),
+    Time(Timestamp),
+    Number(i64),
+    Float(f64),
+}
+
+impl Cell {
+    pub(super) fn text(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    pub(super) fn time(&self) -> Option<Timestamp> {
+        if let Self::Time(time) = self { Some(*time) } else { None }
+    }
+
+    pub(super) fn number(&self) -> i64 {
+        if let Self::Number(number) = self { *number } else { 0 }
+    }
+
+    pub(super) fn float(&self) -> Option<f64> {
+        if let Self::Float(number) = self { Some(*number) } else { None }
+    }
+}
+
 /// The text of a statement, in which `$1` stands for the first value.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Statement {
     pub(super) text: String,
     pub(super) values: Vec<Value>,

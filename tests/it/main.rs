@@ -38,6 +38,7 @@ mod partitions;
 mod postgres_rows;
 mod reading;
 mod retention;
+mod sessions;
 mod shutdown;
 mod streaming;
 mod timestamps;

@@ -2,9 +2,11 @@
 
 mod events;
 mod parameters;
+mod sessions;
 mod stream;
 
 pub(super) use events::events;
+pub(super) use sessions::{session, sessions, stats};
 pub(super) use stream::{STREAMS_MAX, stream};
 
 use std::net::SocketAddr;

@@ -156,6 +156,25 @@ impl<'u> Parameters<'u> {
         Ok(Members::Only(names))
     }
 
+    /// Where a page begins.
+    pub(super) fn cursor(&self) -> Result<Option<Key>, Problem> {
+        let Some(cursor) = self.get("cursor") else { return Ok(None) };
+        read_cursor(cursor).map(Some).ok_or_else(|| {
+            let error = "is not a cursor of this server; allowed: the next_cursor of an answer";
+            Problem::parameter("cursor", error.to_owned())
+        })
+    }
+
+    /// A length of time in seconds, at least one.
+    pub(super) fn duration(&self, name: &str) -> Result<Option<i64>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let found = seconds(text).filter(|seconds| (1..=366 * 86_400).contains(seconds));
+        found.map(Some).ok_or_else(|| {
+            let allowed = "a time from 1s to 366d, such as 30s, 15m, 2h, 7d";
+            Problem::parameter(name, format!("is {text:?}; allowed: {allowed}"))
+        })
+    }
+
     /// A page of `GET /events`.
     pub(super) fn page(&self) -> Result<Page, Problem> {
         let order =
@@ -163,7 +182,7 @@ impl<'u> Parameters<'u> {
         Ok(Page {
             filter: self.filter()?,
             order: order.unwrap_or_default(),
-            after: self.get("cursor").map(cursor_from).transpose()?,
+            after: self.cursor()?,
             limit: self.number("limit", LIMIT_DEFAULT, LIMIT_MAX)?,
             members: self.members()?,
         })
@@ -182,20 +201,20 @@ fn seconds(text: &str) -> Option<i64> {
     i64::from_str(&text[..text.len() - 1]).ok().filter(|n| *n >= 0)?.checked_mul(unit)
 }
 
+/// The shortest usual length, in seconds, of which so many at most make up a time.
+pub(super) fn usual_length(seconds: i64, parts_max: i64) -> i64 {
+    const USUAL: [i64; 10] = [1, 5, 15, 60, 300, 900, 3600, 21_600, 86_400, 604_800];
+    let fits = |length: &&i64| seconds / **length <= parts_max;
+    USUAL.iter().find(fits).copied().unwrap_or(seconds / parts_max + 1)
+}
+
 /// A cursor: the place of the last event, in a form that is meant for this server alone.
 pub(super) fn cursor_to(key: &Key) -> String {
     let mut cursor = form_urlencoded::Serializer::new(String::new());
     let time = key.timestamp.micros().to_string();
-    cursor.append_pair(&time, &key.session_id).append_key_only(&key.event_id);
+    cursor.append_pair(&time, &key.session_id).append_pair("", &key.event_id);
     // In an address it would be taken apart once more: as hexadecimal digits it stays whole.
     cursor.finish().bytes().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn cursor_from(cursor: &str) -> Result<Key, Problem> {
-    read_cursor(cursor).ok_or_else(|| {
-        let error = "is not a cursor of this server; allowed: the next_cursor of an answer";
-        Problem::parameter("cursor", error.to_owned())
-    })
 }
 
 fn read_cursor(cursor: &str) -> Option<Key> {
@@ -203,7 +222,7 @@ fn read_cursor(cursor: &str) -> Option<Key> {
     let bytes = pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
     let bytes: Vec<u8> = bytes.collect::<Option<_>>()?;
     let mut pairs = form_urlencoded::parse(&bytes);
-    let ((time, session_id), (event_id, _)) = (pairs.next()?, pairs.next()?);
+    let ((time, session_id), (_, event_id)) = (pairs.next()?, pairs.next()?);
     let timestamp = Timestamp::from_micros(time.parse().ok()?)?;
     Some(Key { timestamp, session_id: session_id.into_owned(), event_id: event_id.into_owned() })
 }

@@ -268,7 +268,7 @@ impl Open {
         let source = self.sources.remove(at);
         let transaction = self.index.transaction()?;
         let ids = [source.number << OFFSET_BITS, (source.number + 1) << OFFSET_BITS];
-        transaction.execute("DELETE FROM events WHERE id >= ?1 AND id < ?2", ids)?;
+        transaction.execute("DELETE FROM hook_events WHERE id >= ?1 AND id < ?2", ids)?;
         transaction.execute("DELETE FROM files WHERE number = ?1", [source.number])?;
         transaction.commit()?;
         tracing::info!(file = %source.path.display(), "a file that is gone left the index");
@@ -365,7 +365,7 @@ fn read_lines(file: &File, position: u64, len: u64, block: &mut Vec<u8>) -> io::
 /// already stays.
 fn insert(index: &Connection, number: i64, position: u64, block: &[u8]) -> rusqlite::Result<()> {
     let mut insert = index.prepare(
-        "INSERT OR IGNORE INTO events VALUES
+        "INSERT OR IGNORE INTO hook_events VALUES
              (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?;
     let read_at = Timestamp::now();

@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 pub use follow::Status;
 
 use super::answer::{Answer, Answering, Place, ReadError};
-use super::query::{Page, Tail};
+use super::query::{Cell, Kind, Page, Statement, Tail};
 use crate::journal::Appended;
 use crate::metrics::Metrics;
 
@@ -155,6 +155,24 @@ impl Index {
         })
         .await?;
         Ok(answer)
+    }
+
+    /// Calls `add` with every row of an answer.
+    pub(super) async fn fold<S: Send + 'static>(
+        &self,
+        statement: Statement,
+        kinds: &'static [Kind],
+        mut state: S,
+        add: fn(&mut S, &[Cell]),
+    ) -> Result<S, ReadError> {
+        let (sender, folded) = tokio::sync::oneshot::channel();
+        let work = move |reader: &mut read::Reader<'_>, _: &Handle| {
+            let rows = reader.each(&statement, kinds, |row| add(&mut state, row));
+            // Whoever asked may have gone away.
+            drop(sender.send(rows.map(|()| state)));
+        };
+        self.read(work).await?;
+        folded.await.unwrap_or_else(|_| Err(ReadError::Failed("the index: panic".to_owned())))
     }
 
     /// Starts work on a connection of its own, on a thread that may block.

@@ -13,7 +13,7 @@ use super::files::{self, Identity};
 use super::{OFFSET_BITS, Shared, lines, schema};
 use crate::event::Timestamp;
 use crate::store::answer::{Answering, ReadError, Step};
-use crate::store::query::{Key, Statement, Value};
+use crate::store::query::{Cell, Key, Kind, Statement, Value};
 
 /// How long SQLite may look before the next row comes.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -99,7 +99,7 @@ impl<'s> Reader<'s> {
         answering: &mut Answering,
         runtime: &Handle,
     ) -> Result<bool, ReadError> {
-        let mut select = Statement::new(&format!("SELECT {PLACE_COLUMNS} FROM events"));
+        let mut select = Statement::new(&format!("SELECT {PLACE_COLUMNS} FROM hook_events"));
         select.page(answering.page());
         let Self { index, shared, files, deadline } = self;
         let sql = |error: rusqlite::Error| read_error(&error);
@@ -119,6 +119,39 @@ impl<'s> Reader<'s> {
         }
         Ok(false)
     }
+
+    /// Calls with every row of the answer to a statement.
+    pub(super) fn each(
+        &mut self,
+        statement: &Statement,
+        kinds: &[Kind],
+        mut call: impl FnMut(&[Cell]),
+    ) -> Result<(), ReadError> {
+        let sql = |error: rusqlite::Error| read_error(&error);
+        let mut prepared = self.index.prepare(&statement.text).map_err(sql)?;
+        let mut rows = prepared.query(params_from_iter(&statement.values)).map_err(sql)?;
+        let mut cells = Vec::new();
+        while let Some(row) = rows.next().map_err(sql)? {
+            cells.clear();
+            for (at, kind) in kinds.iter().enumerate() {
+                cells.push(cell(row, at, *kind).map_err(sql)?);
+            }
+            call(&cells);
+        }
+        Ok(())
+    }
+}
+
+fn cell(row: &Row<'_>, at: usize, kind: Kind) -> rusqlite::Result<Cell> {
+    let cell = match kind {
+        Kind::Text => row.get::<_, Option<String>>(at)?.map(Cell::Text),
+        Kind::Time => {
+            row.get::<_, Option<i64>>(at)?.and_then(Timestamp::from_micros).map(Cell::Time)
+        }
+        Kind::Number => row.get::<_, Option<i64>>(at)?.map(Cell::Number),
+        Kind::Float => row.get::<_, Option<f64>>(at)?.map(Cell::Float),
+    };
+    Ok(cell.unwrap_or(Cell::Null))
 }
 
 /// The event of a row, unless its file no longer has it.

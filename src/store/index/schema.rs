@@ -16,7 +16,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Numbers of files never come back, so that whoever has passed one has passed it for good; they hold
 /// for this index alone, which `indexes` names. `id` of an event says where its line stands:
-/// see [`super::OFFSET_BITS`]. Each index has time last, so that new rows
+/// see [`super::OFFSET_BITS`]. The table has the name that it has in PostgreSQL, so that questions are
+/// the same. Each index has time last, so that new rows
 /// go to a few pages, which stay in memory.
 const TABLES: &str = r#"
 CREATE TABLE indexes (name INTEGER NOT NULL);
@@ -28,7 +29,7 @@ CREATE TABLE files (
     position INTEGER NOT NULL,
     mark     INTEGER NOT NULL
 );
-CREATE TABLE events (
+CREATE TABLE hook_events (
     id           INTEGER PRIMARY KEY,
     bytes        INTEGER NOT NULL,
     foreign_line INTEGER NOT NULL,
@@ -44,11 +45,11 @@ CREATE TABLE events (
     tool_use_id  TEXT,
     duration_ms  REAL
 );
-CREATE UNIQUE INDEX events_key ON events (session_id, event_id, "timestamp");
-CREATE INDEX events_timestamp ON events ("timestamp");
-CREATE INDEX events_type ON events (event_type, "timestamp");
-CREATE INDEX events_workflow ON events (workflow_id, "timestamp") WHERE workflow_id IS NOT NULL;
-CREATE INDEX events_tool ON events (tool_name, "timestamp") WHERE tool_name IS NOT NULL;
+CREATE UNIQUE INDEX events_key ON hook_events (session_id, event_id, "timestamp");
+CREATE INDEX events_timestamp ON hook_events ("timestamp");
+CREATE INDEX events_type ON hook_events (event_type, "timestamp");
+CREATE INDEX events_workflow ON hook_events (workflow_id, "timestamp") WHERE workflow_id IS NOT NULL;
+CREATE INDEX events_tool ON hook_events (tool_name, "timestamp") WHERE tool_name IS NOT NULL;
 "#;
 
 /// Where the index of a JSON Lines file is: beside it, by the same name with `.index` after it.

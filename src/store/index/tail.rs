@@ -58,7 +58,7 @@ impl Reader<'_> {
     }
 
     fn newest_id(&self) -> Result<i64, ReadError> {
-        let newest = self.index.query_row("SELECT max(id) FROM events", [], |row| row.get(0));
+        let newest = self.index.query_row("SELECT max(id) FROM hook_events", [], |row| row.get(0));
         newest.map(Option::unwrap_or_default).map_err(|error| read_error(&error))
     }
 
@@ -97,7 +97,8 @@ impl Reader<'_> {
         let after = self.id_of(after, places.index)?;
         let newest = self.newest_id()?;
         // In the order of ids without another index, which would need a sort.
-        let mut select = Statement::new(&format!("SELECT {PLACE_COLUMNS} FROM events NOT INDEXED"));
+        let mut select =
+            Statement::new(&format!("SELECT {PLACE_COLUMNS} FROM hook_events NOT INDEXED"));
         select.condition("id > ?", [Value::Number(after)]);
         select.filter(&answering.page().filter);
         let limit = answering.page().scan_max() + 1;

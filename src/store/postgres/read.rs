@@ -19,7 +19,7 @@ use super::{Address, describe};
 use crate::decode::compacted;
 use crate::event::{Event, Facts, Timestamp};
 use crate::store::answer::{Answer, Answering, ReadError, Step};
-use crate::store::query::{Key, Page, Statement, Value};
+use crate::store::query::{Cell, Key, Kind, Page, Statement, Value};
 
 /// How many questions are answered at once. More wait a moment.
 const CONNECTIONS_MAX: usize = 4;
@@ -75,6 +75,28 @@ impl Database {
             drop(turn);
         });
         Ok(answer)
+    }
+
+    /// Calls `add` with every row of an answer.
+    pub(in crate::store) async fn fold<S>(
+        &self,
+        statement: Statement,
+        kinds: &[Kind],
+        mut state: S,
+        add: fn(&mut S, &[Cell]),
+    ) -> Result<S, ReadError> {
+        let (_turn, client) = self.turn().await?;
+        let mut rows = std::pin::pin!(query(&client, &statement).await?);
+        let mut cells = Vec::new();
+        while let Some(row) = next_row(&mut rows).await? {
+            cells.clear();
+            for (at, kind) in kinds.iter().enumerate() {
+                cells.push(cell(&row, at, *kind).map_err(|error| read_error(&error))?);
+            }
+            add(&mut state, &cells);
+        }
+        self.give_back(client);
+        Ok(state)
     }
 
     /// A connection, once there are not too many in use.
@@ -202,6 +224,16 @@ pub(super) fn line(row: &Row) -> Result<(Key, Vec<u8>), tokio_postgres::Error> {
     event.write_line(&mut line);
     let (session_id, event_id) = (event.session_id.into_owned(), event.event_id.into_owned());
     Ok((Key { timestamp: event.timestamp, session_id, event_id }, line))
+}
+
+fn cell(row: &Row, at: usize, kind: Kind) -> Result<Cell, tokio_postgres::Error> {
+    let cell = match kind {
+        Kind::Text => row.try_get::<_, Option<String>>(at)?.map(Cell::Text),
+        Kind::Time => row.try_get::<_, Option<Time>>(at)?.map(|time| Cell::Time(time.0)),
+        Kind::Number => row.try_get::<_, Option<i64>>(at)?.map(Cell::Number),
+        Kind::Float => row.try_get::<_, Option<f64>>(at)?.map(Cell::Float),
+    };
+    Ok(cell.unwrap_or(Cell::Null))
 }
 
 /// A `timestamptz`, which in the year 10000 and at infinity is our last moment.
