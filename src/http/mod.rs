@@ -91,6 +91,7 @@ pub fn router(app: Arc<App>) -> Router {
             "/events",
             post(|app, request| ingest::ingest(app, Format::Object, request)).get(read::events),
         )
+        .route("/events/export", get(read::export))
         .route("/events/stream", get(read::stream))
         .route("/events/batch", post(|app, request| ingest::ingest(app, Format::Array, request)))
         .route("/sessions", get(read::sessions))

@@ -99,7 +99,7 @@ impl Problem {
     }
 
     /// `error` is to stand after the parameter's name.
-    pub(super) fn parameter(name: &str, error: String) -> Self {
+    pub(super) fn parameter(name: &str, error: &str) -> Self {
         let detail = format!("the parameter {name} {error}");
         Self {
             parameter: Some(name.to_owned()),

@@ -25,16 +25,17 @@ pub struct Chunk {
     bytes: Vec<u8>,
 }
 
+/// A record's JSON, or its raw bytes and why they are no record.
+pub type Record<'a> = Result<&'a [u8], (&'a [u8], &'static str)>;
+
 impl Chunk {
     /// Each record's JSON, or its raw bytes and why they are no record.
-    pub fn records(&self) -> impl Iterator<Item = Result<&[u8], (&[u8], &'static str)>> {
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         self.records_by_position().map(|(_, record)| record)
     }
 
     /// The same with the position at which each ends.
-    pub fn records_by_position(
-        &self,
-    ) -> impl Iterator<Item = (u64, Result<&[u8], (&[u8], &'static str)>)> {
+    pub fn records_by_position(&self) -> impl Iterator<Item = (u64, Record<'_>)> {
         let mut rest = &self.bytes[..];
         std::iter::from_fn(move || {
             if rest.is_empty() {

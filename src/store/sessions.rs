@@ -113,9 +113,26 @@ pub struct SubAgent {
     pub started_at: Option<String>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn as_text<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(time)
 }
+
+/// What [`Store::summaries`] selects.
+const SUMMARY: [Kind; 12] = [
+    Kind::Text,
+    Kind::Time,
+    Kind::Time,
+    Kind::Time,
+    Kind::Time,
+    Kind::Number,
+    Kind::Number,
+    Kind::Number,
+    Kind::Number,
+    Kind::Number,
+    Kind::Text,
+    Kind::Text,
+];
 
 impl Store {
     /// The sessions that have events which a filter lets through, those with the newest of these
@@ -205,21 +222,7 @@ impl Store {
         let values = ids.iter().cloned().map(Value::Text);
         select.condition(&format!("session_id IN ({marks})"), values);
         select.push(" GROUP BY session_id", []);
-        const KINDS: [Kind; 12] = [
-            Kind::Text,
-            Kind::Time,
-            Kind::Time,
-            Kind::Time,
-            Kind::Time,
-            Kind::Number,
-            Kind::Number,
-            Kind::Number,
-            Kind::Number,
-            Kind::Number,
-            Kind::Text,
-            Kind::Text,
-        ];
-        self.fold(select, &KINDS, Vec::new(), |found, row| found.extend(summary(row))).await
+        self.fold(select, &SUMMARY, Vec::new(), |found, row| found.extend(summary(row))).await
     }
 
     async fn tools_of(&self, session_id: &str) -> Result<Vec<ToolUse>, ReadError> {

@@ -1,6 +1,6 @@
 //! What happened in a time: events by time and type, and how long tools took.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
@@ -86,7 +86,7 @@ struct Counting {
     bucket_micros: i64,
     events: usize,
     buckets: BTreeMap<i64, BTreeMap<String, usize>>,
-    types: HashMap<String, ()>,
+    types: HashSet<String>,
     tools: HashMap<String, Tool>,
     started: HashMap<(String, String), i64>,
     ended: HashMap<(String, String), (String, i64)>,
@@ -102,8 +102,8 @@ struct Tool {
 }
 
 /// The name, if it is one of the first; else one that stands for all others.
-fn limited<V>(known: &HashMap<String, V>, name: &str) -> String {
-    let fits = known.contains_key(name) || known.len() < NAMES_MAX;
+fn limited(name: &str, is_known: bool, known: usize) -> String {
+    let fits = is_known || known < NAMES_MAX;
     if fits { name } else { OTHERS }.to_owned()
 }
 
@@ -114,9 +114,9 @@ impl Counting {
         if self.events > STATS_EVENTS_MAX {
             return;
         }
-        let name = limited(&self.types, event_type);
-        if !self.types.contains_key(&name) {
-            self.types.insert(name.clone(), ());
+        let name = limited(event_type, self.types.contains(event_type), self.types.len());
+        if !self.types.contains(&name) {
+            self.types.insert(name.clone());
         }
         let bucket = time.micros().div_euclid(self.bucket_micros);
         *self.buckets.entry(bucket).or_default().entry(name).or_default() += 1;
@@ -133,7 +133,7 @@ impl Counting {
             "tool_blocked" => (false, false),
             _ => return,
         };
-        let name = limited(&self.tools, tool_name);
+        let name = limited(tool_name, self.tools.contains_key(tool_name), self.tools.len());
         let tool = self.tools.entry(name.clone()).or_default();
         tool.blocked += usize::from(!is_end);
         if is_end {
@@ -178,6 +178,9 @@ impl Counting {
     }
 }
 
+/// What [`Store::stats`] selects.
+const KINDS: [Kind; 6] = [Kind::Time, Kind::Text, Kind::Text, Kind::Text, Kind::Float, Kind::Text];
+
 impl Store {
     /// What happened among the events that a filter lets through, in buckets of that many seconds.
     ///
@@ -190,13 +193,11 @@ impl Store {
         );
         select.filter(filter);
         select.push(&format!(" ORDER BY \"timestamp\" DESC LIMIT {}", STATS_EVENTS_MAX + 1), []);
-        const KINDS: [Kind; 6] =
-            [Kind::Time, Kind::Text, Kind::Text, Kind::Text, Kind::Float, Kind::Text];
         let counting = Counting {
             bucket_micros: bucket_seconds * 1_000_000,
             events: 0,
             buckets: BTreeMap::new(),
-            types: HashMap::new(),
+            types: HashSet::new(),
             tools: HashMap::new(),
             started: HashMap::new(),
             ended: HashMap::new(),

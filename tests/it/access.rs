@@ -101,7 +101,7 @@ fn other_address() -> Option<std::net::IpAddr> {
 }
 
 /// A route of each kind, and not one whose answer has no end.
-const READING: [&str; 3] = ["/events", "/sessions", "/stats"];
+const READING: [&str; 4] = ["/events", "/events/export", "/sessions", "/stats"];
 
 #[test]
 fn without_keys_events_are_shown_on_this_machine_alone() {

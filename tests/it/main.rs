@@ -24,6 +24,7 @@ mod decode_properties;
 mod duplicates;
 mod encodings;
 mod errors;
+mod export;
 mod faults;
 mod full_disk;
 mod health_and_metrics;

@@ -7,10 +7,10 @@ use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt};
 
 use super::parameters::{FILTER, Parameters, cursor_to};
-use super::{Peer, allowed};
+use super::{Peer, allowed, cut};
 use crate::http::App;
 use crate::http::problem::Problem;
 use crate::store::{Answer, Part, ReadError};
@@ -30,10 +30,6 @@ pub(in crate::http) async fn events(
     let first = answer.next().await.unwrap_or_else(|| Err(cut()))?;
     let body = Body::from_stream(body(answer, first));
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
-}
-
-fn cut() -> ReadError {
-    ReadError::Failed("the answer was cut off".to_owned())
 }
 
 /// Where the body is.
@@ -75,6 +71,5 @@ fn body(answer: Answer, first: Part) -> impl stream::Stream<Item = Result<Bytes,
             }
         }
     });
-    use stream::StreamExt;
     stream::once(async move { Ok(begin) }).chain(parts)
 }

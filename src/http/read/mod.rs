@@ -1,11 +1,13 @@
 //! Reading events back.
 
 mod events;
+mod export;
 mod parameters;
 mod sessions;
 mod stream;
 
 pub(super) use events::events;
+pub(super) use export::export;
 pub(super) use sessions::{session, sessions, stats};
 pub(super) use stream::{STREAMS_MAX, stream};
 
@@ -30,6 +32,11 @@ pub(super) fn allowed<'a>(
 ) -> Result<&'a Store, Problem> {
     app.access.check_reading(peer.0.ip(), uri, headers)?;
     Ok(&app.store)
+}
+
+/// The store's end of an answer is gone: it failed, or gave up on a reader that takes too long.
+fn cut() -> ReadError {
+    ReadError::Failed("the answer was cut off".to_owned())
 }
 
 impl From<ReadError> for Problem {

@@ -2,6 +2,7 @@
 //! right is an error that names it.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 use std::str::FromStr;
 
 use axum::http::Uri;
@@ -45,10 +46,10 @@ impl<'u> Parameters<'u> {
         for (at, (name, _)) in all.iter().enumerate() {
             if !known.iter().any(|names| names.contains(&&**name)) {
                 let known = known.concat().join(", ");
-                return Err(Problem::parameter(name, format!("is not known; allowed: {known}")));
+                return Err(Problem::parameter(name, &format!("is not known; allowed: {known}")));
             }
             if name != "event_type" && all[..at].iter().any(|(other, _)| other == name) {
-                return Err(Problem::parameter(name, "stands twice; allowed: once".to_owned()));
+                return Err(Problem::parameter(name, "stands twice; allowed: once"));
             }
         }
         Ok(Self(all))
@@ -76,14 +77,14 @@ impl<'u> Parameters<'u> {
         }
         if filter.event_types.len() > 50 {
             let error = "has more than 50 names; allowed: up to 50, separated by commas";
-            return Err(Problem::parameter("event_type", error.to_owned()));
+            return Err(Problem::parameter("event_type", error));
         }
         filter.since = self.time("since")?;
         filter.until = self.time("until")?;
         filter.text = self.get("q").map(str::to_owned);
         if filter.text.as_ref().is_some_and(|text| text.len() > TEXT_BYTES_MAX) {
             let error = format!("is longer than {TEXT_BYTES_MAX} bytes");
-            return Err(Problem::parameter("q", error));
+            return Err(Problem::parameter("q", &error));
         }
         Ok(filter)
     }
@@ -94,7 +95,7 @@ impl<'u> Parameters<'u> {
         let bad = || {
             let allowed = "a time such as 2026-11-23T09:00:00Z (no offset: UTC; a '+' in an address \
                 is written %2B), epoch seconds or milliseconds, or how long ago: 30s, 15m, 2h, 7d";
-            Problem::parameter(name, format!("is {text:?}; allowed: {allowed}"))
+            Problem::parameter(name, &format!("is {text:?}; allowed: {allowed}"))
         };
         if let Some(seconds) = seconds(text) {
             let micros = Timestamp::now().micros().checked_sub(seconds.saturating_mul(1_000_000));
@@ -117,7 +118,7 @@ impl<'u> Parameters<'u> {
         number.ok_or_else(|| {
             Problem::parameter(
                 name,
-                format!("is {text:?}; allowed: a whole number from 1 to {max}"),
+                &format!("is {text:?}; allowed: a whole number from 1 to {max}"),
             )
         })
     }
@@ -132,7 +133,7 @@ impl<'u> Parameters<'u> {
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
         found.map(Some).ok_or_else(|| {
             let allowed: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-            Problem::parameter(name, format!("is {text:?}; allowed: {}", allowed.join(", ")))
+            Problem::parameter(name, &format!("is {text:?}; allowed: {}", allowed.join(", ")))
         })
     }
 
@@ -147,7 +148,7 @@ impl<'u> Parameters<'u> {
             if !crate::event::MEMBERS.contains(&name) {
                 let allowed = crate::event::MEMBERS.join(", ");
                 let error = format!("has {name:?}; allowed, separated by commas: {allowed}");
-                return Err(Problem::parameter("fields", error));
+                return Err(Problem::parameter("fields", &error));
             }
             if name != "data" || with_data != Some(false) {
                 names.push(name.to_owned());
@@ -161,7 +162,7 @@ impl<'u> Parameters<'u> {
         let Some(cursor) = self.get("cursor") else { return Ok(None) };
         read_cursor(cursor).map(Some).ok_or_else(|| {
             let error = "is not a cursor of this server; allowed: the next_cursor of an answer";
-            Problem::parameter("cursor", error.to_owned())
+            Problem::parameter("cursor", error)
         })
     }
 
@@ -171,7 +172,7 @@ impl<'u> Parameters<'u> {
         let found = seconds(text).filter(|seconds| (1..=366 * 86_400).contains(seconds));
         found.map(Some).ok_or_else(|| {
             let allowed = "a time from 1s to 366d, such as 30s, 15m, 2h, 7d";
-            Problem::parameter(name, format!("is {text:?}; allowed: {allowed}"))
+            Problem::parameter(name, &format!("is {text:?}; allowed: {allowed}"))
         })
     }
 
@@ -214,7 +215,11 @@ pub(super) fn cursor_to(key: &Key) -> String {
     let time = key.timestamp.micros().to_string();
     cursor.append_pair(&time, &key.session_id).append_pair("", &key.event_id);
     // In an address it would be taken apart once more: as hexadecimal digits it stays whole.
-    cursor.finish().bytes().map(|byte| format!("{byte:02x}")).collect()
+    cursor.finish().bytes().fold(String::new(), |mut digits, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
 }
 
 fn read_cursor(cursor: &str) -> Option<Key> {

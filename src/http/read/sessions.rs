@@ -82,7 +82,7 @@ pub(in crate::http) async fn stats(
             "makes more than {BUCKETS_MAX} buckets; allowed here: {}s or longer",
             seconds / BUCKETS_MAX + 1
         );
-        return Err(Problem::parameter("bucket", error));
+        return Err(Problem::parameter("bucket", &error));
     }
     let stats = store.stats(&filter, bucket_seconds).await?;
     let mut body = serde_json::json!({

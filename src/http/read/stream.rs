@@ -12,10 +12,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
-use tokio::time::Instant;
 
 use super::parameters::{FILTER, Parameters};
-use super::{Peer, allowed};
+use super::{Peer, allowed, cut};
 use crate::forward;
 use crate::http::App;
 use crate::http::problem::Problem;
@@ -82,10 +81,6 @@ pub(in crate::http) async fn stream(
     });
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache")];
     Ok((headers, Body::from_stream(frames(receiver, ended))).into_response())
-}
-
-fn cut() -> ReadError {
-    ReadError::Failed("the answer was cut off".to_owned())
 }
 
 /// Why a stream ends.
@@ -195,15 +190,11 @@ impl Feed {
     /// Waits until there may be more.
     async fn wait(&self, progress: &mut Progress) -> Result<(), End> {
         tokio::time::sleep(PAUSE).await;
-        let heartbeat = Instant::now() + HEARTBEAT;
-        loop {
-            tokio::select! {
-                () = progress.made() => return Ok(()),
-                () = self.sender.closed() => return Err(End::ReaderGone),
-                () = tokio::time::sleep_until(heartbeat) => {
-                    self.send(Bytes::from_static(b": still here\n\n")).await?;
-                    return Ok(());
-                }
+        tokio::select! {
+            () = progress.made() => Ok(()),
+            () = self.sender.closed() => Err(End::ReaderGone),
+            () = tokio::time::sleep(HEARTBEAT) => {
+                self.send(Bytes::from_static(b": still here\n\n")).await
             }
         }
     }
@@ -245,7 +236,7 @@ impl Progress {
             Self::Index(status, commits) => {
                 // A sender that is gone has nothing to tell any more; the process is ending then.
                 if status.wait_for(|status| status.commits != *commits).await.is_err() {
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
             }
             Self::Forwarder(status, position) => {

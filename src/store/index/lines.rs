@@ -13,11 +13,18 @@ use crate::journal::Framing;
 
 /// A line that is an event.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every line is the large one")]
 pub(super) enum Line<'a> {
     /// As this server writes it.
     Own(Event<'a>),
     /// As another program writes it: in the form of a request. This is what we would have stored.
     Foreign(Vec<u8>),
+}
+
+#[derive(Deserialize)]
+struct Id<'a> {
+    #[serde(borrow)]
+    event_id: Option<Cow<'a, str>>,
 }
 
 impl<'a> Line<'a> {
@@ -29,17 +36,11 @@ impl<'a> Line<'a> {
         if is_plain && let Ok(event) = Event::from_line(line) {
             return Some(Self::Own(event));
         }
-        #[derive(Deserialize)]
-        struct Id<'a> {
-            #[serde(borrow)]
-            event_id: Option<Cow<'a, str>>,
-        }
         let id: Id<'_> = serde_json::from_slice(line).ok()?;
         // Made from the line itself, so that an index that is built again has the same.
-        let id = id.event_id.map_or_else(
-            || format!("{:032x}", xxhash_rust::xxh3::xxh3_128(line)).into(),
-            |id| id.into_owned(),
-        );
+        let id = id
+            .event_id
+            .map_or_else(|| format!("{:032x}", xxhash_rust::xxh3::xxh3_128(line)), Cow::into_owned);
         foreign(line, &id, read_at).map(Self::Foreign)
     }
 

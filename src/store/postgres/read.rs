@@ -40,7 +40,7 @@ const SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
 /// The database, to read from; clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Database {
-    address: Address,
+    address: Arc<Address>,
     turns: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Client>>>,
 }
@@ -48,7 +48,8 @@ pub struct Database {
 impl Database {
     /// The database at that address. Connects when it is asked.
     pub fn new(address: Address) -> Self {
-        Self { address, turns: Arc::new(Semaphore::new(CONNECTIONS_MAX)), idle: Arc::default() }
+        let turns = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        Self { address: Arc::new(address), turns, idle: Arc::default() }
     }
 
     /// Answers with a page of events.

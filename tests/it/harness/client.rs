@@ -162,6 +162,11 @@ impl Connection {
         self.0.write_all(bytes.as_ref()).expect("the server reads");
     }
 
+    /// The connection itself, for bodies that are no text.
+    pub(crate) fn into_inner(self) -> TcpStream {
+        self.0
+    }
+
     /// Reads until `text` has come.
     #[track_caller]
     pub(crate) fn read_until(&mut self, text: &str) -> String {
