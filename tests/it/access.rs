@@ -129,8 +129,9 @@ fn without_keys_events_are_shown_on_this_machine_alone() {
             let mut connection = local.connect();
             let has_host = headers.iter().any(|(name, _)| *name == "host");
             let host = if has_host { "" } else { "host: localhost\r\n" };
-            let lines: String =
+            let lines: Vec<_> =
                 headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let lines = lines.concat();
             connection
                 .write(format!("HEAD {route} HTTP/1.1\r\n{host}{lines}connection: close\r\n\r\n"));
             let answer = connection.read_to_end();

@@ -39,7 +39,7 @@ impl Stream {
     /// Connects after a place, or from now on; `None` if the server is not there, or not ready.
     fn try_open(address: SocketAddr, query: &str, after: &str) -> Option<Self> {
         let mut connection = TcpStream::connect(address).ok()?;
-        connection.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        connection.set_read_timeout(Some(Duration::from_mins(1))).expect("a timeout");
         let after =
             if after.is_empty() { String::new() } else { format!("last-event-id: {after}\r\n") };
         // HTTP/1.0, so that the body comes without chunks.
