@@ -182,7 +182,7 @@ fn a_killed_server_leaves_no_gap_in_the_stream(storage: Storage) {
     let stored: BTreeSet<String> = place
         .settled(&server)
         .iter()
-        .map(|event| event["event_id"].as_str().unwrap().to_owned())
+        .map(|event| event["event_id"].as_str().expect("an id").to_owned())
         .collect();
     found.extend(stream.take(stored.len() - found.len()));
     assert_exactly(&found, stored);
