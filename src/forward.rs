@@ -1,5 +1,6 @@
 //! The forwarder: journal to store, in order, each record exactly once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,11 +23,8 @@ const BATCH_BYTES_MIN: usize = 64 << 10;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// Above this, a backlog is not counted again because of what was appended while it was counted.
-const BACKLOG_EXACT_RECORDS: u64 = 10_000;
-
-/// How often it is checked whether partitions are past their time.
-const RETENTION_INTERVAL: Duration = Duration::from_hours(1);
+/// How often partitions are looked after.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_hours(1);
 
 /// How the forwarder gets on.
 #[derive(Clone, Debug, Default)]
@@ -71,23 +69,36 @@ pub struct Forwarder {
     metrics: Arc<Metrics>,
     status: watch::Sender<Status>,
     stop: watch::Receiver<bool>,
-    retention: Retention,
+    maintenance: Maintenance,
     batch_bytes: usize,
     /// Up to this position one transaction follows the other: after a failure, which two that waited
     /// for each other's rows may have been.
     one_by_one_until: u64,
 }
 
-/// When partitions are dropped.
+/// When partitions are made ahead of their day, and dropped.
 #[derive(Debug)]
-struct Retention {
-    days: Option<u32>,
+struct Maintenance {
+    retention_days: Option<u32>,
     next: Instant,
+    /// The last day on which events of that day were stored.
+    busy_day: Option<i64>,
+    /// That day has just begun.
+    day_begun: bool,
 }
 
-impl Retention {
+impl Maintenance {
     fn is_due(&self) -> bool {
-        self.days.is_some() && Instant::now() >= self.next
+        self.day_begun || Instant::now() >= self.next
+    }
+
+    /// Takes note of the days of events that were stored.
+    fn stored(&mut self, days: &BTreeSet<i64>) {
+        let today = Timestamp::now().day();
+        if self.busy_day != Some(today) && days.contains(&today) {
+            self.busy_day = Some(today);
+            self.day_begun = true;
+        }
     }
 }
 
@@ -133,7 +144,12 @@ impl Forwarder {
             metrics,
             status,
             stop,
-            retention: Retention { days: retention_days, next: Instant::now() },
+            maintenance: Maintenance {
+                retention_days,
+                next: Instant::now(),
+                busy_day: None,
+                day_begun: false,
+            },
             batch_bytes: BATCH_BYTES_MAX,
             one_by_one_until: 0,
         }
@@ -220,7 +236,7 @@ impl Forwarder {
         });
         loop {
             if pipeline.is_empty() {
-                self.drop_expired(&mut pipeline).await?;
+                self.maintain(&mut pipeline).await?;
             }
             while self.reads_on(&pipeline, position, read_to) {
                 let (reader, bytes_max) = (self.reader.clone(), self.batch_bytes);
@@ -252,8 +268,8 @@ impl Forwarder {
                 () = store.closed() => return Err(SessionError::Closed),
                 Ok(_) = self.appended.wait_for(|appended| appended.end > position) => {}
                 _ = self.stop.wait_for(|stop| *stop) => {}
-                () = tokio::time::sleep_until(self.retention.next.into()),
-                    if self.retention.days.is_some() => {}
+                () = tokio::time::sleep_until(self.maintenance.next.into()),
+                    if self.maintenance.retention_days.is_some() => {}
             }
         }
     }
@@ -266,24 +282,38 @@ impl Forwarder {
             || pipeline.len() < LANES
                 && unread >= self.batch_bytes as u64
                 && position >= self.one_by_one_until
-                && !self.retention.is_due()
+                && !self.maintenance.is_due()
     }
 
-    /// Drops old partitions, once an hour. Where something keeps them, events go on all the same.
-    async fn drop_expired(&mut self, pipeline: &mut Pipeline) -> Result<(), SessionError> {
-        let Some(days) = self.retention.days.filter(|_| self.retention.is_due()) else {
-            return Ok(());
-        };
-        self.retention.next = Instant::now() + RETENTION_INTERVAL;
-        let dropped = match pipeline.drop_expired(days).await {
-            Err(StoreError::Database(error)) if error.as_db_error().is_some() => {
-                tracing::warn!(%error, "old partitions could not be dropped; trying again in an hour");
-                return Ok(());
+    /// Makes tomorrow's partition where events come in day by day, so that no report that reads the
+    /// table at midnight holds up delivery; and drops old partitions. Where something is in the way,
+    /// events go on all the same.
+    async fn maintain(&mut self, pipeline: &mut Pipeline) -> Result<(), SessionError> {
+        let hour_is_over = Instant::now() >= self.maintenance.next;
+        if hour_is_over {
+            self.maintenance.next = Instant::now() + MAINTENANCE_INTERVAL;
+        }
+        let day_begun = std::mem::take(&mut self.maintenance.day_begun);
+        let today = Timestamp::now().day();
+        if day_begun || hour_is_over && self.maintenance.busy_day == Some(today) {
+            match pipeline.make_day(today + 1).await {
+                Err(error) if error.is_refusal() => tracing::warn!(
+                    %error, "tomorrow's partition could not be made; trying again in an hour"
+                ),
+                made => made?,
             }
-            dropped => dropped?,
-        };
-        let counter = self.metrics.retention_deleted.with_label_values(&["partition"]);
-        counter.inc_by(dropped as u64);
+        }
+        if let Some(days) = self.maintenance.retention_days.filter(|_| hour_is_over) {
+            match pipeline.drop_expired(days).await {
+                Err(error) if error.is_refusal() => tracing::warn!(
+                    %error, "old partitions could not be dropped; trying again in an hour"
+                ),
+                dropped => {
+                    let counter = self.metrics.retention_deleted.with_label_values(&["partition"]);
+                    counter.inc_by(dropped? as u64);
+                }
+            }
+        }
         Ok(())
     }
 
@@ -343,19 +373,20 @@ impl Forwarder {
             }
         };
         self.batch_bytes = (self.batch_bytes * 2).min(BATCH_BYTES_MAX);
+        self.maintenance.stored(rows.days());
         let next = rows.chunk().next;
         let metrics = &self.metrics;
         metrics.events_stored.inc_by(delivered.stored as u64);
         metrics.journal_missing_bytes.inc_by(rows.chunk().missing);
         let reasons = [
             (&metrics.events_duplicate, "store", delivered.duplicates),
-            (&metrics.events_rejected, "store", delivered.refused.len()),
-            (&metrics.events_rejected, "damaged", rows.unreadable_len()),
+            (&metrics.events_rejected, "store", delivered.refused.len() + rows.unstorable_len()),
+            (&metrics.events_rejected, "damaged", rows.damaged_len()),
         ];
         for (counter, reason, count) in reasons {
             counter.with_label_values(&[reason]).inc_by(count as u64);
         }
-        let records = (rows.len() + rows.unreadable_len()) as i64;
+        let records = (rows.len() + rows.faulty_len()) as i64;
         self.status.send_modify(|status| {
             status.position = next;
             status.records += records;
@@ -382,20 +413,15 @@ impl Forwarder {
 
     /// Sets the status to what is stored if everything before `position` is.
     async fn count_backlog(&self, position: u64) {
+        // Bytes can be read a moment before it is told that they were appended. A writer that is
+        // gone tells nothing more.
+        let mut told = self.appended.clone();
+        let _ = told.wait_for(|appended| appended.end >= position).await;
+        // Its end and its count belong together, so what is appended meanwhile changes nothing.
+        let appended = *told.borrow();
         let reader = self.reader.clone();
-        let (mut backlog, mut appended);
-        loop {
-            let reader = reader.clone();
-            appended = *self.appended.borrow();
-            backlog = blocking(move || reader.records_from(position)).await.unwrap_or(0);
-            // What was appended meanwhile may have been counted or not.
-            if self.appended.borrow().records == appended.records {
-                break;
-            }
-            if backlog > BACKLOG_EXACT_RECORDS {
-                break;
-            }
-        }
+        let count = move || reader.records_between(position, appended.end);
+        let backlog = blocking(count).await.unwrap_or(0);
         self.status.send_modify(|status| {
             status.position = position;
             status.records = appended.records as i64 - backlog as i64;
@@ -415,7 +441,7 @@ fn report_missing(position: u64, rows: &Rows) {
 
 /// Writes down what is not going to be stored.
 fn set_aside(rejected: &RejectedFile, rows: &Rows, delivered: &Delivered) -> std::io::Result<()> {
-    if delivered.refused.is_empty() && rows.unreadable_len() == 0 {
+    if delivered.refused.is_empty() && rows.faulty_len() == 0 {
         return Ok(());
     }
     let mut refused = delivered.refused.iter().peekable();
@@ -426,7 +452,7 @@ fn set_aside(rejected: &RejectedFile, rows: &Rows, delivered: &Delivered) -> std
             all.push((original, reason.clone()));
         }
     }
-    all.extend(rows.unreadable());
+    all.extend(rows.faulty());
     tracing::warn!(
         events = all.len(), file = %rejected.path().display(), first = %all[0].1,
         "events that cannot be stored were set aside"
@@ -435,9 +461,22 @@ fn set_aside(rejected: &RejectedFile, rows: &Rows, delivered: &Delivered) -> std
     rejected.append(entries, Durability::Synced)
 }
 
-/// Runs what blocks on the disk or the processor away from the network's threads.
+/// Runs what blocks on the disk or the processor away from the network's threads. A panic there is
+/// one here, and ends the process: to try again would be to meet the same bug for ever.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[tokio::test]
+    #[should_panic(expected = "a bug")]
+    async fn a_panic_away_from_the_network_ends_the_forwarder() {
+        let _ = super::blocking(|| -> std::io::Result<()> { panic!("a bug") }).await;
+    }
 }

@@ -10,16 +10,20 @@
 
 pub mod config;
 pub mod event;
+pub mod line;
 pub mod metrics;
 
 pub mod decode;
 pub mod http;
 pub mod journal;
+pub mod redact;
 
 pub mod forward;
 pub mod rejected;
 pub mod store;
 
+pub mod healthcheck;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;
+mod tls;

@@ -3,8 +3,9 @@
 //! rounds, and takes the difference.
 
 use agentic_hooks_backend::decode::{Context, Format, decode};
-use agentic_hooks_backend::event::{Timestamp, line_key};
+use agentic_hooks_backend::event::Timestamp;
 use agentic_hooks_backend::journal::{self, Batch, Framing, SyncObserver};
+use agentic_hooks_backend::line::line_key;
 use agentic_hooks_backend::store::postgres::Rows;
 use anyhow::{Context as _, bail, ensure};
 
@@ -57,6 +58,8 @@ fn decoded(template: &Template, format: Format) -> anyhow::Result<Batch> {
         received_at: Timestamp::from_micros(1_795_424_400_123_456).context("a time")?,
         framing: Framing::Checksummed,
         batch_events_max: 10_000,
+        depth_max: 120,
+        redactor: None,
     };
     let decoded = decode(format, &template.bytes[template.body_start..], &context)?;
     ensure!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);

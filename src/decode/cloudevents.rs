@@ -72,7 +72,7 @@ pub(super) fn rename(mut event: Fields<'_>) -> Result<Fields<'_>, Invalid> {
 pub fn from_headers<'h>(
     headers: impl Iterator<Item = (&'h str, &'h str)>,
     body: &[u8],
-    context: &Context,
+    context: &Context<'_>,
 ) -> Result<Decoded, DecodeError> {
     let mut event = String::from("{");
     for (name, value) in headers {

@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 
 use crate::decode::text;
-use crate::event::{DEPTH_MAX, Facts};
+use crate::event::Facts;
 
-/// A value nested deeper than [`DEPTH_MAX`].
+/// A value nested deeper than allowed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooDeep;
 
@@ -17,7 +17,7 @@ pub(super) struct TooDeep;
 ///
 /// # Errors
 /// [`TooDeep`].
-pub(super) fn compact(raw: &str) -> Result<(Cow<'_, str>, Facts<'_>), TooDeep> {
+pub(super) fn compact(raw: &str, depth_max: usize) -> Result<(Cow<'_, str>, Facts<'_>), TooDeep> {
     let bytes = raw.as_bytes();
     let mut out = String::new();
     let mut copied = 0;
@@ -29,7 +29,7 @@ pub(super) fn compact(raw: &str) -> Result<(Cow<'_, str>, Facts<'_>), TooDeep> {
     while at < bytes.len() {
         match bytes[at] {
             b'"' => {
-                let end = string_end(bytes, at);
+                let end = text::string_end(bytes, at);
                 if depth == 1 {
                     if at_key {
                         fact = Fact::of(&bytes[at + 1..end - 1]);
@@ -49,7 +49,7 @@ pub(super) fn compact(raw: &str) -> Result<(Cow<'_, str>, Facts<'_>), TooDeep> {
             }
             b'{' | b'[' => {
                 depth += 1;
-                if depth > DEPTH_MAX {
+                if depth > depth_max {
                     return Err(TooDeep);
                 }
                 if depth == 1 {
@@ -78,8 +78,10 @@ pub(super) fn compact(raw: &str) -> Result<(Cow<'_, str>, Facts<'_>), TooDeep> {
                 {
                     at += 1;
                 }
-                if depth == 1 && matches!(fact.take(), Some(Fact::DurationMs)) {
-                    facts.duration_ms = Some(&raw[start..at]);
+                if depth == 1
+                    && let Some(fact) = fact.take()
+                {
+                    fact.keep_number(&mut facts, &raw[start..at]);
                 }
             }
             _ => at += 1,
@@ -92,28 +94,17 @@ pub(super) fn compact(raw: &str) -> Result<(Cow<'_, str>, Facts<'_>), TooDeep> {
     Ok((Cow::Owned(out), facts))
 }
 
-/// The index after the closing quote of the string that starts at `start`.
-fn string_end(bytes: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => match memchr::memchr2(b'"', b'\\', &bytes[at..]) {
-                Some(next) => at += next,
-                None => break,
-            },
-        }
-    }
-    bytes.len()
-}
-
 #[derive(Clone, Copy)]
 enum Fact {
     Agent,
     ToolName,
     ToolUseId,
     DurationMs,
+    InputTokens,
+    OutputTokens,
+    CostUsd,
+    SubagentId,
+    ParentSessionId,
 }
 
 impl Fact {
@@ -123,6 +114,11 @@ impl Fact {
             b"tool_name" => Some(Self::ToolName),
             b"tool_use_id" => Some(Self::ToolUseId),
             b"duration_ms" => Some(Self::DurationMs),
+            b"input_tokens" => Some(Self::InputTokens),
+            b"output_tokens" => Some(Self::OutputTokens),
+            b"cost_usd" => Some(Self::CostUsd),
+            b"subagent_id" => Some(Self::SubagentId),
+            b"parent_session_id" => Some(Self::ParentSessionId),
             _ => None,
         }
     }
@@ -137,7 +133,24 @@ impl Fact {
             Self::Agent => facts.agent = Some(value),
             Self::ToolName => facts.tool_name = Some(value),
             Self::ToolUseId => facts.tool_use_id = Some(value),
-            Self::DurationMs => {}
+            Self::SubagentId => facts.subagent_id = Some(value),
+            Self::ParentSessionId => facts.parent_session_id = Some(value),
+            Self::DurationMs | Self::InputTokens | Self::OutputTokens | Self::CostUsd => {}
+        }
+    }
+
+    fn keep_number<'a>(self, facts: &mut Facts<'a>, raw: &'a str) {
+        let value = Some(Cow::Borrowed(raw));
+        match self {
+            Self::DurationMs => facts.duration_ms = value,
+            Self::InputTokens => facts.input_tokens = value,
+            Self::OutputTokens => facts.output_tokens = value,
+            Self::CostUsd => facts.cost_usd = value,
+            Self::Agent
+            | Self::ToolName
+            | Self::ToolUseId
+            | Self::SubagentId
+            | Self::ParentSessionId => {}
         }
     }
 }

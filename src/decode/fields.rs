@@ -8,7 +8,8 @@ use serde_json::value::RawValue;
 
 use crate::decode::compact::{TooDeep, compact};
 use crate::decode::{Context, Invalid, text, timestamp};
-use crate::event::{DEPTH_MAX, Event, Facts, TEXT_BYTES_MAX, Timestamp};
+use crate::event::{Event, Facts, TEXT_BYTES_MAX, Timestamp};
+use crate::redact::Redactions;
 
 /// The fields that the wire contract names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub(super) enum Field {
 impl Field {
     const COUNT: usize = 8;
 
-    fn of(name: &str) -> Option<Self> {
+    pub(super) fn of(name: &str) -> Option<Self> {
         Some(match name {
             "event_id" => Self::EventId,
             "event_type" => Self::EventType,
@@ -59,6 +60,7 @@ impl Field {
 pub(super) struct Fields<'a> {
     known: [Option<Cow<'a, str>>; Field::COUNT],
     extra: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    facts: Facts<'a>,
 }
 
 impl<'a> Fields<'a> {
@@ -77,6 +79,11 @@ impl<'a> Fields<'a> {
         self.known[field as usize].take().filter(|raw| raw != "null")
     }
 
+    /// Sets what is known besides what stands at the top level of `data`, and before it.
+    pub(super) fn set_facts(&mut self, facts: Facts<'a>) {
+        self.facts = facts;
+    }
+
     /// Keeps a field that the contract does not name: its name as a JSON string, its raw value.
     pub(super) fn keep_extra(
         &mut self,
@@ -86,24 +93,36 @@ impl<'a> Fields<'a> {
         self.extra.push((name.into(), raw.into()));
     }
 
+    /// The fields that the contract does not name, each with its name as a JSON string.
+    pub(super) fn extras(&self) -> &[(Cow<'a, str>, Cow<'a, str>)] {
+        &self.extra
+    }
+
     /// Takes out the fields that the contract does not name.
     pub(super) fn take_extra(&mut self) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
         std::mem::take(&mut self.extra)
     }
 
     /// The event that these fields make, ready to be stored.
-    pub(super) fn into_line(self, context: &Context, out: &mut Vec<u8>) -> Result<u128, Invalid> {
+    pub(super) fn into_line(
+        self,
+        context: &Context<'_>,
+        redactions: &mut Redactions,
+        out: &mut Vec<u8>,
+    ) -> Result<u128, Invalid> {
+        // Those of an event that turns out to be invalid are found again in its original.
+        let mut found = Redactions::default();
         let event_type = self.required_text(Field::EventType)?;
         let session_id = self.required_text(Field::SessionId)?;
         let event_id = match self.text(Field::EventId, 1)? {
             Some(id) => id,
             None => Cow::Owned(uuid::Uuid::now_v7().to_string()),
         };
-        let (data, facts) = match self.get(Field::Data) {
+        let sent = self.get(Field::Data).map(|raw| context.redact(raw, &mut found));
+        let (data, facts) = match &sent {
             None => (Cow::Borrowed("{}"), Facts::default()),
-            Some(raw) if raw.starts_with('{') => {
-                compact(raw).map_err(|TooDeep| too_deep("data"))?
-            }
+            Some(raw) if raw.starts_with('{') => compact(raw, context.depth_max)
+                .map_err(|TooDeep| too_deep("data", context.depth_max))?,
             Some(raw) => {
                 let error = format!("must be an object, not {}", text::kind(raw));
                 return Err(Invalid::field("data", error));
@@ -115,14 +134,15 @@ impl<'a> Fields<'a> {
             milestone_id: self.text(Field::MilestoneId, 0)?,
             timestamp: self.timestamp(context.received_at)?,
             received_at: context.received_at,
-            extra: self.extra()?.map(Cow::Owned),
+            extra: self.extra(context, &mut found)?.map(Cow::Owned),
+            facts: self.facts.clone().or(facts),
             event_id,
             event_type,
             session_id,
             data,
-            facts,
         };
         event.write_line(out);
+        redactions.add(&found);
         Ok(event.key())
     }
 
@@ -160,19 +180,25 @@ impl<'a> Fields<'a> {
         parsed.map_err(|error| Invalid::field("timestamp", error))
     }
 
-    fn extra(&self) -> Result<Option<String>, Invalid> {
+    fn extra(
+        &self,
+        context: &Context<'_>,
+        found: &mut Redactions,
+    ) -> Result<Option<String>, Invalid> {
         if self.extra.is_empty() {
             return Ok(None);
         }
         let mut object = String::from("{");
         for (name, raw) in &self.extra {
-            let (value, _) = compact(raw).map_err(|TooDeep| {
-                too_deep(&text::unescape(name).chars().take(TEXT_BYTES_MAX).collect::<String>())
+            let (name, raw) = (context.redact(name, found), context.redact(raw, found));
+            let (value, _) = compact(&raw, context.depth_max).map_err(|TooDeep| {
+                let name: String = text::unescape(&name).chars().take(TEXT_BYTES_MAX).collect();
+                too_deep(&name, context.depth_max)
             })?;
             if object.len() > 1 {
                 object.push(',');
             }
-            object.push_str(name);
+            object.push_str(&name);
             object.push(':');
             object.push_str(&value);
         }
@@ -181,8 +207,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn too_deep(field: &str) -> Invalid {
-    Invalid::field(field, format!("is nested deeper than {DEPTH_MAX} levels"))
+fn too_deep(field: &str, depth_max: usize) -> Invalid {
+    Invalid::field(field, format!("is nested deeper than {depth_max} levels (MAX_DEPTH)"))
 }
 
 impl<'de> Deserialize<'de> for Fields<'de> {

@@ -1,28 +1,46 @@
 //! Bytes to events, pure: a request's body becomes journal records and a list of what was wrong.
 
+mod agents;
 mod body;
 mod cloudevents;
 mod compact;
 mod fields;
 mod json;
+mod otlp;
+mod scan;
 pub mod text;
 pub mod timestamp;
 
+pub use agents::{Firings, Hook, agent_names, decode_emitted, decode_hook, is_agent};
 pub use body::{BodyError, Encoding, decompress};
 pub use cloudevents::from_headers;
+pub use otlp::{ExportResponse, OtlpEncoding, PartialSuccess, Status, decode_logs};
+
+use std::borrow::Cow;
 
 use crate::event::Timestamp;
 use crate::journal::{Batch, Framing};
+use crate::redact::{Redactions, Redactor};
 
 /// What the events of one request have in common.
 #[derive(Clone, Copy, Debug)]
-pub struct Context {
+pub struct Context<'r> {
     /// When the request was received.
     pub received_at: Timestamp,
     /// How the journal frames its records.
     pub framing: Framing,
     /// Most events in one request.
     pub batch_events_max: usize,
+    /// Deepest nesting of objects and arrays in `data` or an extra field.
+    pub depth_max: usize,
+    /// What takes secrets out.
+    pub redactor: Option<&'r Redactor>,
+}
+
+impl Context<'_> {
+    fn redact<'t>(&self, json: &'t str, found: &mut Redactions) -> Cow<'t, str> {
+        self.redactor.map_or(Cow::Borrowed(json), |redactor| redactor.json(json, found))
+    }
 }
 
 /// The shape of a body.
@@ -47,11 +65,35 @@ pub struct Decoded {
     pub batch: Batch,
     /// The invalid ones.
     pub rejected: Vec<Rejected>,
+    /// What was taken out of either.
+    pub redactions: Redactions,
 }
 
 impl Decoded {
-    fn new(context: &Context) -> Self {
-        Self { batch: Batch::new(context.framing), rejected: Vec::new() }
+    fn new(context: &Context<'_>) -> Self {
+        Self {
+            batch: Batch::new(context.framing),
+            rejected: Vec::new(),
+            redactions: Redactions::default(),
+        }
+    }
+
+    /// Keeps an event that is not accepted, without its secrets.
+    fn reject(
+        &mut self,
+        context: &Context<'_>,
+        index: usize,
+        mut reason: Invalid,
+        mut original: String,
+    ) {
+        if let Some(redactor) = context.redactor {
+            original = redactor.original(&original, &mut self.redactions).into_owned();
+            // These can quote the event; what they quote has been counted.
+            let counted = &mut Redactions::default();
+            reason.error = redactor.plain(&reason.error, counted).into_owned();
+            reason.field = reason.field.map(|name| redactor.plain(&name, counted).into_owned());
+        }
+        self.rejected.push(Rejected { index, reason, original });
     }
 }
 
@@ -62,7 +104,7 @@ pub struct Rejected {
     pub index: usize,
     /// Why.
     pub reason: Invalid,
-    /// The event as it was sent; for a line that is no JSON, the line.
+    /// The event as it was sent, but for secrets; for a line that is no JSON, the line.
     pub original: String,
 }
 
@@ -107,23 +149,26 @@ pub enum DecodeError {
 
 /// A JSON value without white space between its tokens; one that is nested too deep stays as it is.
 pub(crate) fn compacted(raw: &str) -> std::borrow::Cow<'_, str> {
-    compact::compact(raw).map_or(raw.into(), |(compact, _)| compact)
+    compact::compact(raw, usize::MAX).map_or(raw.into(), |(compact, _)| compact)
 }
 
 /// Decodes a body.
 ///
 /// # Errors
 /// If there is nothing in it to accept or reject event by event.
-pub fn decode(format: Format, body: &[u8], context: &Context) -> Result<Decoded, DecodeError> {
-    // Some agents on Windows begin their bodies with a byte order mark.
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    let text = std::str::from_utf8(body)
-        .map_err(|error| DecodeError::NotUtf8 { at: error.valid_up_to() })?;
+pub fn decode(format: Format, body: &[u8], context: &Context<'_>) -> Result<Decoded, DecodeError> {
+    let text = body_text(body)?;
     match format {
-        Format::Object => json::object(text, context, |fields| Ok(fields)),
-        Format::Array => json::array(text, context, |fields| Ok(fields)),
+        Format::Object => json::object(text, context, agents::rename),
+        Format::Array => json::array(text, context, agents::rename),
         Format::Ndjson => json::lines(text, context),
         Format::CloudEvent => json::object(text, context, cloudevents::rename),
         Format::CloudEvents => json::array(text, context, cloudevents::rename),
     }
+}
+
+/// A body as text. Some agents on Windows begin theirs with a byte order mark.
+fn body_text(body: &[u8]) -> Result<&str, DecodeError> {
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    std::str::from_utf8(body).map_err(|error| DecodeError::NotUtf8 { at: error.valid_up_to() })
 }

@@ -14,6 +14,22 @@ pub fn unescape(raw: &str) -> Cow<'_, str> {
     Cow::Owned(serde_json::from_slice(&mended).unwrap_or_else(|_| inner.to_owned()))
 }
 
+/// The index after the closing quote of the string that starts at `start` in valid JSON.
+pub fn string_end(json: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while at < json.len() {
+        match json[at] {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => match memchr::memchr2(b'"', b'\\', &json[at..]) {
+                Some(next) => at += next,
+                None => break,
+            },
+        }
+    }
+    json.len()
+}
+
 /// A `\uXXXX` escape that not everyone can store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Escape {
@@ -47,6 +63,16 @@ pub fn replace_unicode_escapes(json: &mut [u8], replace: impl Fn(Escape) -> bool
             json[at + 2..at + 6].copy_from_slice(b"fffd");
         }
         at += 6;
+    }
+}
+
+/// How many bytes the escape at `at` has, and how many its character has in UTF-8, which for a lone
+/// surrogate is U+FFFD as in [`unescape`].
+pub fn escape_len(json: &[u8], at: usize) -> (usize, usize) {
+    match unit(json, at) {
+        None => (2, 1),
+        Some(0xD800..=0xDBFF) if matches!(unit(json, at + 6), Some(0xDC00..=0xDFFF)) => (12, 4),
+        Some(unit) => (6, char::from_u32(unit).map_or(3, char::len_utf8)),
     }
 }
 

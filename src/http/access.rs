@@ -31,7 +31,7 @@ impl Scope {
 
 /// A key. Its secret is shown nowhere.
 struct Key {
-    name: String,
+    name: Arc<str>,
     secret: String,
     scopes: Vec<Scope>,
 }
@@ -61,8 +61,11 @@ impl Access {
         Ok(Self { keys, inline, file })
     }
 
-    /// Reads the file again. If it is wrong, the keys that were valid stay so.
+    /// Reads the file again, if there is one. If it is wrong, the keys that were valid stay so.
     pub fn reload(&self) {
+        if self.file.is_none() {
+            return;
+        }
         match read(&self.inline, self.file.as_ref()) {
             Ok(keys) => {
                 tracing::info!(keys = keys.len(), "API keys read again");
@@ -89,14 +92,18 @@ impl Access {
                  by a proxy); set API_KEYS with a key that has the scope 'read', and show it";
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         }
-        self.check(headers, Scope::Read)
+        self.check(headers, Scope::Read).map(drop)
     }
 
-    /// Lets a request pass that needs the scope, or says why not.
-    pub(super) fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<(), Problem> {
+    /// Lets a request pass that needs the scope, or says why not. The name of its key, if keys are needed.
+    pub(super) fn check(
+        &self,
+        headers: &HeaderMap,
+        scope: Scope,
+    ) -> Result<Option<Arc<str>>, Problem> {
         let keys = self.keys();
         if keys.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let presented = presented(headers).ok_or_else(|| {
             Problem::unauthorized(
@@ -112,8 +119,8 @@ impl Access {
         }
         let key = found.ok_or_else(|| Problem::unauthorized("the API key is not valid"))?;
         if key.scopes.contains(&scope) {
-            tracing::debug!(key = key.name, scope = scope.name(), "allowed");
-            return Ok(());
+            tracing::debug!(key = &*key.name, scope = scope.name(), "allowed");
+            return Ok(Some(key.name.clone()));
         }
         let detail = format!("the API key {:?} lacks the scope '{}'", key.name, scope.name());
         Err(Problem::new(StatusCode::FORBIDDEN, detail))
@@ -199,5 +206,5 @@ fn parse(entry: &str) -> Result<Key, &'static str> {
             _ => Err(FORM),
         })
         .collect::<Result<_, _>>()?;
-    Ok(Key { name: name.to_owned(), secret: secret.to_owned(), scopes })
+    Ok(Key { name: name.into(), secret: secret.to_owned(), scopes })
 }

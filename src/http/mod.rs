@@ -2,12 +2,19 @@
 
 mod access;
 mod admission;
+mod connection;
+mod guard;
 mod health;
+mod hooks;
 mod ingest;
+mod leftover;
 mod metrics;
+mod otlp;
 mod problem;
+mod rate;
 mod read;
 mod server;
+mod tls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,13 +28,17 @@ use tokio::sync::{Semaphore, watch};
 
 pub use access::{Access, Scope};
 pub use admission::{Drain, InFlight};
-pub use server::Server;
+pub use rate::Rates;
+pub use server::{ConnectionLimits, Server};
+pub use tls::Tls;
 
 use crate::config::Ack;
-use crate::decode::Format;
+use crate::decode::{Context, Firings, Format};
+use crate::event::Timestamp;
 use crate::forward::Status;
 use crate::journal::{Framing, Journal, Reader};
 use crate::metrics::Metrics;
+use crate::redact::{Redactions, Redactor};
 use crate::rejected::RejectedFile;
 use crate::store::Store;
 use problem::Problem;
@@ -54,6 +65,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Who may write and read.
     pub access: Arc<Access>,
+    /// How much each sender may send.
+    pub rates: Rates,
     /// Closes from the first signal on.
     pub drain: Drain,
     /// Bytes of bodies in memory.
@@ -62,10 +75,42 @@ pub struct App {
     pub streams: Arc<Semaphore>,
     /// When requests are answered, unless they say.
     pub ack: Ack,
+    /// The hooks that fired last, of which some fire twice.
+    pub firings: Firings,
     /// Most bytes in a body.
     pub body_bytes_max: usize,
     /// Most events in a batch.
     pub batch_events_max: usize,
+    /// Deepest nesting in an event's fields.
+    pub depth_max: usize,
+    /// What takes secrets out of events.
+    pub redactor: Option<Redactor>,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// Most bytes of a request's target and headers.
+    pub header_bytes_max: usize,
+    /// Most headers of a request.
+    pub headers_max: usize,
+}
+
+impl App {
+    /// What the events of a request received at that time have in common.
+    fn context(&self, received_at: Timestamp) -> Context<'_> {
+        Context {
+            received_at,
+            framing: self.framing,
+            batch_events_max: self.batch_events_max,
+            depth_max: self.depth_max,
+            redactor: self.redactor.as_ref(),
+        }
+    }
+
+    fn count_redactions(&self, redactions: &Redactions) {
+        let counts = self.redactor.iter().flat_map(|redactor| redactor.by_rule(redactions));
+        for (rule, count) in counts {
+            self.metrics.redacted.with_label_values(&[rule]).inc_by(count);
+        }
+    }
 }
 
 /// As many streams as may be open at once.
@@ -94,6 +139,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/events/export", get(read::export))
         .route("/events/stream", get(read::stream))
         .route("/events/batch", post(|app, request| ingest::ingest(app, Format::Array, request)))
+        .route("/hooks", post(hooks::emitted))
+        .route("/hooks/{agent}", post(hooks::agent))
+        .route("/hooks/{agent}/{event}", post(hooks::event))
+        .route("/v1/logs", post(otlp::logs))
         .route("/sessions", get(read::sessions))
         .route("/sessions/{session_id}", get(read::session))
         .route("/stats", get(read::stats))
@@ -105,6 +154,7 @@ pub fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(from_fn_with_state(app.clone(), observe))
         .fallback(|| async { Problem::not_found() })
+        .layer(from_fn_with_state(app.clone(), guard::guard))
         .with_state(app)
 }
 
@@ -116,13 +166,14 @@ async fn observe(
     next: Next,
 ) -> Response {
     let begun = Instant::now();
-    let response = next.run(request).await;
+    let sends_events = request.method() == axum::http::Method::POST;
+    let response = guard::caught(&app.metrics, next.run(request)).await;
     let route = route.as_str();
     let status = response.status();
     app.metrics.requests.with_label_values(&[route, status.as_str()]).inc();
     let seconds = begun.elapsed().as_secs_f64();
     app.metrics.request_seconds.with_label_values(&[route]).observe(seconds);
-    if status == axum::http::StatusCode::ACCEPTED {
+    if sends_events && status.is_success() {
         app.metrics.ack_seconds.observe(seconds);
     }
     response

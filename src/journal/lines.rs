@@ -82,16 +82,38 @@ impl LineFile {
         }
         let unfinished =
             self.log.unfinished || (end != self.end && end > 0 && !self.ends_line(end)?);
-        self.end = if unfinished {
+        if unfinished {
             // Someone else's line is not finished: ours must not become part of it.
-            self.buffer.clear();
-            self.buffer.push(b'\n');
-            self.buffer.extend_from_slice(bytes);
-            self.log.append(&self.buffer)?
-        } else {
-            self.log.append(bytes)?
-        };
+            self.end = self.append_on_new_line(bytes)?;
+            return Ok(self.end);
+        }
+        self.end = self.log.append(bytes)?;
+        let begun = self.end - bytes.len() as u64;
+        if begun != end && self.is_inside_line(begun) {
+            // Half a line came between the look and the write, and has taken our first one in.
+            let first = memchr::memchr(b'\n', bytes).map_or(bytes, |at| &bytes[..=at]);
+            // The others are there, so from here on nothing may be tried again by the sender before
+            // the file has been read anew.
+            self.end = self.append_on_new_line(first).map_err(|error| match error {
+                LogError::Write(error) => LogError::Fatal(error),
+                error => error,
+            })?;
+        }
         Ok(self.end)
+    }
+
+    fn append_on_new_line(&mut self, bytes: &[u8]) -> Result<u64, LogError> {
+        self.buffer.clear();
+        self.buffer.push(b'\n');
+        self.buffer.extend_from_slice(bytes);
+        self.log.append(&self.buffer)
+    }
+
+    /// Whether no line ends right before that place; if that cannot be read any more, someone has
+    /// cut the file, and it does not matter.
+    fn is_inside_line(&self, at: u64) -> bool {
+        let mut before = [b'\n'];
+        at > 0 && self.log.file().read_exact_at(&mut before, at - 1).is_ok() && before != *b"\n"
     }
 
     /// Opens the file anew if the path no longer leads to it (deleted, or renamed by logrotate);

@@ -121,6 +121,7 @@ impl Running {
 /// The ids of the records between two positions.
 fn read(reader: &Reader, mut position: u64) -> (Vec<u128>, u64) {
     let mut ids = Vec::new();
+    let start = position;
     loop {
         let chunk = reader.read(position, 50_000).unwrap();
         if chunk.is_empty() {
@@ -130,6 +131,7 @@ fn read(reader: &Reader, mut position: u64) -> (Vec<u128>, u64) {
         ids.extend(chunk.records().map(|record| key_of(record.unwrap()).unwrap()));
         position = chunk.next;
         assert!(chunk.next <= reader.end());
+        assert_eq!(reader.records_between(start, position).unwrap(), ids.len() as u64);
         assert_eq!(reader.fingerprint(position).unwrap(), Some(chunk.fingerprint()));
     }
 }

@@ -176,19 +176,20 @@ impl Reader {
         Ok(Some(fingerprint(&line)))
     }
 
-    /// How many records stand at or after a position. Damaged ones count.
+    /// How many records stand between two positions. Damaged ones count.
     ///
     /// # Errors
     /// If a segment cannot be read.
-    pub fn records_from(&self, position: u64) -> io::Result<u64> {
+    pub fn records_between(&self, start: u64, end: u64) -> io::Result<u64> {
         let list: Vec<Segment> = self.segments.list().iter().copied().collect();
         let mut records = 0;
         for segment in list {
-            if position <= segment.base && segment.records > 0 {
+            if start <= segment.base && segment.end() <= end && segment.records > 0 {
                 records += segment.records;
-            } else if position < segment.end() {
-                let Some((file, end)) = self.open(segment)? else { continue };
-                let mut at = position.max(segment.base);
+            } else if start < segment.end() && segment.base < end {
+                let Some((file, found_end)) = self.open(segment)? else { continue };
+                let end = end.min(found_end);
+                let mut at = start.max(segment.base);
                 while at < end {
                     let size = (end - at).min(1 << 20);
                     let mut block = vec![0; size as usize];

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::harness::client::{JSON, NDJSON};
+use crate::harness::place::forwarded;
 use crate::harness::{Client, Place, assert_exactly, event, ids, only};
 
 #[test]
@@ -170,4 +171,50 @@ fn repeats_and_bad_rows_in_one_batch_do_not_get_in_each_others_way() {
         other_directory.directory().join(".agentic/journal/rejected.jsonl"),
     );
     assert_eq!(rejected.expect("what was set aside").lines().count(), 4);
+}
+
+/// `numeric` keeps `1e131071` in a few bytes and writes it out in 131,072: enough of them in a row, and
+/// PostgreSQL stores what it can never return.
+#[test]
+fn whatever_is_stored_can_be_read_and_what_could_not_is_set_aside() {
+    let place = Place::postgres();
+    let server = place.server().start();
+    let numbers = |number: &str, count: usize| vec![number; count].join(",");
+    let with = |id: &str, data: &str, more: &str| {
+        format!(
+            r#"{{"event_id":"{id}","event_type":"t","session_id":"s","data":{{"n":[{data}]}},"m":[{more}]}}"#
+        )
+    };
+    let lines = [
+        with("readable", &numbers("1e131071", 250), &numbers("-1E+131071", 250)),
+        with("data", &numbers("1e131071", 20_000), "0"),
+        with("extra", "0", &numbers("0.1E-16382", 5_000)),
+        with("both", &numbers("1e131071", 300), &numbers("1e131071", 300)),
+        with("words", &numbers("true,\"1e131071\",\"\\\"e131071\",false", 20_000), "1e10"),
+        with("escapes", &format!("\"{}\"", "\\u0001\\\\\\\"".repeat(200_000)), "0"),
+        with("key", &format!("{{\"{}\":0}}", "k".repeat(1 << 20)), "0"),
+        with("last", "1", "1"),
+    ];
+    let answer = server.client.post("/events/batch", NDJSON, &[], lines.join("\n")).expect(202);
+    assert_eq!(answer.json()["accepted"], lines.len());
+    forwarded(&server);
+
+    let mut database = place.database().connect();
+    let rows = database.query("SELECT event_id, data::text, extra::text FROM hook_events", &[]);
+    let mut read: Vec<String> =
+        rows.expect("every row can be read").iter().map(|row| row.get(0)).collect();
+    read.sort();
+    assert_eq!(read, ["escapes", "key", "last", "readable", "words"]);
+    let dump = database.copy_out("COPY (SELECT * FROM hook_events) TO STDOUT");
+    std::io::copy(&mut dump.expect("a dump"), &mut std::io::sink()).expect("a whole dump");
+
+    // As text, since not every reader of JSON takes such numbers.
+    let rejected = std::fs::read_to_string(place.journal().join("rejected.jsonl"));
+    let rejected = rejected.expect("what was set aside");
+    assert_eq!(rejected.lines().count(), 3);
+    for (entry, id) in rejected.lines().zip(["data", "extra", "both"]) {
+        assert!(entry.contains(&format!("\"event\":{{\"event_id\":\"{id}\"")), "{id}");
+        assert!(entry.contains("more digits"), "{id}");
+    }
+    assert_eq!(server.client.metric("hooks_events_rejected_total{reason=\"store\"}"), 3);
 }

@@ -20,7 +20,7 @@ const PAGE: [&str; 5] = ["order", "limit", "cursor", "fields", "data"];
 /// `{"events":[...],"next_cursor":...}`.
 pub(in crate::http) async fn events(
     State(app): State<Arc<App>>,
-    axum::Extension(peer): axum::Extension<Peer>,
+    peer: Peer,
     request: Request,
 ) -> Result<Response, Problem> {
     let store = allowed(&app, peer, request.uri(), request.headers())?;

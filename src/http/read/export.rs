@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{
@@ -34,7 +33,7 @@ enum Format {
 /// Events as NDJSON or CSV, oldest first.
 pub(in crate::http) async fn export(
     State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
+    peer: Peer,
     request: Request,
 ) -> Result<Response, Problem> {
     let store = allowed(&app, peer, request.uri(), request.headers())?.clone();

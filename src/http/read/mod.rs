@@ -13,6 +13,7 @@ pub(super) use stream::{STREAMS_MAX, stream};
 
 use std::net::SocketAddr;
 
+use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, StatusCode, Uri};
 
 use super::App;
@@ -20,8 +21,7 @@ use super::problem::Problem;
 use crate::store::{ReadError, Store};
 
 /// Who is at the other end of the connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) SocketAddr);
+pub(super) type Peer = ConnectInfo<SocketAddr>;
 
 /// Whether a request may read: see [`super::Access`]. The store, if so.
 pub(super) fn allowed<'a>(

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 
 use super::parameters::{FILTER, Parameters, cursor_to, usual_length};
 use super::{Peer, allowed};
@@ -28,7 +28,7 @@ const BUCKETS_DEFAULT: i64 = 60;
 /// `{"sessions":[...],"next_cursor":...}`.
 pub(in crate::http) async fn sessions(
     State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
+    peer: Peer,
     request: Request,
 ) -> Result<Response, Problem> {
     let store = allowed(&app, peer, request.uri(), request.headers())?;
@@ -46,7 +46,7 @@ pub(in crate::http) async fn sessions(
 /// One session.
 pub(in crate::http) async fn session(
     State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
+    peer: Peer,
     Path(session_id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -64,7 +64,7 @@ pub(in crate::http) async fn session(
 /// What happened in a time.
 pub(in crate::http) async fn stats(
     State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
+    peer: Peer,
     request: Request,
 ) -> Result<Response, Problem> {
     let store = allowed(&app, peer, request.uri(), request.headers())?;

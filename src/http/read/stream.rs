@@ -41,7 +41,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Events after `Last-Event-ID`, or from now on.
 pub(in crate::http) async fn stream(
     State(app): State<Arc<App>>,
-    axum::Extension(peer): axum::Extension<Peer>,
+    peer: Peer,
     request: Request,
 ) -> Result<Response, Problem> {
     let store = allowed(&app, peer, request.uri(), request.headers())?.clone();

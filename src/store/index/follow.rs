@@ -380,7 +380,8 @@ fn insert(index: &Connection, number: i64, position: u64, block: &[u8]) -> rusql
             (Line::Own(event), _) | (_, Some(event)) => event,
             (Line::Foreign(_), None) => continue,
         };
-        let duration_ms = event.facts.duration_ms.and_then(|number| number.parse::<f64>().ok());
+        let duration_ms =
+            event.facts.duration_ms.as_ref().and_then(|number| number.parse::<f64>().ok());
         insert.execute(params![
             id,
             line.len() as i64,

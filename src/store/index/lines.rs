@@ -87,7 +87,13 @@ fn foreign(line: &[u8], event_id: &str, timestamp: Timestamp) -> Option<Vec<u8>>
     event.extend_from_slice(b"\"event_id\":");
     crate::event::write_string(event_id, &mut event);
     event.push(b'}');
-    let context = Context { received_at: timestamp, framing: Framing::Plain, batch_events_max: 1 };
+    let context = Context {
+        received_at: timestamp,
+        framing: Framing::Plain,
+        batch_events_max: 1,
+        depth_max: usize::MAX,
+        redactor: None,
+    };
     let decoded = decode(Format::Object, &event, &context).ok()?;
     let line = decoded.batch.records().next()?.1;
     Some(line.strip_suffix(b"\n").unwrap_or(line).to_vec())

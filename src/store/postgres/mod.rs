@@ -1,5 +1,6 @@
 //! The PostgreSQL store: rows and the position they stand for, in one transaction.
 
+mod expansion;
 mod pipeline;
 mod read;
 mod rows;
@@ -55,6 +56,14 @@ pub enum StoreError {
     /// What the database refused could not be set aside.
     #[error("events that the database refuses cannot be written to rejected.jsonl: {0}")]
     SetAside(#[from] io::Error),
+}
+
+impl StoreError {
+    /// Whether the database has said no to one thing, on a connection that goes on.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Database(error)
+            if error.as_db_error().is_some() && !error.is_closed())
+    }
 }
 
 /// What is wrong with the database, for monitors: a closed set.

@@ -188,13 +188,17 @@ pub(super) async fn next_row(rows: &mut Pin<&mut RowStream>) -> Result<Option<Ro
     }
 }
 
+/// How many columns [`event_columns`] has.
+pub(super) const EVENT_COLUMNS: usize = 19;
+
 /// What an event is made of, in the order in which [`line`] reads it.
 pub(super) fn event_columns(with_data: bool) -> String {
     let (data, extra) =
         if with_data { ("data::text", "extra::text") } else { ("'{}'", "NULL::text") };
     format!(
         "session_id, event_id, \"timestamp\", event_type, workflow_id, phase_id, milestone_id, \
-         {data}, received_at, agent, tool_name, tool_use_id, duration_ms, {extra}"
+         {data}, {extra}, received_at, agent, tool_name, tool_use_id, duration_ms, input_tokens, \
+         output_tokens, cost_usd, subagent_id, parent_session_id"
     )
 }
 
@@ -202,7 +206,8 @@ pub(super) fn event_columns(with_data: bool) -> String {
 pub(super) fn line(row: &Row) -> Result<(Key, Vec<u8>), tokio_postgres::Error> {
     let text = |at: usize| row.try_get::<_, Option<&str>>(at).map(|text| text.map(Cow::Borrowed));
     let time = |at: usize| row.try_get::<_, Time>(at).map(|time| time.0);
-    let duration_ms = row.try_get::<_, Option<f64>>(12)?.map(|number| number.to_string());
+    let float = |at: usize| row.try_get::<_, Option<f64>>(at).map(number);
+    let whole = |at: usize| row.try_get::<_, Option<i64>>(at).map(number);
     let event = Event {
         session_id: Cow::Borrowed(row.try_get(0)?),
         event_id: Cow::Borrowed(row.try_get(1)?),
@@ -212,19 +217,28 @@ pub(super) fn line(row: &Row) -> Result<(Key, Vec<u8>), tokio_postgres::Error> {
         phase_id: text(5)?,
         milestone_id: text(6)?,
         data: compacted(row.try_get(7)?),
-        received_at: time(8)?,
+        extra: row.try_get::<_, Option<&str>>(8)?.map(compacted),
+        received_at: time(9)?,
         facts: Facts {
-            agent: text(9)?,
-            tool_name: text(10)?,
-            tool_use_id: text(11)?,
-            duration_ms: duration_ms.as_deref(),
+            agent: text(10)?,
+            tool_name: text(11)?,
+            tool_use_id: text(12)?,
+            duration_ms: float(13)?,
+            input_tokens: whole(14)?,
+            output_tokens: whole(15)?,
+            cost_usd: float(16)?,
+            subagent_id: text(17)?,
+            parent_session_id: text(18)?,
         },
-        extra: row.try_get::<_, Option<&str>>(13)?.map(compacted),
     };
     let mut line = Vec::with_capacity(event.data.len() + 512);
     event.write_line(&mut line);
     let (session_id, event_id) = (event.session_id.into_owned(), event.event_id.into_owned());
     Ok((Key { timestamp: event.timestamp, session_id, event_id }, line))
+}
+
+fn number<'n, N: ToString>(number: Option<N>) -> Option<Cow<'n, str>> {
+    number.map(|number| number.to_string().into())
 }
 
 fn cell(row: &Row, at: usize, kind: Kind) -> Result<Cell, tokio_postgres::Error> {

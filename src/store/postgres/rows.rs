@@ -5,12 +5,13 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use super::expansion::{EXPANSION_BYTES_MAX, expansion};
 use crate::decode::text::replace_unicode_escapes;
 use crate::event::{Event, Timestamp};
-use crate::journal::Chunk;
+use crate::journal::{Chunk, Record};
 
 /// The columns in the order in which rows are encoded, and their types.
-pub(super) const COLUMNS: [(&str, &str); 16] = [
+pub(super) const COLUMNS: [(&str, &str); 21] = [
     ("session_id", "text"),
     ("event_id", "text"),
     ("timestamp", "timestamp with time zone"),
@@ -24,6 +25,11 @@ pub(super) const COLUMNS: [(&str, &str); 16] = [
     ("tool_name", "text"),
     ("tool_use_id", "text"),
     ("duration_ms", "double precision"),
+    ("input_tokens", "bigint"),
+    ("output_tokens", "bigint"),
+    ("cost_usd", "double precision"),
+    ("subagent_id", "text"),
+    ("parent_session_id", "text"),
     ("extra", "jsonb"),
     ("journal", "integer"),
     ("position", "bigint"),
@@ -46,7 +52,8 @@ pub struct Rows {
     ends: Vec<usize>,
     days: BTreeSet<i64>,
     oldest: Option<Timestamp>,
-    unreadable: usize,
+    damaged: usize,
+    unstorable: usize,
 }
 
 impl Rows {
@@ -57,7 +64,8 @@ impl Rows {
             ends: Vec::new(),
             days: BTreeSet::new(),
             oldest: None,
-            unreadable: 0,
+            damaged: 0,
+            unstorable: 0,
             chunk: Chunk::default(),
         };
         for (position, event) in events_by_position(&chunk) {
@@ -70,7 +78,8 @@ impl Rows {
                     field(&position.to_be_bytes(), &mut rows.tuples);
                     rows.ends.push(rows.tuples.len());
                 }
-                Err(_) => rows.unreadable += 1,
+                Err(Fault::Damaged(..)) => rows.damaged += 1,
+                Err(Fault::Unstorable(..)) => rows.unstorable += 1,
             }
         }
         rows.chunk = chunk;
@@ -103,13 +112,25 @@ impl Rows {
     }
 
     /// How many records of the chunk are damaged.
-    pub fn unreadable_len(&self) -> usize {
-        self.unreadable
+    pub fn damaged_len(&self) -> usize {
+        self.damaged
     }
 
-    /// The records of the chunk that are damaged: their bytes, and why they are no events.
-    pub fn unreadable(&self) -> impl Iterator<Item = (&[u8], String)> {
-        events(&self.chunk).filter_map(Result::err)
+    /// How many events of the chunk PostgreSQL would take and could never give back.
+    pub fn unstorable_len(&self) -> usize {
+        self.unstorable
+    }
+
+    /// How many records of the chunk became no rows, for either reason.
+    pub fn faulty_len(&self) -> usize {
+        self.damaged + self.unstorable
+    }
+
+    /// The records of the chunk that became no rows: their bytes, and why.
+    pub fn faulty(&self) -> impl Iterator<Item = (&[u8], String)> {
+        events(&self.chunk).filter_map(|event| match event.err()? {
+            Fault::Damaged(line, reason) | Fault::Unstorable(line, reason) => Some((line, reason)),
+        })
     }
 
     /// The records that became rows, in their order.
@@ -126,22 +147,41 @@ impl Rows {
 
 type Readable<'a> = (Event<'a>, &'a [u8]);
 
-fn events(chunk: &Chunk) -> impl Iterator<Item = Result<Readable<'_>, (&[u8], String)>> {
+/// Why a record becomes no row: its bytes and the reason.
+enum Fault<'a> {
+    /// It is not what was written.
+    Damaged(&'a [u8], String),
+    /// The row could never be read back.
+    Unstorable(&'a [u8], String),
+}
+
+fn events(chunk: &Chunk) -> impl Iterator<Item = Result<Readable<'_>, Fault<'_>>> {
     events_by_position(chunk).map(|(_, event)| event)
 }
 
 fn events_by_position(
     chunk: &Chunk,
-) -> impl Iterator<Item = (u64, Result<Readable<'_>, (&[u8], String)>)> {
-    chunk.records_by_position().map(|(position, record)| {
-        let read = || {
-            let line = record.map_err(|(bytes, reason)| (bytes, reason.to_owned()))?;
-            let event = Event::from_line(line)
-                .map_err(|reason| (line, format!("not an event that can be read: {reason}")))?;
-            Ok((event, line))
-        };
-        (position, read())
-    })
+) -> impl Iterator<Item = (u64, Result<Readable<'_>, Fault<'_>>)> {
+    chunk.records_by_position().map(|(position, record)| (position, readable(record)))
+}
+
+fn readable(record: Record<'_>) -> Result<Readable<'_>, Fault<'_>> {
+    let line = record.map_err(|(bytes, reason)| Fault::Damaged(bytes, reason.to_owned()))?;
+    let event = Event::from_line(line).map_err(|reason| {
+        Fault::Damaged(line, format!("not an event that can be read: {reason}"))
+    })?;
+    // Data and extra fields together: a row is read as a whole.
+    let expansion = expansion(&event.data) + event.extra.as_deref().map_or(0, expansion);
+    if expansion > EXPANSION_BYTES_MAX {
+        return Err(Fault::Unstorable(
+            line,
+            format!(
+                "PostgreSQL would write its numbers out with {expansion} more digits, and could \
+                     never return the row; at most {EXPANSION_BYTES_MAX} are allowed"
+            ),
+        ));
+    }
+    Ok((event, line))
 }
 
 /// All columns but the last two, which say where the event stands in its journal.
@@ -159,10 +199,12 @@ fn tuple(event: &Event<'_>, out: &mut Vec<u8>) {
     optional(event.facts.agent.as_ref(), out);
     optional(event.facts.tool_name.as_ref(), out);
     optional(event.facts.tool_use_id.as_ref(), out);
-    match event.facts.duration_ms.and_then(|number| number.parse::<f64>().ok()) {
-        Some(number) if number.is_finite() => field(&number.to_be_bytes(), out),
-        _ => null(out),
-    }
+    double(event.facts.duration_ms.as_ref(), out);
+    bigint(event.facts.input_tokens.as_ref(), out);
+    bigint(event.facts.output_tokens.as_ref(), out);
+    double(event.facts.cost_usd.as_ref(), out);
+    optional(event.facts.subagent_id.as_ref(), out);
+    optional(event.facts.parent_session_id.as_ref(), out);
     match &event.extra {
         Some(extra) => jsonb(extra, out),
         None => null(out),
@@ -180,7 +222,7 @@ fn null(out: &mut Vec<u8>) {
 
 /// PostgreSQL's text has no NUL.
 fn text(value: &str, out: &mut Vec<u8>) {
-    if value.contains('\0') {
+    if memchr::memchr(0, value.as_bytes()).is_some() {
         field(value.replace('\0', "\u{fffd}").as_bytes(), out);
     } else {
         field(value.as_bytes(), out);
@@ -190,6 +232,26 @@ fn text(value: &str, out: &mut Vec<u8>) {
 fn optional(value: Option<&Cow<'_, str>>, out: &mut Vec<u8>) {
     match value {
         Some(value) => text(value, out),
+        None => null(out),
+    }
+}
+
+fn double(number: Option<&Cow<'_, str>>, out: &mut Vec<u8>) {
+    match number.and_then(|number| number.parse::<f64>().ok()) {
+        Some(number) if number.is_finite() => field(&number.to_be_bytes(), out),
+        _ => null(out),
+    }
+}
+
+/// A count may be spelled with a fraction (`12.0`); what is no count at all is null.
+fn bigint(number: Option<&Cow<'_, str>>, out: &mut Vec<u8>) {
+    const EXACT_BELOW: f64 = 9e15;
+    let whole = number.and_then(|number| {
+        let fraction = || number.parse::<f64>().ok().filter(|number| number.abs() < EXACT_BELOW);
+        number.parse::<i64>().ok().or_else(|| fraction().map(|number| number as i64))
+    });
+    match whole {
+        Some(number) => field(&number.to_be_bytes(), out),
         None => null(out),
     }
 }

@@ -17,7 +17,7 @@ const DAYS_BACK: i64 = 400;
 const DAYS_AHEAD: i64 = 2;
 
 /// Each is applied once, in order, in a transaction. Never change one that was released.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     r#"
 CREATE TABLE hook_events (
     session_id   text COLLATE "C" NOT NULL,
@@ -49,6 +49,14 @@ CREATE TABLE hook_positions (
 );
 COMMENT ON TABLE hook_positions IS
     'How far each server''s journal has been forwarded; written with the rows it stands for.';
+"#,
+    r#"
+ALTER TABLE hook_events
+    ADD COLUMN input_tokens      bigint,
+    ADD COLUMN output_tokens     bigint,
+    ADD COLUMN cost_usd          double precision,
+    ADD COLUMN subagent_id       text COLLATE "C",
+    ADD COLUMN parent_session_id text COLLATE "C";
 "#,
     // In which journal an event stood and where, so that those who follow can go on after it: see
     // `read::Place`. Both are null in rows of older servers, which nobody follows.

@@ -11,7 +11,7 @@ use std::fmt::Write;
 
 use tokio_postgres::Client;
 
-use super::read::{Database, event_columns, line, next_row, query, read_error};
+use super::read::{Database, EVENT_COLUMNS, event_columns, line, next_row, query, read_error};
 use crate::store::answer::{Answer, Answering, Place, ReadError, Step};
 use crate::store::query::{Statement, Tail, Value};
 
@@ -123,7 +123,9 @@ async fn send_tail(
                 return Ok(Some((after, true)));
             }
             let (key, line) = line(&row).map_err(|error| read_error(&error))?;
-            after.0.insert(journal, row.try_get(14).map_err(|error| read_error(&error))?);
+            after
+                .0
+                .insert(journal, row.try_get(EVENT_COLUMNS).map_err(|error| read_error(&error))?);
             let step = answering.offer_at(key, Some(after.place()), Some(line));
             if step == Step::Send && !answering.send().await {
                 return Ok(None);

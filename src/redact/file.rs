@@ -1,0 +1,70 @@
+//! A patterns file: `name = regex`, one a line. The line `standard` stands for the standard rules,
+//! `#` begins a comment.
+
+use std::path::Path;
+
+use regex::Regex;
+
+use super::{NAME_BYTES_MAX, is_name_byte, rules};
+
+/// Most rules in a file. Each costs time for each string of every event.
+const RULES_MAX: usize = 100;
+
+/// Reads a file: whether it has the standard rules, and its own rules.
+pub(super) fn read(path: &Path) -> Result<(bool, Vec<(String, Regex)>), String> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        format!(
+            "REDACT is '{}', which cannot be read: {error}; expected off, standard, or the path of \
+             a patterns file",
+            path.display()
+        )
+    })?;
+    let mut standard = false;
+    let mut own: Vec<(String, Regex)> = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let wrong =
+            |reason: &str| format!("REDACT: {}, line {}: {reason}", path.display(), number + 1);
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if line == "standard" {
+            standard = true;
+            continue;
+        }
+        let (name, pattern) = line
+            .split_once('=')
+            .ok_or_else(|| wrong("expected 'name = regular expression', or 'standard'"))?;
+        let name = name.trim();
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_name_byte) {
+            return Err(wrong(&format!(
+                "a name has 1 to {NAME_BYTES_MAX} lower-case letters, digits and hyphens, not '{name}'"
+            )));
+        }
+        if own.iter().any(|(other, _)| other == name)
+            || rules::STANDARD.iter().any(|rule| rule.name == name)
+        {
+            return Err(wrong(&format!("there is a rule '{name}' already")));
+        }
+        let regex = Regex::new(pattern.trim()).map_err(|error| wrong(&reason(&error)))?;
+        // In nothing, and beside a character.
+        if ["", "a"].iter().any(|text| regex.find_iter(text).any(|found| found.is_empty())) {
+            return Err(wrong("the pattern matches the empty text, which is everywhere"));
+        }
+        own.push((name.to_owned(), regex));
+        if own.len() > RULES_MAX {
+            return Err(wrong(&format!("more than {RULES_MAX} rules")));
+        }
+    }
+    if !standard && own.is_empty() {
+        return Err(format!("REDACT: {} has no rules; 'off' is for none", path.display()));
+    }
+    Ok((standard, own))
+}
+
+/// What is wrong with a pattern, on one line: the library draws the place on several.
+fn reason(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    format!("not a regular expression: {}", last.trim_start_matches("error: "))
+}

@@ -1,0 +1,284 @@
+//! Secrets are replaced before anything is stored, and nothing else is.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::client::{JSON, NDJSON};
+use crate::harness::{Place, Storage, event, only};
+
+both!(
+    every_standard_rule_replaces_its_secret_wherever_it_stands,
+    what_only_looks_like_a_secret_is_kept_to_the_byte,
+    the_copies_of_rejected_events_are_redacted_too,
+);
+
+/// For each standard rule, a text that has a secret, and the secret. Made up here, so that no scanner
+/// of this source takes them for real ones.
+pub(crate) fn secrets() -> Vec<(&'static str, String, String)> {
+    // Letters and digits that repeat nowhere nearby.
+    let text = |count: usize| -> String {
+        "aB3dE5gH7jK9mN1pQ2rS4tU6vW8xYz0C".chars().cycle().take(count).collect()
+    };
+    let hex = |count: usize| -> String { "0a1b2c3d4e5f6789".chars().cycle().take(count).collect() };
+    let upper =
+        |count: usize| -> String { "QWERTZ234567ABC".chars().cycle().take(count).collect() };
+    let plain = |rule, secret: String| (rule, format!("before {secret} after"), secret);
+    let within = |rule, before: &str, secret: String, after: &str| {
+        (rule, format!("{before}{secret}{after}"), secret)
+    };
+    let key = |kind: &str| format!("-----{} {kind}PRIVATE KEY-----", "BEGIN");
+    let end = |kind: &str| format!("-----{} {kind}PRIVATE KEY-----", "END");
+    let jwt = format!("eyJ{}.eyJ{}.{}", text(20), text(40), text(43));
+    let mut all = vec![
+        plain("anthropic-key", format!("sk-ant-api03-{}", text(95))),
+        plain("openai-key", format!("sk-proj-{}", text(100))),
+        plain("openai-key", format!("sk-{}T3BlbkFJ{}", text(20), text(20))),
+        plain("openrouter-key", format!("sk-or-v1-{}", hex(64))),
+        plain("huggingface-token", format!("hf_{}", text(34))),
+        plain("groq-key", format!("gsk_{}", text(52))),
+        plain("xai-key", format!("xai-{}", text(80))),
+        plain("perplexity-key", format!("pplx-{}", text(48))),
+        plain("replicate-token", format!("r8_{}", text(37))),
+        plain("langsmith-key", format!("lsv2_pt_{}_{}", hex(32), hex(10))),
+        plain("github-token", format!("github_pat_{}_{}", text(22), text(59))),
+        plain("gitlab-token", format!("glpat-{}", text(20))),
+        plain("npm-token", format!("npm_{}", text(36))),
+        within("npm-token", "//registry.example/:_authToken=", text(20), "\n"),
+        plain("pypi-token", format!("pypi-AgEIcHlwaS5vcmc{}", text(120))),
+        plain("rubygems-key", format!("rubygems_{}", hex(48))),
+        plain("docker-token", format!("dckr_pat_{}", text(27))),
+        plain("aws-access-key-id", format!("AKIA{}", upper(16))),
+        within("aws-secret-key", "export AWS_SECRET_ACCESS_KEY=", text(40), "\n"),
+        within("aws-secret-key", "{\"SecretAccessKey\": \"", text(40), "\"}"),
+        plain("google-key", format!("AIza{}", text(35))),
+        plain("google-oauth-token", format!("ya29.{}", text(60))),
+        plain("google-oauth-token", format!("GOCSPX-{}", text(28))),
+        within("azure-storage-key", "AccountName=a;AccountKey=", format!("{}==", text(86)), ";"),
+        plain("digitalocean-token", format!("dop_v1_{}", hex(64))),
+        plain("databricks-token", format!("dapi{}", hex(32))),
+        plain("doppler-token", format!("dp.pt.{}", text(43))),
+        plain("vault-token", format!("hvs.{}", text(90))),
+        plain("terraform-token", format!("{}.atlasv1.{}", text(14), text(67))),
+        plain("planetscale-token", format!("pscale_tkn_{}", text(43))),
+        plain("supabase-token", format!("sbp_{}", hex(40))),
+        plain("grafana-token", format!("glsa_{}_{}", text(32), hex(8))),
+        plain("sentry-token", format!("sntryu_{}", hex(64))),
+        plain("slack-token", format!("xoxb-1234567890-{}", text(24))),
+        within(
+            "slack-webhook",
+            "https://hooks.slack.com/services/",
+            format!("T0{}/B0{}/{}", upper(8), upper(8), text(24)),
+            "",
+        ),
+        within(
+            "discord-webhook",
+            "https://discord.com/api/webhooks/",
+            format!("123456789012345678/{}", text(68)),
+            "",
+        ),
+        plain("stripe-key", format!("sk_live_{}", text(24))),
+        plain("stripe-key", format!("whsec_{}", text(32))),
+        plain("sendgrid-key", format!("SG.{}.{}", text(22), text(43))),
+        plain("shopify-token", format!("shpat_{}", hex(32))),
+        plain("notion-token", format!("ntn_{}", text(46))),
+        plain("linear-key", format!("lin_api_{}", text(40))),
+        plain("atlassian-token", format!("ATATT3{}", text(180))),
+        plain("age-key", format!("AGE-SECRET-KEY-1{}", upper(58))),
+        plain("jwt", jwt.clone()),
+        plain("private-key", format!("{}\n{}\n{}", key("RSA "), text(64), end("RSA "))),
+        // Whoever cut the text off has not made it harmless.
+        plain("private-key", format!("{}\n{}\n{}", key(""), text(64), text(40))),
+        plain("private-key", format!("{}\\n{}\\n{}", key("EC "), text(64), end("EC "))),
+        within("bearer-token", "Authorization: Bearer ", text(32), "\n"),
+        within("basic-auth", "Authorization: Basic ", "dXNlcjpwYXNzd29yZA==".to_owned(), "\n"),
+        within("url-password", "postgres://user:", "s3cr%21t".to_owned(), "@db:5432/name"),
+    ];
+    for kind in ["ghp_", "gho_", "ghu_", "ghs_", "ghr_"] {
+        all.push(plain("github-token", format!("{kind}{}", text(36))));
+    }
+    all
+}
+
+fn every_standard_rule_replaces_its_secret_wherever_it_stands(storage: Storage) {
+    let place = Place::new(storage);
+    let server = place.server().set("REDACT", "standard").start();
+    let secrets = secrets();
+    let events: Vec<Value> = secrets
+        .iter()
+        .enumerate()
+        .map(|(number, (_, text, _))| {
+            let mut event = event(&number.to_string());
+            event["data"] = json!({ "a": [{ "b": text }, text], "n": 1.5 });
+            event["data"][text] = json!("as a name");
+            event["more"] = json!([text]);
+            event[text] = json!(null);
+            event
+        })
+        .collect();
+    server.client.batch(&events).expect(202);
+
+    let stored = place.settled(&server);
+    for (number, (rule, text, secret)) in secrets.iter().enumerate() {
+        let redacted = text.replace(secret, &format!("[redacted:{rule}]"));
+        let found = only(&stored, &number.to_string());
+        let mut data = json!({ "a": [{ "b": redacted }, redacted], "n": 1.5 });
+        data[&redacted] = json!("as a name");
+        assert_eq!(found["data"], data, "{rule}");
+        let mut extra = json!({ "more": [redacted] });
+        extra[&redacted] = json!(null);
+        assert_eq!(found["extra"], extra, "{rule}");
+        let count = secrets.iter().filter(|(other, ..)| other == rule).count() as u64 * 5;
+        let sample = format!("hooks_redacted_total{{rule=\"{rule}\"}}");
+        assert_eq!(server.client.metric(&sample), count, "{rule}");
+    }
+}
+
+#[test]
+fn escapes_hide_no_secret_and_the_rest_is_kept_to_the_byte() {
+    let place = Place::jsonl();
+    let server = place.server().set("REDACT", "standard").start();
+    let key = |line_end: &str| {
+        format!(
+            "-----{} PRIVATE KEY-----{line_end}MIIEvQIBADANBgkqhkiG9w0B{line_end}-----END PRIVATE KEY-----",
+            "BEGIN"
+        )
+    };
+    let token = "a".repeat(36);
+    let cases = [
+        (format!(r"\u0067hp_{token}"), "[redacted:github-token]".to_owned()),
+        (format!(r"g\u0068\u0070\u005F{token}"), "[redacted:github-token]".to_owned()),
+        (format!(r"ghp_\u0061{}\u00e9", &token[1..]), r"[redacted:github-token]\u00e9".to_owned()),
+        (
+            format!(r"\ud83e\udd80\ud800 \u00e9\n\/\b ghp_{token}\u0020\udc00é🦀\/"),
+            r"\ud83e\udd80\ud800 \u00e9\n\/\b [redacted:github-token]\u0020\udc00é🦀\/".to_owned(),
+        ),
+        (
+            r"ftp:\/\/u:p\/\u0040x:\u0070w@h\/".to_owned(),
+            r"ftp:\/\/u:p\/\u0040x:\u0070w@h\/".to_owned(),
+        ),
+        (r"ftp:\/\/u:\u0070w@h\/".to_owned(), r"ftp:\/\/u:[redacted:url-password]@h\/".to_owned()),
+        (key(r"\n"), "[redacted:private-key]".to_owned()),
+        (key(r"\r\n"), "[redacted:private-key]".to_owned()),
+        (key(r"\\n"), "[redacted:private-key]".to_owned()),
+        (key(r"\u000a"), "[redacted:private-key]".to_owned()),
+        (
+            format!(r"AKIA{}\tghp_{token}ghp_{token}", "B".repeat(16)),
+            r"[redacted:aws-access-key-id]\t[redacted:github-token]".to_owned(),
+        ),
+    ];
+    for (number, (sent, _)) in cases.iter().enumerate() {
+        let body = format!(
+            r#"{{"event_type":"t","session_id":"s","event_id":"{number}","data":{{"n":1.50e0, "{sent}":"{sent}","n":[1]}}}}"#
+        );
+        server.client.post("/events", JSON, &[], body).expect(202);
+    }
+    let text = std::fs::read_to_string(place.file()).expect("the file");
+    assert_eq!(text.lines().count(), cases.len());
+    for (line, (_, kept)) in text.lines().zip(&cases) {
+        let data = format!(r#""data":{{"n":1.50e0,"{kept}":"{kept}","n":[1]}}"#);
+        assert!(line.contains(&data), "{data} in {line}");
+    }
+}
+
+fn what_only_looks_like_a_secret_is_kept_to_the_byte(storage: Storage) {
+    let place = Place::new(storage);
+    let server = place.server().set("REDACT", "standard").start();
+    let texts = [
+        "ghp_short, hf_hub_download, npm_config_registry, sk-proj-short, SG.x.y, ASIAN, dapi",
+        "Basic authentication, basic training of internationalization, Bearer of bad news",
+        "the bearer authentication_and_more is not a token",
+        "https://host:8080/path?x=a@b, http://user@host/, file:///tmp/a:b@c, a://b:c d@e",
+        "-----BEGIN PRIVATE KEY----- is how such a file begins",
+        "-----BEGIN CERTIFICATE-----\nMIIEvQIBADANBgkqhkiG9w0B\n-----END CERTIFICATE-----",
+        "eyJhbGciOiJIUzI1NiJ9.not-a-token, [redacted:github-token], xoxb-, AKIAIOSFODNN7",
+    ];
+    let mut sent = event("1");
+    sent["data"] = json!({ "texts": texts });
+    server.client.event(&sent).expect(202);
+    assert_eq!(only(&place.settled(&server), "1")["data"], sent["data"]);
+    assert!(!server.client.get("/metrics", &[]).text.contains("hooks_redacted_total{"));
+}
+
+fn the_copies_of_rejected_events_are_redacted_too(storage: Storage) {
+    let place = Place::new(storage);
+    let server = place.server().set("REDACT", "standard").start();
+    let token = format!("ghp_{}", "a".repeat(36));
+    let lines = [
+        event("good").to_string(),
+        format!(r#"{{"event_type":"t","data":{{"x":"{token}"}}}}"#),
+        format!(r#"{{"event_type":"t","session_id":"s","timestamp":"{token}"}}"#),
+        format!(r#"{{"event_type":"t","data":"{token}"#),
+    ];
+    let answer = server.client.post("/events/batch", NDJSON, &[], lines.join("\n")).expect(202);
+    assert_eq!(answer.json()["rejected"].as_array().map(Vec::len), Some(3));
+    let kept = serde_json::to_string(&place.rejected()).expect("JSON");
+    assert!(!answer.text.contains(&token) && !kept.contains(&token), "{answer:?} {kept}");
+    assert_eq!(place.rejected().len(), 3);
+    assert_eq!(server.client.metric("hooks_redacted_total{rule=\"github-token\"}"), 3);
+}
+
+#[test]
+fn nothing_is_replaced_unless_asked_for() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let texts: Vec<String> = secrets().into_iter().map(|(_, text, _)| text).collect();
+    let mut sent = event("1");
+    sent["data"] = json!({ "texts": texts });
+    server.client.event(&sent).expect(202);
+    assert_eq!(only(&place.events(), "1")["data"], sent["data"]);
+}
+
+fn patterns(place: &Place, text: &str) -> std::path::PathBuf {
+    let path = place.directory().join("patterns.txt");
+    std::fs::write(&path, text).expect("a file");
+    path
+}
+
+#[test]
+fn a_patterns_file_has_rules_of_its_own_and_can_have_the_standard_ones() {
+    let place = Place::jsonl();
+    let rules =
+        "# ours\n\nbadge = \\bB-\\d{4}\\b\npassword = (?i)pass(?:word)? *[=:] *(?P<secret>\\S+)\n";
+    let token = format!("ghp_{}", "a".repeat(36));
+    for (id, standard, kept) in
+        [("own", "", &*token), ("both", "standard\n", "[redacted:github-token]")]
+    {
+        let path = patterns(&place, &format!("{rules}{standard}"));
+        let server = place.server().set("REDACT", &path).start();
+        let mut sent = event(id);
+        sent["data"] = json!({ "x": format!("é B-1234 B-12345 Password: p\"w, {token}") });
+        server.client.event(&sent).expect(202);
+        let expected = format!("é [redacted:badge] B-12345 Password: [redacted:password] {kept}");
+        assert_eq!(only(&place.events(), id)["data"]["x"], expected);
+        assert_eq!(server.client.metric("hooks_redacted_total{rule=\"badge\"}"), 1);
+    }
+}
+
+#[test]
+fn a_wrong_patterns_file_is_an_error_at_start_that_names_the_line() {
+    let place = Place::jsonl();
+    let refused = |path: &Path| {
+        let ended = place.server().set("REDACT", path).run();
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+        assert!(ended.log.contains("REDACT"), "{}", ended.log);
+        ended.log
+    };
+    for (line, reason) in [
+        ("no rule at all", "name = regular expression"),
+        ("Upper = x", "lower-case"),
+        (" = x", "lower-case"),
+        ("a = x(", "unclosed group"),
+        ("a = x*", "empty text"),
+        ("a = \\b", "empty text"),
+        ("a =", "empty text"),
+        ("ok = x", "already"),
+        ("jwt = x", "already"),
+        ("a = (?:x{1000}){1000}{1000}", "size limit"),
+    ] {
+        let log = refused(&patterns(&place, &format!("# first\nok = y\n{line}\n")));
+        assert!(log.contains("line 3") && log.contains(reason), "{line}: {log}");
+    }
+    assert!(refused(&patterns(&place, "# nothing\n")).contains("no rules"));
+    assert!(refused(place.directory()).contains("cannot be read"));
+}
