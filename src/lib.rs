@@ -8,6 +8,7 @@
 //!
 //! The modules stand in the order in which an event passes them; ARCHITECTURE.md has the reasons.
 
+pub mod cli;
 pub mod config;
 pub mod event;
 pub mod line;

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use agentic_hooks_backend::cli;
 use agentic_hooks_backend::config::Config;
 use agentic_hooks_backend::{healthcheck, serve, telemetry};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -24,9 +25,14 @@ enum Command {
     Serve,
     /// Ask the server on this machine whether it is ready; exit 0 if it is, 1 if not
     Healthcheck,
+    #[command(flatten)]
+    Client(cli::Command),
 }
 
 fn main() -> ExitCode {
+    if let Some(command) = cli::parse() {
+        return cli::run(command);
+    }
     let cli = parse();
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
@@ -49,6 +55,7 @@ fn main() -> ExitCode {
                 }
             }
         }
+        Command::Client(command) => cli::run(command),
         Command::Healthcheck => match healthcheck::run(&cli.config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

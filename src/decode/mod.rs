@@ -11,7 +11,7 @@ mod scan;
 pub mod text;
 pub mod timestamp;
 
-pub use agents::{Firings, Hook, agent_names, decode_emitted, decode_hook, is_agent};
+pub use agents::{Firings, Hook, agent_names, decode_emitted, decode_hook, emitted_line, is_agent};
 pub use body::{BodyError, Encoding, decompress};
 pub use cloudevents::from_headers;
 pub use otlp::{ExportResponse, OtlpEncoding, PartialSuccess, Status, decode_logs};

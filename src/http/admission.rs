@@ -15,6 +15,10 @@ use crate::metrics::Limit;
 /// The unit in which memory is handed out.
 const UNIT_BYTES: usize = 1024;
 
+/// Most bytes that are reserved because a sender has announced them: as many as all but the largest
+/// bodies have, and few enough for every connection to get them.
+const RESERVE_BYTES_MAX: usize = 256 << 10;
+
 /// What a request takes beside its body: its headers, and the tasks and buffers that serve it.
 const REQUEST_BYTES: usize = 8 << 10;
 
@@ -152,7 +156,7 @@ async fn receive_parts(
             first = part;
         } else {
             if received.is_empty() {
-                received.reserve(announced as usize);
+                received.reserve((announced as usize).min(RESERVE_BYTES_MAX));
                 received.extend_from_slice(&std::mem::take(&mut first));
             }
             received.extend_from_slice(&part);

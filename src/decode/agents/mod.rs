@@ -19,6 +19,7 @@ mod cline;
 mod codex;
 mod copilot;
 mod cursor;
+mod emitted;
 mod firings;
 mod gemini;
 mod names;
@@ -31,9 +32,7 @@ mod windsurf;
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
+pub use emitted::emitted_line;
 pub use firings::Firings;
 pub(super) use names::bounded;
 pub(super) use observability::rename;
@@ -43,6 +42,7 @@ use super::compact::{TooDeep, compact};
 use super::fields::{Field, Fields};
 use super::{Context, DecodeError, Decoded, Invalid, timestamp};
 use crate::event::{Facts, TEXT_BYTES_MAX, Timestamp, write_string};
+use emitted::Emitted;
 use names::{Names, TOOL_COMPLETED, TOOL_FAILED};
 
 /// The name in the address that leaves it to the payload to tell the agent.
@@ -194,39 +194,6 @@ pub fn decode_emitted(
         }
     }
     Ok(decoded)
-}
-
-/// A line of `hooks-backend emit`.
-#[derive(Deserialize)]
-struct Emitted<'a> {
-    #[serde(borrow)]
-    agent: Cow<'a, str>,
-    #[serde(borrow, default)]
-    event: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    fired_at: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    workflow_id: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    phase_id: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    milestone_id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    payload: &'a RawValue,
-}
-
-impl<'a> Emitted<'a> {
-    fn hook(&self, received_at: Timestamp) -> Hook<'a> {
-        let fired_at = self.fired_at.as_ref().and_then(|at| timestamp::parse_text(at).ok());
-        Hook {
-            agent: self.agent.clone(),
-            event: self.event.clone(),
-            fired_at: fired_at.unwrap_or(received_at),
-            workflow_id: self.workflow_id.clone(),
-            phase_id: self.phase_id.clone(),
-            milestone_id: self.milestone_id.clone(),
-        }
-    }
 }
 
 /// Adds the event that a payload makes. Nothing in it can be wrong but its syntax.
