@@ -7,6 +7,29 @@ use std::borrow::Cow;
 /// PostgreSQL's 2,704 bytes for an index entry.
 pub const TEXT_BYTES_MAX: usize = 255;
 
+/// The members of a stored event, in the order of the line.
+pub const MEMBERS: [&str; 19] = [
+    "event_id",
+    "event_type",
+    "session_id",
+    "workflow_id",
+    "phase_id",
+    "milestone_id",
+    "data",
+    "timestamp",
+    "received_at",
+    "agent",
+    "tool_name",
+    "tool_use_id",
+    "duration_ms",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "subagent_id",
+    "parent_session_id",
+    "extra",
+];
+
 /// A point in time: microseconds since 1970-01-01T00:00:00Z, between the years 1 and 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(i64);

@@ -218,7 +218,7 @@ impl Forwarder {
     /// One pipeline's life. Ends well only when all is stored and no more is to come.
     async fn session(&mut self) -> Result<(), SessionError> {
         let mut pipeline = Pipeline::connect(&self.database).await?;
-        let mut position = self.resume(pipeline.idle().await?).await?;
+        let (mut position, journal) = self.resume(pipeline.idle().await?).await?;
         // A database that went back needs again what it had; nothing of that may make room now.
         self.reader.trim(position)?;
         // What stands before it has been read, and is stored or on its way.
@@ -240,7 +240,9 @@ impl Forwarder {
             }
             while self.reads_on(&pipeline, position, read_to) {
                 let (reader, bytes_max) = (self.reader.clone(), self.batch_bytes);
-                let read = move || reader.read(read_to, bytes_max).map(Rows::encode);
+                let read = move || {
+                    reader.read(read_to, bytes_max).map(|chunk| Rows::encode(chunk, journal))
+                };
                 let rows = blocking(read).await?;
                 if rows.chunk().is_empty() {
                     break;
@@ -316,18 +318,19 @@ impl Forwarder {
     }
 
     /// Where to go on. What stands before it has been stored; if that cannot be known for certain,
-    /// everything the journal has is delivered again, and the table's key sorts out what it had.
-    async fn resume(&self, store: &Postgres) -> Result<u64, SessionError> {
+    /// everything the journal has is delivered again, and the table's key sorts out what it had. Also
+    /// returns the journal's number in the database.
+    async fn resume(&self, store: &Postgres) -> Result<(u64, i32), SessionError> {
         let start = self.reader.start();
         match store.position(&self.reader.id()).await? {
-            Some(Position { position, fingerprint: None }) if position == start => {
-                return Ok(position);
+            Some(Position { position, fingerprint: None, journal }) if position == start => {
+                return Ok((position, journal));
             }
-            Some(Position { position, fingerprint }) => {
+            Some(Position { position, fingerprint, journal }) => {
                 let reader = self.reader.clone();
                 let found = blocking(move || reader.fingerprint(position)).await?;
                 if found.is_some() && found == fingerprint {
-                    return Ok(position);
+                    return Ok((position, journal));
                 }
                 tracing::warn!(
                     position,
@@ -342,8 +345,8 @@ impl Forwarder {
             }
             None => {}
         }
-        store.begin(&self.reader.id(), start).await?;
-        Ok(start)
+        let journal = store.begin(&self.reader.id(), start).await?;
+        Ok((start, journal))
     }
 
     /// Commits the oldest batch: returns the position after it.
@@ -401,7 +404,8 @@ impl Forwarder {
     /// Finds out how old the oldest waiting event is, while none is being delivered.
     async fn note_oldest(&self) {
         let (reader, position) = (self.reader.clone(), self.status.borrow().position);
-        let rows = blocking(move || reader.read(position, BATCH_BYTES_MIN).map(Rows::encode)).await;
+        let read = move || reader.read(position, BATCH_BYTES_MIN);
+        let rows = blocking(move || read().map(|chunk| Rows::encode(chunk, 0))).await;
         if let Some(oldest) = rows.ok().and_then(|rows| rows.oldest()) {
             self.status.send_modify(|status| status.oldest = Some(oldest));
         }

@@ -58,6 +58,8 @@ pub struct Metrics {
     pub lag_events: IntGauge,
     /// Age of the oldest of them.
     pub lag_seconds: Gauge,
+    /// Bytes of the JSON Lines files that the index has not read.
+    pub index_lag_bytes: IntGauge,
     /// 1 while the database is connected.
     pub database_up: IntGauge,
     database_problem: IntGaugeVec,
@@ -215,6 +217,10 @@ impl Metrics {
             lag_seconds: make.gauge(
                 "hooks_forwarder_lag_seconds",
                 "Age of the oldest event in the journal that is not in the store.",
+            )?,
+            index_lag_bytes: make.int_gauge(
+                "hooks_index_lag_bytes",
+                "Bytes of the JSON Lines files that the index has not read; 0 in postgres storage.",
             )?,
             database_up: make
                 .int_gauge("hooks_database_up", "1 while the database is connected; 0 in jsonl storage, which has none.")?,

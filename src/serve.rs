@@ -21,6 +21,9 @@ use crate::metrics::Metrics;
 use crate::redact::Redactor;
 use crate::rejected::RejectedFile;
 use crate::shutdown::Signals;
+use crate::store::Store;
+use crate::store::index::Index;
+use crate::store::postgres::Database;
 
 /// How long connections may take to close once every request is answered, and a forwarder that has
 /// nothing left to do to notice.
@@ -66,7 +69,7 @@ struct Running {
     drain: Drain,
     journal: Journal,
     journal_ended: oneshot::Receiver<Result<(), Fatal>>,
-    /// In `jsonl` storage there is nothing to forward to: its task waits for the stop alone.
+    /// In `jsonl` storage, what writes the index.
     forwarder: JoinHandle<()>,
     stop_forwarder: watch::Sender<bool>,
     server: JoinHandle<()>,
@@ -99,8 +102,8 @@ impl Running {
         let (journal, journal_ended) =
             place.opened.start(line::line_key, observer(metrics.clone()))?;
 
-        let (stop_forwarder, mut forwarder_stop) = watch::channel(false);
-        let (forwarder, forwarding) = if let (Storage::Postgres(database), Some(reader)) =
+        let (stop_forwarder, forwarder_stop) = watch::channel(false);
+        let (forwarder, forwarding, store) = if let (Storage::Postgres(database), Some(reader)) =
             (&storage, reader)
         {
             let forwarder = Forwarder::new(
@@ -114,13 +117,13 @@ impl Running {
             );
             let status = forwarder.status();
             let journal_bytes_max = config.journal_max_bytes;
-            (tokio::spawn(forwarder.run()), Some(Forwarding { status, reader, journal_bytes_max }))
+            let forwarding = Forwarding { status, reader, journal_bytes_max };
+            let store = Store::Postgres(Database::new((**database).clone()));
+            (tokio::spawn(forwarder.run()), Some(forwarding), store)
         } else {
-            let stopped = async move {
-                // Without its sender there is nobody to wait for either.
-                let _ = forwarder_stop.wait_for(|stop| *stop).await;
-            };
-            (tokio::spawn(stopped), None)
+            let (appended, metrics) = (journal.appended(), metrics.clone());
+            let (index, follower) = Index::follow(&place.path, appended, metrics, forwarder_stop);
+            (follower, None, Store::Index(index))
         };
 
         let drain = Drain::default();
@@ -132,12 +135,14 @@ impl Running {
             framing,
             storage: storage.name(),
             forwarding,
+            store,
             rejected,
             metrics: metrics.clone(),
             access: access.clone(),
             rates: Rates::new(config.rate_limit_events, config.rate_limit_bytes),
             drain: drain.clone(),
             in_flight: InFlight::new(config.max_inflight_bytes),
+            streams: http::streams(),
             ack: config.ack,
             firings: Firings::default(),
             body_bytes_max: usize::try_from(config.max_body_bytes)?,

@@ -76,7 +76,7 @@ fn encode(batch: Batch, rounds: usize) -> anyhow::Result<()> {
     let (journal, _ended) = opened.start(line_key, SyncObserver(Box::new(|_, _| {})))?;
     drop(entered);
     runtime.block_on(journal.append(batch, ()))?;
-    repeat(rounds, || Ok(Rows::encode(reader.read(0, 16 << 20)?)))
+    repeat(rounds, || Ok(Rows::encode(reader.read(0, 16 << 20)?, 1)))
 }
 
 fn repeat<T>(rounds: usize, mut work: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<()> {

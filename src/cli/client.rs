@@ -1,5 +1,6 @@
 //! A small HTTP client for the server's own routes.
 
+use std::io::Read;
 use std::time::Duration;
 
 use clap::Args;
@@ -55,16 +56,46 @@ impl Answer {
     }
 }
 
+/// Why a server shows nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    /// It is not there, or does not speak HTTP.
+    #[error(
+        "the server does not answer ({0}): start it (hooks-backend), or say where it is: --url or \
+         HOOKS_URL"
+    )]
+    NoAnswer(String),
+    /// It says no.
+    #[error("{1} ({0})")]
+    Status(u16, String),
+}
+
+/// How long a stream may take to begin; above what the server gives a question.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(30);
+
+type Builder = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
+
 /// Most bytes of an answer that are read.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
 impl Client {
+    /// A client whose answers may go on without end, once they have begun.
+    pub(super) fn for_streams(target: &Target) -> Self {
+        Self::with(target, |config| {
+            config.timeout_connect(Some(STREAM_TIMEOUT)).timeout_recv_response(Some(STREAM_TIMEOUT))
+        })
+    }
+
     pub(super) fn new(target: &Target, timeout: Duration) -> Self {
+        Self::with(target, |config| config.timeout_global(Some(timeout)))
+    }
+
+    fn with(target: &Target, limits: impl FnOnce(Builder) -> Builder) -> Self {
         let url = address(&target.url).to_owned();
         let mut config = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(timeout))
             .user_agent(concat!("hooks-backend/", env!("CARGO_PKG_VERSION")));
+        config = limits(config);
         // A proxy for the world leads nowhere from this machine to itself.
         let host = url.split_once("://").map_or("", |(_, rest)| rest);
         if ["localhost", "127.", "[::1]"].iter().any(|local| host.starts_with(local)) {
@@ -95,13 +126,32 @@ impl Client {
         self.ask("POST", path, &[("content-type", content_type)], body)
     }
 
-    fn ask(
+    /// The body of an answer, as it comes; or why there is none.
+    pub(super) fn stream(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<impl Read + use<>, Refused> {
+        let request = self.request("GET", path, headers).body(());
+        let answer = request.map_err(ureq::Error::from).and_then(|asked| self.agent.run(asked));
+        let mut answer = answer.map_err(|error| Refused::NoAnswer(error.to_string()))?;
+        let status = answer.status().as_u16();
+        if status == 200 {
+            return Ok(answer.into_body().into_reader());
+        }
+        let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        let problem: serde_json::Value =
+            serde_json::from_str(&body.unwrap_or_default()).unwrap_or_default();
+        let detail = problem["detail"].as_str().unwrap_or("no reason given").to_owned();
+        Err(Refused::Status(status, detail))
+    }
+
+    fn request(
         &self,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
-        body: &[u8],
-    ) -> Result<Answer, String> {
+    ) -> ureq::http::request::Builder {
         let mut request =
             ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
         for (name, value) in headers {
@@ -110,6 +160,17 @@ impl Client {
         if let Some(key) = &self.api_key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
+        request
+    }
+
+    fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer, String> {
+        let request = self.request(method, path, headers);
         let answer = if method == "GET" {
             request.body(()).map_err(ureq::Error::from).and_then(|asked| self.agent.run(asked))
         } else {

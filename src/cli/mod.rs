@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod emit;
 mod install;
+mod read;
 mod spool;
 
 use std::fmt::Display;
@@ -25,6 +26,12 @@ pub enum Command {
     Uninstall(install::PlaceArgs),
     /// Check what is set up, and say what to do about it; exit 0 if all is well, 1 if not
     Doctor(doctor::Args),
+    /// Show stored events
+    Query(read::QueryArgs),
+    /// Show the newest events, and with -f those that arrive
+    Tail(read::TailArgs),
+    /// Write all events to a file or to standard output
+    Export(read::ExportArgs),
     /// Send a made-up session, so that there is something to look at
     Demo(demo::Args),
 }
@@ -66,6 +73,9 @@ pub fn run(command: Command) -> ExitCode {
         Command::Uninstall(args) => ended(install::uninstall(&args)),
         Command::Doctor(args) if doctor::run(&args) => ExitCode::SUCCESS,
         Command::Doctor(_) => ExitCode::FAILURE,
+        Command::Query(args) => ended(read::query(&args)),
+        Command::Tail(args) => ended(read::tail(&args)),
+        Command::Export(args) => ended(read::export(&args)),
         Command::Demo(args) => ended(demo::run(&args)),
     }
 }

@@ -147,6 +147,11 @@ pub enum DecodeError {
     },
 }
 
+/// A JSON value without white space between its tokens; one that is nested too deep stays as it is.
+pub(crate) fn compacted(raw: &str) -> std::borrow::Cow<'_, str> {
+    compact::compact(raw, usize::MAX).map_or(raw.into(), |(compact, _)| compact)
+}
+
 /// Decodes a body.
 ///
 /// # Errors

@@ -1,10 +1,12 @@
 //! Who may do what: API keys with scopes.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{AUTHORIZATION, FORWARDED, HOST};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode, Uri};
 use subtle::ConstantTimeEq;
 
 use super::problem::Problem;
@@ -73,13 +75,33 @@ impl Access {
         }
     }
 
+    fn keys(&self) -> Arc<[Key]> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets a request pass that reads events, or says why not: without any keys, only from this
+    /// machine.
+    pub(super) fn check_reading(
+        &self,
+        peer: IpAddr,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<(), Problem> {
+        if self.keys().is_empty() && !is_local(peer, uri, headers) {
+            let detail = "without keys, events are shown on this machine alone (http://localhost, not \
+                 by a proxy); set API_KEYS with a key that has the scope 'read', and show it";
+            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+        }
+        self.check(headers, Scope::Read).map(drop)
+    }
+
     /// Lets a request pass that needs the scope, or says why not. The name of its key, if keys are needed.
     pub(super) fn check(
         &self,
         headers: &HeaderMap,
         scope: Scope,
     ) -> Result<Option<Arc<str>>, Problem> {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let keys = self.keys();
         if keys.is_empty() {
             return Ok(None);
         }
@@ -103,6 +125,25 @@ impl Access {
         let detail = format!("the API key {:?} lacks the scope '{}'", key.name, scope.name());
         Err(Problem::new(StatusCode::FORBIDDEN, detail))
     }
+}
+
+/// Whether a request without keys comes from this machine and was meant for it. A page from elsewhere
+/// whose name was made to lead here (DNS rebinding) has that name in its `Host`, and a proxy on this
+/// machine says for whom it asks.
+fn is_local(peer: IpAddr, uri: &Uri, headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).or(uri.host());
+    let Some(authority) = host.and_then(|host| host.parse::<Authority>().ok()) else {
+        return false;
+    };
+    if authority.as_str().contains('@') {
+        return false;
+    }
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = |ip: IpAddr| ip.to_canonical().is_loopback();
+    let is_named_local =
+        name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(is_loopback);
+    let is_proxied = headers.contains_key(FORWARDED) || headers.contains_key("x-forwarded-for");
+    is_loopback(peer) && is_named_local && !is_proxied
 }
 
 /// The key that a request brings.

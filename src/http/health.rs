@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::App;
+use crate::store::Store;
 
 /// From this age of the oldest event that is not stored, the database counts as not keeping up.
 const LAG_DEGRADED_SECONDS: f64 = 60.0;
@@ -17,7 +18,7 @@ const LAG_DEGRADED_SECONDS: f64 = 60.0;
 #[serde(rename_all = "lowercase")]
 enum Health {
     Healthy,
-    /// Events are taken, but do not reach the database.
+    /// Events are taken, but do not reach the database or the index.
     Degraded,
     /// Events can't be taken.
     Unhealthy,
@@ -37,6 +38,8 @@ struct Report {
     forwarder: Option<ForwarderReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     journal: Option<JournalReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<IndexReport>,
 }
 
 #[derive(Serialize)]
@@ -57,6 +60,16 @@ struct JournalReport {
     bytes: u64,
     bytes_max: u64,
     segments: usize,
+}
+
+#[derive(Serialize)]
+struct IndexReport {
+    /// Whether all that was there at the start can be found.
+    ready: bool,
+    bytes: u64,
+    lag_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 /// Why events can't be taken now.
@@ -83,7 +96,21 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
         database: None,
         forwarder: None,
         journal: None,
+        index: None,
     };
+    if let Store::Index(index) = &app.store {
+        let index = index.status().borrow().clone();
+        if status == Health::Healthy && index.error.is_some() {
+            status = Health::Degraded;
+            report.status = status;
+        }
+        report.index = Some(IndexReport {
+            ready: index.ready,
+            bytes: index.bytes,
+            lag_bytes: index.lag_bytes,
+            error: index.error,
+        });
+    }
     if let Some(forwarding) = &app.forwarding {
         let forwarder = forwarding.status.borrow().clone();
         let appended = *app.journal.appended().borrow();

@@ -12,6 +12,7 @@ mod metrics;
 mod otlp;
 mod problem;
 mod rate;
+mod read;
 mod server;
 mod tls;
 
@@ -23,7 +24,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub use access::{Access, Scope};
 pub use admission::{Drain, InFlight};
@@ -39,6 +40,7 @@ use crate::journal::{Framing, Journal, Reader};
 use crate::metrics::Metrics;
 use crate::redact::{Redactions, Redactor};
 use crate::rejected::RejectedFile;
+use crate::store::Store;
 use problem::Problem;
 
 /// How long a request with `ack=stored` waits for the store. Longer than any sender does.
@@ -55,11 +57,13 @@ pub struct App {
     pub storage: &'static str,
     /// The database's side, in `postgres` storage.
     pub forwarding: Option<Forwarding>,
+    /// Where events are read from.
+    pub store: Store,
     /// Where invalid events of a batch are kept.
     pub rejected: Arc<RejectedFile>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Who may write.
+    /// Who may write and read.
     pub access: Arc<Access>,
     /// How much each sender may send.
     pub rates: Rates,
@@ -67,6 +71,8 @@ pub struct App {
     pub drain: Drain,
     /// Bytes of bodies in memory.
     pub in_flight: InFlight,
+    /// How many more streams of events may be opened.
+    pub streams: Arc<Semaphore>,
     /// When requests are answered, unless they say.
     pub ack: Ack,
     /// The hooks that fired last, of which some fire twice.
@@ -107,6 +113,11 @@ impl App {
     }
 }
 
+/// As many streams as may be open at once.
+pub fn streams() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(read::STREAMS_MAX))
+}
+
 /// What HTTP tells about the forwarder and its journal.
 #[derive(Debug)]
 pub struct Forwarding {
@@ -121,12 +132,20 @@ pub struct Forwarding {
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/events", post(|app, request| ingest::ingest(app, Format::Object, request)))
+        .route(
+            "/events",
+            post(|app, request| ingest::ingest(app, Format::Object, request)).get(read::events),
+        )
+        .route("/events/export", get(read::export))
+        .route("/events/stream", get(read::stream))
         .route("/events/batch", post(|app, request| ingest::ingest(app, Format::Array, request)))
         .route("/hooks", post(hooks::emitted))
         .route("/hooks/{agent}", post(hooks::agent))
         .route("/hooks/{agent}/{event}", post(hooks::event))
         .route("/v1/logs", post(otlp::logs))
+        .route("/sessions", get(read::sessions))
+        .route("/sessions/{session_id}", get(read::session))
+        .route("/stats", get(read::stats))
         .route("/health", get(health::health))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))

@@ -20,6 +20,9 @@ pub(super) struct Problem {
     detail: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rejected: Vec<RejectedEvent>,
+    /// The parameter that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<String>,
     #[serde(skip)]
     retry_after_seconds: Option<u16>,
     #[serde(skip)]
@@ -62,6 +65,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             rejected: Vec::new(),
+            parameter: None,
             retry_after_seconds: None,
             limit: None,
         }
@@ -133,6 +137,15 @@ impl Problem {
     /// What was wrong, for an answer of another shape.
     pub(super) fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// `error` is to stand after the parameter's name.
+    pub(super) fn parameter(name: &str, error: &str) -> Self {
+        let detail = format!("the parameter {name} {error}");
+        Self {
+            parameter: Some(name.to_owned()),
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+        }
     }
 
     pub(super) fn not_found() -> Self {

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use reader::{Chunk, Reader};
+pub use reader::{Chunk, Reader, Record};
 pub use record::{Batch, Framing};
 pub use rotation::{Rotate, Rotation};
 pub use window::WINDOW_RECORDS;

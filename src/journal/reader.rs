@@ -25,9 +25,17 @@ pub struct Chunk {
     bytes: Vec<u8>,
 }
 
+/// A record's JSON, or its raw bytes and why they are no record.
+pub type Record<'a> = Result<&'a [u8], (&'a [u8], &'static str)>;
+
 impl Chunk {
     /// Each record's JSON, or its raw bytes and why they are no record.
-    pub fn records(&self) -> impl Iterator<Item = Result<&[u8], (&[u8], &'static str)>> {
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.records_by_position().map(|(_, record)| record)
+    }
+
+    /// The same with the position at which each ends.
+    pub fn records_by_position(&self) -> impl Iterator<Item = (u64, Record<'_>)> {
         let mut rest = &self.bytes[..];
         std::iter::from_fn(move || {
             if rest.is_empty() {
@@ -36,7 +44,8 @@ impl Chunk {
             let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
             let line = &rest[..end];
             rest = rest.get(end + 1..).unwrap_or_default();
-            Some(record::verify(line).map_err(|reason| (line, reason)))
+            let position = self.next - rest.len() as u64;
+            Some((position, record::verify(line).map_err(|reason| (line, reason))))
         })
     }
 

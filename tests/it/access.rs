@@ -90,3 +90,91 @@ fn bad_keys_stop_the_start_and_are_not_shown() {
         }
     }
 }
+
+/// An address of this machine that is not loopback, if it has any.
+fn other_address() -> Option<std::net::IpAddr> {
+    // Connecting a UDP socket sends nothing; it only picks an address. The destination is one that
+    // documentation may use (RFC 5737).
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("198.51.100.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// A route of each kind, and not one whose answer has no end.
+const READING: [&str; 4] = ["/events", "/events/export", "/sessions", "/stats"];
+
+#[test]
+fn without_keys_events_are_shown_on_this_machine_alone() {
+    let place = Place::jsonl();
+    let server = place.server().set("HOST", "0.0.0.0").ready().start();
+    let port = server.client.address.port();
+    let local = Client::new(([127, 0, 0, 1], port).into());
+    crate::reading::shown(&local, 0);
+    for route in READING {
+        for (headers, status) in [
+            (&[][..], 200),
+            (&[("host", "localhost")], 200),
+            (&[("host", "LOCALHOST:8080")], 200),
+            (&[("host", "127.0.0.2:80")], 200),
+            (&[("host", "[::1]:8080")], 200),
+            (&[("x-api-key", "any")], 200),
+            (&[("host", "evil.example")], 403),
+            (&[("host", "localhost.evil.example")], 403),
+            (&[("host", "evil.example@localhost")], 403),
+            (&[("host", "192.0.2.1")], 403),
+            (&[("host", "")], 403),
+            (&[("x-forwarded-for", "192.0.2.1")], 403),
+            (&[("forwarded", "for=192.0.2.1")], 403),
+        ] {
+            let mut connection = local.connect();
+            let has_host = headers.iter().any(|(name, _)| *name == "host");
+            let host = if has_host { "" } else { "host: localhost\r\n" };
+            let lines: Vec<_> =
+                headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let lines = lines.concat();
+            connection
+                .write(format!("HEAD {route} HTTP/1.1\r\n{host}{lines}connection: close\r\n\r\n"));
+            let answer = connection.read_to_end();
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{route} {headers:?}: {answer}"
+            );
+        }
+        let mut old = local.connect();
+        old.write(format!("GET {route} HTTP/1.0\r\n\r\n"));
+        assert!(old.read_to_end().starts_with("HTTP/1.0 403 "), "{route}");
+        if let Some(address) = other_address() {
+            let other = Client::new((address, port).into());
+            let problem = other.get(route, &[("host", "localhost")]).expect(403).json();
+            assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("API_KEYS")));
+        }
+    }
+}
+
+#[test]
+fn with_keys_only_those_with_the_scope_read() {
+    let place = Place::jsonl();
+    let keys = "in:key-1:ingest,eyes:key-2:read,both:key-3:ingest+read";
+    let server = place.server().set("HOST", "0.0.0.0").set("API_KEYS", keys).ready().start();
+    let port = server.client.address.port();
+    let addresses = [Some([127, 0, 0, 1].into()), other_address()];
+    eventually("the index is there", || {
+        let local = Client::new(([127, 0, 0, 1], port).into());
+        let answer = local.get("/events", &[("x-api-key", "key-2")]);
+        if answer.status == 200 { Ok(()) } else { Err(answer.text) }
+    });
+    for address in addresses.into_iter().flatten() {
+        let client = Client::new((address, port).into());
+        for route in READING {
+            for (headers, status) in [
+                (&[][..], 401),
+                (&[("x-api-key", "key-4")], 401),
+                (&[("x-api-key", "key-1")], 403),
+                (&[("x-api-key", "key-2")], 200),
+                (&[("authorization", "Bearer key-3"), ("host", "events.example")], 200),
+            ] {
+                client.get(route, headers).expect(status);
+            }
+        }
+    }
+}

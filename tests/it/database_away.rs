@@ -196,3 +196,20 @@ fn a_full_journal_refuses_events_until_the_database_is_back() {
     assert_exactly(&place.settled(&server), ids(&accepted));
     healthy(&server);
 }
+
+#[test]
+fn reading_waits_for_the_database_and_says_so() {
+    let cluster = Cluster::stopped();
+    let place = Place::on(cluster.future_database());
+    let server = place.server().ready().start();
+    let answer = server.client.get("/events", &[]).expect(503);
+    assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
+    server.client.event(&event("1")).expect(202);
+    cluster.start();
+    place.database().create();
+    crate::reading::shown(&server.client, 1);
+    cluster.stop();
+    server.client.get("/events", &[]).expect(503);
+    cluster.start();
+    crate::reading::shown(&server.client, 1);
+}

@@ -2,8 +2,10 @@
 
 mod expansion;
 mod pipeline;
+mod read;
 mod rows;
 mod schema;
+mod tail;
 mod tls;
 
 use std::io;
@@ -17,6 +19,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Statement};
 
 pub use pipeline::{LANES, Pipeline};
+pub use read::Database;
 pub use rows::Rows;
 pub use tls::Address;
 
@@ -125,6 +128,8 @@ pub struct Position {
     pub position: u64,
     /// A hash of the record that ends there; see `journal::Reader::fingerprint`.
     pub fingerprint: Option<i64>,
+    /// The journal's number in this database.
+    pub journal: i32,
 }
 
 /// What became of a batch.
@@ -195,7 +200,7 @@ impl Postgres {
         let row = within(
             BATCH_TIMEOUT,
             self.client.query_opt(
-                "SELECT position, fingerprint FROM hook_positions
+                "SELECT position, fingerprint, number FROM hook_positions
                  WHERE journal_id = $1::text::uuid",
                 &[&journal_id],
             ),
@@ -204,23 +209,25 @@ impl Postgres {
         Ok(row.map(|row| Position {
             position: row.get::<_, i64>(0).cast_unsigned(),
             fingerprint: row.get(1),
+            journal: row.get(2),
         }))
     }
 
-    /// Makes a new journal known.
+    /// Makes a new journal known; returns its number.
     ///
     /// # Errors
     /// If the database does not answer.
-    pub async fn begin(&self, journal_id: &str, position: u64) -> Result<(), StoreError> {
+    pub async fn begin(&self, journal_id: &str, position: u64) -> Result<i32, StoreError> {
         let position = position.cast_signed();
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&journal_id, &position];
-        let insert = self.client.execute(
+        // Changes nothing if it is known already, but then returns its number, too.
+        let insert = self.client.query_one(
             "INSERT INTO hook_positions (journal_id, position) VALUES ($1::text::uuid, $2)
-             ON CONFLICT DO NOTHING",
+             ON CONFLICT (journal_id) DO UPDATE SET journal_id = excluded.journal_id
+             RETURNING number",
             &parameters,
         );
-        within(BATCH_TIMEOUT, insert).await?;
-        Ok(())
+        Ok(within(BATCH_TIMEOUT, insert).await?.get(0))
     }
 
     /// Begins a transaction and copies the rows in it.

@@ -8,10 +8,10 @@ use std::ops::Range;
 use super::expansion::{EXPANSION_BYTES_MAX, expansion};
 use crate::decode::text::replace_unicode_escapes;
 use crate::event::{Event, Timestamp};
-use crate::journal::Chunk;
+use crate::journal::{Chunk, Record};
 
 /// The columns in the order in which rows are encoded, and their types.
-pub(super) const COLUMNS: [(&str, &str); 19] = [
+pub(super) const COLUMNS: [(&str, &str); 21] = [
     ("session_id", "text"),
     ("event_id", "text"),
     ("timestamp", "timestamp with time zone"),
@@ -31,6 +31,8 @@ pub(super) const COLUMNS: [(&str, &str); 19] = [
     ("subagent_id", "text"),
     ("parent_session_id", "text"),
     ("extra", "jsonb"),
+    ("journal", "integer"),
+    ("position", "bigint"),
 ];
 
 /// Signature, flags, length of the header's extension.
@@ -40,7 +42,7 @@ const TRAILER: &[u8] = b"\xff\xff";
 /// Before the text of a `jsonb`.
 const JSONB_VERSION: u8 = 1;
 /// Microseconds from 1970 to 2000, where PostgreSQL's time begins.
-const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+pub(super) const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// A chunk of the journal, encoded.
 #[derive(Debug)]
@@ -55,8 +57,8 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Encodes a chunk. Takes about a microsecond an event, and does not block otherwise.
-    pub fn encode(chunk: Chunk) -> Self {
+    /// Encodes a chunk of the journal that has this number in the database. Takes about a microsecond an event, and does not block otherwise.
+    pub fn encode(chunk: Chunk, journal: i32) -> Self {
         let mut rows = Self {
             tuples: Vec::new(),
             ends: Vec::new(),
@@ -66,12 +68,14 @@ impl Rows {
             unstorable: 0,
             chunk: Chunk::default(),
         };
-        for event in events(&chunk) {
+        for (position, event) in events_by_position(&chunk) {
             match event {
                 Ok((event, _)) => {
                     rows.oldest.get_or_insert(event.received_at);
                     rows.days.insert(event.timestamp.day());
                     tuple(&event, &mut rows.tuples);
+                    field(&journal.to_be_bytes(), &mut rows.tuples);
+                    field(&position.to_be_bytes(), &mut rows.tuples);
                     rows.ends.push(rows.tuples.len());
                 }
                 Err(Fault::Damaged(..)) => rows.damaged += 1,
@@ -152,26 +156,35 @@ enum Fault<'a> {
 }
 
 fn events(chunk: &Chunk) -> impl Iterator<Item = Result<Readable<'_>, Fault<'_>>> {
-    chunk.records().map(|record| {
-        let line = record.map_err(|(bytes, reason)| Fault::Damaged(bytes, reason.to_owned()))?;
-        let event = Event::from_line(line).map_err(|reason| {
-            Fault::Damaged(line, format!("not an event that can be read: {reason}"))
-        })?;
-        // Data and extra fields together: a row is read as a whole.
-        let expansion = expansion(&event.data) + event.extra.as_deref().map_or(0, expansion);
-        if expansion > EXPANSION_BYTES_MAX {
-            return Err(Fault::Unstorable(
-                line,
-                format!(
-                    "PostgreSQL would write its numbers out with {expansion} more digits, and could \
-                     never return the row; at most {EXPANSION_BYTES_MAX} are allowed"
-                ),
-            ));
-        }
-        Ok((event, line))
-    })
+    events_by_position(chunk).map(|(_, event)| event)
 }
 
+fn events_by_position(
+    chunk: &Chunk,
+) -> impl Iterator<Item = (u64, Result<Readable<'_>, Fault<'_>>)> {
+    chunk.records_by_position().map(|(position, record)| (position, readable(record)))
+}
+
+fn readable(record: Record<'_>) -> Result<Readable<'_>, Fault<'_>> {
+    let line = record.map_err(|(bytes, reason)| Fault::Damaged(bytes, reason.to_owned()))?;
+    let event = Event::from_line(line).map_err(|reason| {
+        Fault::Damaged(line, format!("not an event that can be read: {reason}"))
+    })?;
+    // Data and extra fields together: a row is read as a whole.
+    let expansion = expansion(&event.data) + event.extra.as_deref().map_or(0, expansion);
+    if expansion > EXPANSION_BYTES_MAX {
+        return Err(Fault::Unstorable(
+            line,
+            format!(
+                "PostgreSQL would write its numbers out with {expansion} more digits, and could \
+                     never return the row; at most {EXPANSION_BYTES_MAX} are allowed"
+            ),
+        ));
+    }
+    Ok((event, line))
+}
+
+/// All columns but the last two, which say where the event stands in its journal.
 fn tuple(event: &Event<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&(COLUMNS.len() as i16).to_be_bytes());
     text(&event.session_id, out);

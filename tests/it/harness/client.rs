@@ -179,6 +179,11 @@ impl Connection {
         self.0.write_all(bytes.as_ref()).expect("the server reads");
     }
 
+    /// The connection itself, for bodies that are no text.
+    pub(crate) fn into_inner(self) -> TcpStream {
+        self.0
+    }
+
     /// Writes it again and again, until the server takes no more of it.
     #[track_caller]
     pub(crate) fn flood(&mut self, bytes: impl AsRef<[u8]>) {

@@ -112,7 +112,7 @@ impl Place {
             format!("to_char(\"{column}\" AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
         };
         let rows = database.query(&format!(
-            "SELECT (to_jsonb(hook_events) || jsonb_build_object('timestamp', {}, 'received_at', {}))::text
+            "SELECT (to_jsonb(hook_events) - 'journal' - 'position' || jsonb_build_object('timestamp', {}, 'received_at', {}))::text
              FROM hook_events ORDER BY received_at",
             time("timestamp"),
             time("received_at")

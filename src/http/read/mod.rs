@@ -1,0 +1,55 @@
+//! Reading events back.
+
+mod events;
+mod export;
+mod parameters;
+mod sessions;
+mod stream;
+
+pub(super) use events::events;
+pub(super) use export::export;
+pub(super) use sessions::{session, sessions, stats};
+pub(super) use stream::{STREAMS_MAX, stream};
+
+use std::net::SocketAddr;
+
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderMap, StatusCode, Uri};
+
+use super::App;
+use super::problem::Problem;
+use crate::store::{ReadError, Store};
+
+/// Who is at the other end of the connection.
+pub(super) type Peer = ConnectInfo<SocketAddr>;
+
+/// Whether a request may read: see [`super::Access`]. The store, if so.
+pub(super) fn allowed<'a>(
+    app: &'a App,
+    peer: Peer,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<&'a Store, Problem> {
+    app.access.check_reading(peer.0.ip(), uri, headers)?;
+    Ok(&app.store)
+}
+
+/// The store's end of an answer is gone: it failed, or gave up on a reader that takes too long.
+fn cut() -> ReadError {
+    ReadError::Failed("the answer was cut off".to_owned())
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        let text = error.to_string();
+        match error {
+            ReadError::Unavailable(_) => Self::unavailable(text, 2),
+            ReadError::Slow(_) => Self::new(StatusCode::GATEWAY_TIMEOUT, text),
+            ReadError::Gone(_) => Self::new(StatusCode::GONE, text),
+            ReadError::Failed(_) => {
+                tracing::error!(error = text, "a question could not be answered");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The parameters of routes that read. One that is unknown, stands twice or has a value that cannot be
+//! right is an error that names it.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::str::FromStr;
+
+use axum::http::Uri;
+
+use crate::decode::timestamp;
+use crate::event::Timestamp;
+use crate::http::problem::Problem;
+use crate::store::{COLUMNS, Filter, Key, Members, Order, Page};
+
+/// Most events in one answer of `GET /events`.
+pub(super) const LIMIT_MAX: usize = 1000;
+const LIMIT_DEFAULT: usize = 100;
+
+/// Most bytes in a text that is searched for.
+const TEXT_BYTES_MAX: usize = 255;
+
+/// What every route that selects events takes.
+pub(super) const FILTER: [&str; 12] = [
+    "session_id",
+    "event_type",
+    "event_id",
+    "workflow_id",
+    "phase_id",
+    "milestone_id",
+    "agent",
+    "tool_name",
+    "tool_use_id",
+    "since",
+    "until",
+    "q",
+];
+
+/// The parameters of one request.
+pub(super) struct Parameters<'u>(Vec<(Cow<'u, str>, Cow<'u, str>)>);
+
+impl<'u> Parameters<'u> {
+    /// Reads them. `known` are the names that the route has.
+    pub(super) fn read(uri: &'u Uri, known: &[&[&str]]) -> Result<Self, Problem> {
+        let query = uri.query().unwrap_or_default();
+        let all: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+        for (at, (name, _)) in all.iter().enumerate() {
+            if !known.iter().any(|names| names.contains(&&**name)) {
+                let known = known.concat().join(", ");
+                return Err(Problem::parameter(name, &format!("is not known; allowed: {known}")));
+            }
+            if name != "event_type" && all[..at].iter().any(|(other, _)| other == name) {
+                return Err(Problem::parameter(name, "stands twice; allowed: once"));
+            }
+        }
+        Ok(Self(all))
+    }
+
+    /// A parameter's text. An empty one counts as not there.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let found = self.0.iter().filter(move |(found, _)| found == name);
+        found.map(|(_, value)| &**value).filter(|value| !value.is_empty())
+    }
+
+    /// The events that the parameters of [`FILTER`] ask for.
+    pub(super) fn filter(&self) -> Result<Filter, Problem> {
+        let mut filter = Filter::default();
+        for column in COLUMNS {
+            filter.equal.extend(self.get(column).map(|value| (column, value.to_owned())));
+        }
+        for types in self.all("event_type") {
+            let types = types.split(',').map(str::trim).filter(|name| !name.is_empty());
+            filter.event_types.extend(types.map(str::to_owned));
+        }
+        if filter.event_types.len() > 50 {
+            let error = "has more than 50 names; allowed: up to 50, separated by commas";
+            return Err(Problem::parameter("event_type", error));
+        }
+        filter.since = self.time("since")?;
+        filter.until = self.time("until")?;
+        filter.text = self.get("q").map(str::to_owned);
+        if filter.text.as_ref().is_some_and(|text| text.len() > TEXT_BYTES_MAX) {
+            let error = format!("is longer than {TEXT_BYTES_MAX} bytes");
+            return Err(Problem::parameter("q", &error));
+        }
+        Ok(filter)
+    }
+
+    /// A time, or how long ago.
+    pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let bad = || {
+            let allowed = "a time such as 2026-11-23T09:00:00Z (no offset: UTC; a '+' in an address \
+                is written %2B), epoch seconds or milliseconds, or how long ago: 30s, 15m, 2h, 7d";
+            Problem::parameter(name, &format!("is {text:?}; allowed: {allowed}"))
+        };
+        if let Some(seconds) = seconds(text) {
+            let micros = Timestamp::now().micros().checked_sub(seconds.saturating_mul(1_000_000));
+            let ago = micros.and_then(Timestamp::from_micros);
+            return Ok(Some(ago.unwrap_or(Timestamp::MIN)));
+        }
+        let is_number = text.bytes().all(|c| c.is_ascii_digit() || c == b'.');
+        let time = if is_number && text.len() != 8 {
+            timestamp::parse_number(text)
+        } else {
+            timestamp::parse_text(text)
+        };
+        time.map(Some).map_err(|_| bad())
+    }
+
+    /// A whole number within limits.
+    pub(super) fn number(&self, name: &str, default: usize, max: usize) -> Result<usize, Problem> {
+        let Some(text) = self.get(name) else { return Ok(default) };
+        let number = text.parse().ok().filter(|number| (1..=max).contains(number));
+        number.ok_or_else(|| {
+            Problem::parameter(
+                name,
+                &format!("is {text:?}; allowed: a whole number from 1 to {max}"),
+            )
+        })
+    }
+
+    /// One of some words.
+    pub(super) fn word<T: Copy>(
+        &self,
+        name: &str,
+        words: &[(&str, T)],
+    ) -> Result<Option<T>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
+        found.map(Some).ok_or_else(|| {
+            let allowed: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+            Problem::parameter(name, &format!("is {text:?}; allowed: {}", allowed.join(", ")))
+        })
+    }
+
+    /// The members that `fields` and `data` ask for.
+    pub(super) fn members(&self) -> Result<Members, Problem> {
+        let with_data = self.word("data", &[("true", true), ("false", false)])?;
+        let Some(fields) = self.get("fields") else {
+            return Ok(if with_data == Some(false) { Members::WithoutData } else { Members::All });
+        };
+        let mut names = Vec::new();
+        for name in fields.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            if !crate::event::MEMBERS.contains(&name) {
+                let allowed = crate::event::MEMBERS.join(", ");
+                let error = format!("has {name:?}; allowed, separated by commas: {allowed}");
+                return Err(Problem::parameter("fields", &error));
+            }
+            if name != "data" || with_data != Some(false) {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(Members::Only(names))
+    }
+
+    /// Where a page begins.
+    pub(super) fn cursor(&self) -> Result<Option<Key>, Problem> {
+        let Some(cursor) = self.get("cursor") else { return Ok(None) };
+        read_cursor(cursor).map(Some).ok_or_else(|| {
+            let error = "is not a cursor of this server; allowed: the next_cursor of an answer";
+            Problem::parameter("cursor", error)
+        })
+    }
+
+    /// A length of time in seconds, at least one.
+    pub(super) fn duration(&self, name: &str) -> Result<Option<i64>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let found = seconds(text).filter(|seconds| (1..=366 * 86_400).contains(seconds));
+        found.map(Some).ok_or_else(|| {
+            let allowed = "a time from 1s to 366d, such as 30s, 15m, 2h, 7d";
+            Problem::parameter(name, &format!("is {text:?}; allowed: {allowed}"))
+        })
+    }
+
+    /// A page of `GET /events`.
+    pub(super) fn page(&self) -> Result<Page, Problem> {
+        let order =
+            self.word("order", &[("asc", Order::Ascending), ("desc", Order::Descending)])?;
+        Ok(Page {
+            filter: self.filter()?,
+            order: order.unwrap_or_default(),
+            after: self.cursor()?,
+            limit: self.number("limit", LIMIT_DEFAULT, LIMIT_MAX)?,
+            members: self.members()?,
+        })
+    }
+}
+
+/// `15m` in seconds.
+fn seconds(text: &str) -> Option<i64> {
+    let unit = match text.as_bytes().last()? {
+        b's' => 1,
+        b'm' => 60,
+        b'h' => 3600,
+        b'd' => 86_400,
+        _ => return None,
+    };
+    i64::from_str(&text[..text.len() - 1]).ok().filter(|n| *n >= 0)?.checked_mul(unit)
+}
+
+/// The shortest usual length, in seconds, of which so many at most make up a time.
+pub(super) fn usual_length(seconds: i64, parts_max: i64) -> i64 {
+    const USUAL: [i64; 10] = [1, 5, 15, 60, 300, 900, 3600, 21_600, 86_400, 604_800];
+    let fits = |length: &&i64| seconds / **length <= parts_max;
+    USUAL.iter().find(fits).copied().unwrap_or(seconds / parts_max + 1)
+}
+
+/// A cursor: the place of the last event, in a form that is meant for this server alone.
+pub(super) fn cursor_to(key: &Key) -> String {
+    let mut cursor = form_urlencoded::Serializer::new(String::new());
+    let time = key.timestamp.micros().to_string();
+    cursor.append_pair(&time, &key.session_id).append_pair("", &key.event_id);
+    // In an address it would be taken apart once more: as hexadecimal digits it stays whole.
+    cursor.finish().bytes().fold(String::new(), |mut digits, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
+}
+
+fn read_cursor(cursor: &str) -> Option<Key> {
+    let pairs = cursor.as_bytes().chunks(2);
+    let bytes = pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    let bytes: Vec<u8> = bytes.collect::<Option<_>>()?;
+    let mut pairs = form_urlencoded::parse(&bytes);
+    let ((time, session_id), (_, event_id)) = (pairs.next()?, pairs.next()?);
+    let timestamp = Timestamp::from_micros(time.parse().ok()?)?;
+    Some(Key { timestamp, session_id: session_id.into_owned(), event_id: event_id.into_owned() })
+}

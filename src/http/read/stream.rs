@@ -1,0 +1,249 @@
+//! `GET /events/stream`: events as they arrive, as Server-Sent Events
+//! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+
+use super::parameters::{FILTER, Parameters};
+use super::{Peer, allowed, cut};
+use crate::forward;
+use crate::http::App;
+use crate::http::problem::Problem;
+use crate::store::{Answer, Part, Place, ReadError, Store, Tail, index};
+
+/// Most streams at once.
+pub(in crate::http) const STREAMS_MAX: usize = 100;
+
+/// How often a stream without events shows that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How long a reader may leave what is sent. Then the stream ends.
+const TAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Frames that wait for the reader; each has a part of an answer.
+const FRAMES_MAX: usize = 4;
+
+/// How often the database is asked for events that other servers took.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Events are looked for this often at most: what arrives in between goes together.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Events after `Last-Event-ID`, or from now on.
+pub(in crate::http) async fn stream(
+    State(app): State<Arc<App>>,
+    peer: Peer,
+    request: Request,
+) -> Result<Response, Problem> {
+    let store = allowed(&app, peer, request.uri(), request.headers())?.clone();
+    let parameters = Parameters::read(request.uri(), &[&FILTER, &["fields", "data", "after"]])?;
+    let tail = Tail { filter: parameters.filter()?, members: parameters.members()? };
+    if app.drain.is_draining() {
+        return Err(Problem::draining());
+    }
+    let permit = app.streams.clone().try_acquire_owned().map_err(|_| {
+        Problem::unavailable(format!("{STREAMS_MAX} streams are open, which is the most"), 10)
+    })?;
+    // `EventSource` sends the header by itself; the parameter is for whoever begins.
+    let last = request.headers().get("last-event-id").map(|value| value.to_str());
+    let place = match (last, parameters.get("after")) {
+        (Some(Ok(text)), _) if !text.is_empty() => Place::named(text),
+        (Some(Err(_)), _) => {
+            let error = "the header Last-Event-ID is not the id of an event of this stream";
+            return Err(Problem::new(StatusCode::GONE, error));
+        }
+        (_, Some(text)) => Place::named(text),
+        _ => store.newest().await?,
+    };
+    // Whether the place is known shows here, while the status can still say so.
+    let mut first = store.tail(tail.clone(), &place).await?;
+    let peer = peer.0;
+    let (sender, receiver) = mpsc::channel(FRAMES_MAX);
+    let (end, ended) = oneshot::channel();
+    let feed = Feed { app, store, tail, sender, _permit: permit };
+    let part = first.next().await.unwrap_or_else(|| Err(cut()))?;
+    tokio::spawn(async move {
+        let why = feed.run(place, first, part).await;
+        if let End::SlowReader = why {
+            tracing::info!(%peer, "a stream was cut off: its reader does not keep up");
+        }
+        // The reader may have gone away.
+        let _ = end.send(why);
+    });
+    let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache")];
+    Ok((headers, Body::from_stream(frames(receiver, ended))).into_response())
+}
+
+/// Why a stream ends.
+enum End {
+    ReaderGone,
+    SlowReader,
+    Draining,
+    Store(ReadError),
+}
+
+impl End {
+    /// The last event, which tells why. A client that connects again goes on where it was.
+    fn frame(self) -> Option<Bytes> {
+        let (reason, detail) = match self {
+            Self::ReaderGone => return None,
+            Self::SlowReader => {
+                let seconds = TAKE_TIMEOUT.as_secs();
+                ("slow_reader", format!("events were not read for {seconds} s; connect again"))
+            }
+            Self::Draining => ("shutting_down", "the server is shutting down".to_owned()),
+            Self::Store(error) => ("store", error.to_string()),
+        };
+        let data = serde_json::json!({ "reason": reason, "detail": detail });
+        Some(Bytes::from(format!("event: end\ndata: {data}\n\n")))
+    }
+}
+
+/// What was sent, and when that ends, why.
+fn frames(
+    receiver: mpsc::Receiver<Bytes>,
+    ended: oneshot::Receiver<End>,
+) -> impl stream::Stream<Item = Result<Bytes, std::convert::Infallible>> {
+    stream::unfold((receiver, Some(ended)), |(mut receiver, mut ended)| async move {
+        if let Some(frame) = receiver.recv().await {
+            return Some((Ok(frame), (receiver, ended)));
+        }
+        let frame = ended.take()?.await.ok()?.frame()?;
+        Some((Ok(frame), (receiver, ended)))
+    })
+}
+
+/// One open stream.
+struct Feed {
+    app: Arc<App>,
+    store: Store,
+    tail: Tail,
+    sender: mpsc::Sender<Bytes>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Feed {
+    async fn run(self, place: Place, answer: Answer, part: Part) -> End {
+        let draining = self.app.drain.clone();
+        tokio::select! {
+            end = self.feed(place, answer, part) => end,
+            () = draining.begun() => End::Draining,
+        }
+    }
+
+    async fn feed(&self, mut place: Place, mut answer: Answer, part: Part) -> End {
+        // The place first, so that a client which has seen no event yet can come back to it.
+        let begin = format!("retry: 1000\nid: {place}\nevent: begin\ndata: {{}}\n\n");
+        if let Err(end) = self.send(begin.into()).await {
+            return end;
+        }
+        let mut part = Ok(part);
+        let mut progress = Progress::of(&self.app);
+        // Looks once more, since something may have come before this was watched.
+        let mut look = true;
+        loop {
+            let more = match part {
+                Ok(Part::Events(events)) => {
+                    let mut frame = Vec::new();
+                    for event in events {
+                        if let Some(place) = event.place {
+                            frame.extend_from_slice(format!("id: {place}\ndata: ").as_bytes());
+                            frame.extend_from_slice(&event.line);
+                            frame.extend_from_slice(b"\n\n");
+                        }
+                    }
+                    if let Err(end) = self.send(frame.into()).await {
+                        return end;
+                    }
+                    part = answer.next().await.unwrap_or_else(|| Err(cut()));
+                    continue;
+                }
+                Ok(Part::Reached(reached, more)) => {
+                    place = reached;
+                    more
+                }
+                Ok(Part::End(_)) => false,
+                Err(error) => return End::Store(error),
+            };
+            let look_at_once = more || std::mem::take(&mut look);
+            if !look_at_once && let Err(end) = self.wait(&mut progress).await {
+                return end;
+            }
+            progress.note();
+            answer = match self.store.tail(self.tail.clone(), &place).await {
+                Ok(answer) => answer,
+                Err(error) => return End::Store(error),
+            };
+            part = answer.next().await.unwrap_or_else(|| Err(cut()));
+        }
+    }
+
+    /// Waits until there may be more.
+    async fn wait(&self, progress: &mut Progress) -> Result<(), End> {
+        tokio::time::sleep(PAUSE).await;
+        tokio::select! {
+            () = progress.made() => Ok(()),
+            () = self.sender.closed() => Err(End::ReaderGone),
+            () = tokio::time::sleep(HEARTBEAT) => {
+                self.send(Bytes::from_static(b": still here\n\n")).await
+            }
+        }
+    }
+
+    async fn send(&self, frame: Bytes) -> Result<(), End> {
+        match tokio::time::timeout(TAKE_TIMEOUT, self.sender.send(frame)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(End::ReaderGone),
+            Err(_) => Err(End::SlowReader),
+        }
+    }
+}
+
+/// Tells when there may be more to read than there was when it was noted.
+enum Progress {
+    Index(watch::Receiver<index::Status>, u64),
+    Forwarder(watch::Receiver<forward::Status>, u64),
+}
+
+impl Progress {
+    fn of(app: &App) -> Self {
+        match (&app.store, &app.forwarding) {
+            (Store::Index(index), _) => Self::Index(index.status(), 0),
+            (Store::Postgres(_), Some(forwarding)) => Self::Forwarder(forwarding.status.clone(), 0),
+            // Not put together by this program.
+            (Store::Postgres(_), None) => Self::Forwarder(watch::Sender::default().subscribe(), 0),
+        }
+    }
+
+    fn note(&mut self) {
+        match self {
+            Self::Index(status, commits) => *commits = status.borrow().commits,
+            Self::Forwarder(status, position) => *position = status.borrow().position,
+        }
+    }
+
+    async fn made(&mut self) {
+        match self {
+            Self::Index(status, commits) => {
+                // A sender that is gone has nothing to tell any more; the process is ending then.
+                if status.wait_for(|status| status.commits != *commits).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+            Self::Forwarder(status, position) => {
+                let moved = status.wait_for(|status| status.position != *position);
+                // Other servers' events do not move it.
+                let _ = tokio::time::timeout(POLL_INTERVAL, moved).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! Follows the JSON Lines file: what is appended to it, by whomever, becomes rows of the index.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, params};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::files::{self, Identity, MARK_BYTES};
+use super::lines::Line;
+use super::{OFFSET_BITS, Shared, schema};
+use crate::event::{Event, Timestamp};
+use crate::journal::Appended;
+use crate::metrics::Metrics;
+
+/// Bytes of lines in one transaction; more only for a line that is longer.
+const BLOCK_BYTES: usize = 4 << 20;
+
+/// A line that is longer is no event, and is left out.
+const LINE_BYTES_MAX: usize = 256 << 20;
+
+/// How often other programs' lines are looked for, and files that came or went.
+const SURVEY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Pause after a failure.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// From so many unread bytes on, the log tells how it goes, and how often.
+const REPORT_BYTES_MIN: u64 = 64 << 20;
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How the index gets on.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// Whether everything that was there at some moment since the start is in the index.
+    pub ready: bool,
+    /// Counts the indexes that were opened; 0 before the first.
+    pub(super) generation: u64,
+    /// Counts the transactions, so that who follows sees each.
+    pub commits: u64,
+    /// Bytes of the files that are not in the index.
+    pub lag_bytes: u64,
+    /// Bytes of the files in all.
+    pub bytes: u64,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FollowError {
+    #[error("the index: {0}")]
+    Index(#[from] rusqlite::Error),
+    #[error("the JSON Lines files: {0}")]
+    Files(#[from] io::Error),
+}
+
+/// The one writer of the index.
+pub(super) struct Follower {
+    shared: Arc<Shared>,
+    status: watch::Sender<Status>,
+    metrics: Arc<Metrics>,
+    open: Option<Open>,
+    surveyed: Option<Instant>,
+    report: Option<Instant>,
+    block: Vec<u8>,
+}
+
+struct Open {
+    index: Connection,
+    identity: Option<Identity>,
+    /// In the order of their numbers, which is the order of their events.
+    sources: Vec<Source>,
+}
+
+struct Source {
+    number: i64,
+    identity: Identity,
+    path: PathBuf,
+    position: u64,
+    mark: i64,
+    file: Option<File>,
+}
+
+impl Follower {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        status: watch::Sender<Status>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let (open, surveyed, report, block) = (None, None, None, Vec::new());
+        Self { shared, status, metrics, open, surveyed, report, block }
+    }
+
+    /// Follows until told to stop. Blocks, so it needs a thread.
+    pub(super) fn run(
+        mut self,
+        runtime: &Handle,
+        mut appended: watch::Receiver<Appended>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        loop {
+            let pause = match self.pass(&stop) {
+                Ok(()) => SURVEY_INTERVAL,
+                Err(error) => {
+                    self.failed(&error);
+                    RETRY
+                }
+            };
+            runtime.block_on(async {
+                let pause = tokio::time::sleep(pause);
+                tokio::select! {
+                    // Without their senders nobody appends, or waits, any more.
+                    Ok(()) = appended.changed(), if self.status.borrow().error.is_none() => {}
+                    _ = stop.wait_for(|stop| *stop) => {}
+                    () = pause => {}
+                }
+            });
+            if *stop.borrow() {
+                return;
+            }
+        }
+    }
+
+    /// Says what is wrong, once for each thing that goes wrong. A damaged index is given up.
+    fn failed(&mut self, error: &FollowError) {
+        if let FollowError::Index(error) = error {
+            self.open = None;
+            if schema::is_damage(error) {
+                self.shared.damaged();
+            }
+        }
+        self.surveyed = None;
+        let error = error.to_string();
+        self.status.send_modify(|status| {
+            if status.error.as_ref() != Some(&error) {
+                tracing::error!(%error, "events are stored, but cannot be found yet");
+            }
+            status.error = Some(error);
+        });
+    }
+
+    /// Reads all that is new.
+    fn pass(&mut self, stop: &watch::Receiver<bool>) -> Result<(), FollowError> {
+        let current = Identity::of(&self.shared.jsonl)?;
+        let known = self.open.as_ref().and_then(|open| open.sources.last());
+        let due = self.surveyed.is_none_or(|at| at.elapsed() >= SURVEY_INTERVAL);
+        if due || known.map(|source| source.identity) != current {
+            self.survey()?;
+        }
+        let Some(open) = &mut self.open else { return Ok(()) };
+        for at in 0..open.sources.len() {
+            while open.read_block(at, &mut self.block)? {
+                let (bytes, lag_bytes) = open.size();
+                self.metrics.index_lag_bytes.set(lag_bytes as i64);
+                self.status.send_modify(|status| {
+                    status.commits += 1;
+                    (status.bytes, status.lag_bytes) = (bytes, lag_bytes);
+                });
+                report(&mut self.report, bytes, lag_bytes);
+                if *stop.borrow() {
+                    return Ok(());
+                }
+            }
+        }
+        if self.report.take().is_some() {
+            tracing::info!("the index is complete");
+        }
+        self.status.send_if_modified(|status| {
+            let changed = !status.ready || status.error.is_some();
+            (status.ready, status.error, status.lag_bytes) = (true, None, 0);
+            changed
+        });
+        self.metrics.index_lag_bytes.set(0);
+        Ok(())
+    }
+
+    /// Finds out which files there are, and opens the index anew if it is not the one that was opened.
+    fn survey(&mut self) -> Result<(), FollowError> {
+        let path = &self.shared.index;
+        let damaged = self.shared.take_damaged();
+        let there = Identity::of(path)?;
+        if damaged || self.open.as_ref().is_none_or(|open| open.identity != there) {
+            // Closed before its files go.
+            self.open = None;
+            let (index, made) =
+                if damaged { (schema::make(path)?, true) } else { schema::open(path)? };
+            let identity = Identity::of(path)?;
+            let sources = sources(&index)?;
+            self.open = Some(Open { index, identity, sources });
+            self.status.send_modify(|status| {
+                status.generation += 1;
+                status.ready &= !made;
+            });
+        }
+        if let Some(open) = &mut self.open {
+            open.update_sources(files::survey(&self.shared.jsonl)?)?;
+        }
+        self.surveyed = Some(Instant::now());
+        Ok(())
+    }
+}
+
+/// Tells, now and then, how a long way gets shorter.
+fn report(last: &mut Option<Instant>, bytes: u64, lag_bytes: u64) {
+    if last.map_or(lag_bytes >= REPORT_BYTES_MIN, |at| at.elapsed() >= REPORT_INTERVAL) {
+        *last = Some(Instant::now());
+        let percent = (bytes - lag_bytes) * 100 / bytes.max(1);
+        tracing::info!(percent, lag_bytes, "building the index; events are taken meanwhile");
+    }
+}
+
+fn sources(index: &Connection) -> rusqlite::Result<Vec<Source>> {
+    let mut rows =
+        index.prepare("SELECT number, device, inode, position, mark FROM files ORDER BY number")?;
+    let sources = rows.query_map([], |row| {
+        let unsigned = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
+        Ok(Source {
+            number: row.get(0)?,
+            identity: Identity { device: unsigned(1)?, inode: unsigned(2)? },
+            path: PathBuf::new(),
+            position: unsigned(3)?,
+            mark: row.get(4)?,
+            file: None,
+        })
+    })?;
+    sources.collect()
+}
+
+impl Open {
+    /// Takes in the files that came, and lets go of those that went.
+    fn update_sources(&mut self, found: Vec<(Identity, PathBuf)>) -> Result<(), FollowError> {
+        for at in (0..self.sources.len()).rev() {
+            let source = &mut self.sources[at];
+            match found.iter().find(|(identity, _)| *identity == source.identity) {
+                Some((_, path)) => path.clone_into(&mut source.path),
+                None => self.forget(at)?,
+            }
+        }
+        // A file that someone puts between known ones cannot come before events that were read
+        // already: it is left out until the index is built again.
+        let known = |identity| self.sources.iter().any(|source| source.identity == identity);
+        let new = found.iter().rposition(|(identity, _)| known(*identity)).map_or(0, |at| at + 1);
+        for (identity, path) in found.into_iter().skip(new) {
+            self.add(identity, path)?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, identity: Identity, path: PathBuf) -> Result<(), FollowError> {
+        let Identity { device, inode } = identity;
+        let mark = files::mark_of(&[]);
+        self.index.execute(
+            "INSERT INTO files (device, inode, position, mark) VALUES (?1, ?2, 0, ?3)",
+            params![device.cast_signed(), inode.cast_signed(), mark],
+        )?;
+        let number = self.index.last_insert_rowid();
+        self.sources.push(Source { number, identity, path, position: 0, mark, file: None });
+        Ok(())
+    }
+
+    /// Deletes what the index has of a file.
+    fn forget(&mut self, at: usize) -> Result<(), FollowError> {
+        let source = self.sources.remove(at);
+        let transaction = self.index.transaction()?;
+        let ids = [source.number << OFFSET_BITS, (source.number + 1) << OFFSET_BITS];
+        transaction.execute("DELETE FROM hook_events WHERE id >= ?1 AND id < ?2", ids)?;
+        transaction.execute("DELETE FROM files WHERE number = ?1", [source.number])?;
+        transaction.commit()?;
+        tracing::info!(file = %source.path.display(), "a file that is gone left the index");
+        Ok(())
+    }
+
+    /// Bytes of all files, and how many of them are not read.
+    fn size(&self) -> (u64, u64) {
+        let len = |source: &Source| std::fs::metadata(&source.path).map_or(0, |found| found.len());
+        self.sources.iter().fold((0, 0), |(bytes, lag_bytes), source| {
+            let len = len(source).max(source.position);
+            (bytes + len, lag_bytes + len - source.position)
+        })
+    }
+
+    /// Reads some whole lines of one file; false if there are none.
+    fn read_block(&mut self, at: usize, block: &mut Vec<u8>) -> Result<bool, FollowError> {
+        let source = &mut self.sources[at];
+        let (number, position, expected) = (source.number, source.position, source.mark);
+        let is_known = source.file.is_some();
+        let Some(file) = source.open()? else { return Ok(false) };
+        let len = file.metadata()?.len();
+        // While the server did not run, it may have become another of the same length.
+        if len == position && is_known {
+            return Ok(false);
+        }
+        if len < position || files::mark(file, position)? != expected {
+            tracing::info!(file = %source.path.display(), "the file was cut or written anew");
+            let (identity, path) = (source.identity, source.path.clone());
+            self.forget(at)?;
+            self.add(identity, path)?;
+            // It has another number now, and another place in the list.
+            return Ok(false);
+        }
+        if !read_lines(file, position, len, block)? {
+            return Ok(false);
+        }
+        let next = position + block.len() as u64;
+        let reaches_back = block.len() as u64 >= MARK_BYTES;
+        let mark = if reaches_back { files::mark_of(block) } else { files::mark(file, next)? };
+        let transaction = self.index.transaction()?;
+        insert(&transaction, number, position, block)?;
+        transaction.execute(
+            "UPDATE files SET position = ?2, mark = ?3 WHERE number = ?1",
+            params![number, next.cast_signed(), mark],
+        )?;
+        transaction.commit()?;
+        (source.position, source.mark) = (next, mark);
+        Ok(true)
+    }
+}
+
+impl Source {
+    /// The file, if its path still leads to it.
+    fn open(&mut self) -> io::Result<Option<&File>> {
+        if self.file.is_none() {
+            let file = match File::open(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                file => file?,
+            };
+            if Identity::of_metadata(&file.metadata()?) == self.identity {
+                self.file = Some(file);
+            }
+        }
+        Ok(self.file.as_ref())
+    }
+}
+
+/// Fills the block with whole lines from a position; false if there is no whole line.
+fn read_lines(file: &File, position: u64, len: u64, block: &mut Vec<u8>) -> io::Result<bool> {
+    let mut wanted = BLOCK_BYTES;
+    loop {
+        let there = (len - position).min(wanted as u64) as usize;
+        block.resize(there, 0);
+        file.read_exact_at(block, position)?;
+        if let Some(end) = memchr::memrchr(b'\n', block) {
+            block.truncate(end + 1);
+            block.shrink_to(2 * BLOCK_BYTES);
+            return Ok(true);
+        }
+        if there < wanted {
+            return Ok(false);
+        }
+        if wanted >= LINE_BYTES_MAX {
+            // What follows is the rest of no event, and is left out too.
+            tracing::warn!(position, "a line of more than {LINE_BYTES_MAX} bytes is left out");
+            return Ok(true);
+        }
+        wanted *= 2;
+    }
+}
+
+/// Adds the events of a block that begins at a position. What is no event is left out; what is there
+/// already stays.
+fn insert(index: &Connection, number: i64, position: u64, block: &[u8]) -> rusqlite::Result<()> {
+    let mut insert = index.prepare(
+        "INSERT OR IGNORE INTO hook_events VALUES
+             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+    )?;
+    let read_at = Timestamp::now();
+    let mut start = 0;
+    for end in memchr::memchr_iter(b'\n', block) {
+        let line = &block[start..end];
+        let id = number << OFFSET_BITS | (position + start as u64).cast_signed();
+        start = end + 1;
+        let Some(read) = Line::read(line, read_at) else { continue };
+        let foreign = read.foreign_line().and_then(|line| Event::from_line(line).ok());
+        let event = match (&read, &foreign) {
+            (Line::Own(event), _) | (_, Some(event)) => event,
+            (Line::Foreign(_), None) => continue,
+        };
+        let duration_ms =
+            event.facts.duration_ms.as_ref().and_then(|number| number.parse::<f64>().ok());
+        insert.execute(params![
+            id,
+            line.len() as i64,
+            foreign.is_some(),
+            event.session_id,
+            event.event_id,
+            event.timestamp.micros(),
+            event.event_type,
+            event.workflow_id,
+            event.phase_id,
+            event.milestone_id,
+            event.facts.agent,
+            event.facts.tool_name,
+            event.facts.tool_use_id,
+            duration_ms.filter(|number| number.is_finite()),
+        ])?;
+    }
+    Ok(())
+}

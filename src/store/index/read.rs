@@ -1,0 +1,217 @@
+//! Questions to the index. All of it blocks, and runs on threads that may.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter, types::ToSql};
+use tokio::runtime::Handle;
+
+use super::files::{self, Identity};
+use super::{OFFSET_BITS, Shared, lines, schema};
+use crate::event::Timestamp;
+use crate::store::answer::{Answering, ReadError, Step};
+use crate::store::query::{Cell, Key, Kind, Statement, Value};
+
+/// How long SQLite may look before the next row comes.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many steps of SQLite's machine lie between two looks at the clock.
+const CLOCK_STEPS: i32 = 10_000;
+
+/// A connection that is used by one question.
+pub(super) struct Reader<'s> {
+    pub(super) index: Connection,
+    pub(super) shared: &'s Shared,
+    pub(super) files: HashMap<i64, Option<File>>,
+    pub(super) deadline: Deadline,
+}
+
+/// When a question has taken too long; it begins anew with every part of the answer.
+#[derive(Clone)]
+pub(super) struct Deadline(Arc<AtomicU64>, Instant);
+
+impl Deadline {
+    fn new() -> Self {
+        let deadline = Self(Arc::new(AtomicU64::new(0)), Instant::now());
+        deadline.begin_anew();
+        deadline
+    }
+
+    pub(super) fn begin_anew(&self) {
+        let at = self.1.elapsed() + QUERY_TIMEOUT;
+        self.0.store(at.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn has_passed(&self) -> bool {
+        self.1.elapsed().as_millis() as u64 > self.0.load(Ordering::Relaxed)
+    }
+}
+
+pub(super) fn read_error(error: &rusqlite::Error) -> ReadError {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::OperationInterrupted) => ReadError::Slow(QUERY_TIMEOUT),
+        Some(rusqlite::ErrorCode::CannotOpen) => {
+            ReadError::Unavailable("the index is being built; try again in a moment".to_owned())
+        }
+        _ => ReadError::Failed(format!("the index: {error}")),
+    }
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        match self {
+            Self::Text(text) => text.to_sql(),
+            Self::Time(time) => Ok(time.micros().into()),
+            Self::Number(number) => Ok((*number).into()),
+        }
+    }
+}
+
+/// The columns from which an event is found in its file, in the order of [`Reader::line`].
+pub(super) const PLACE_COLUMNS: &str =
+    "id, bytes, foreign_line, session_id, event_id, \"timestamp\"";
+
+impl<'s> Reader<'s> {
+    pub(super) fn open(shared: &'s Shared, generation: u64) -> Result<Self, ReadError> {
+        let mut index = shared
+            .take_connection(generation)
+            .map_or_else(|| schema::open_to_read(&shared.index), Ok)
+            .map_err(|error| read_error(&error))?;
+        let deadline = Deadline::new();
+        let clock = deadline.clone();
+        index
+            .progress_handler(CLOCK_STEPS, Some(move || clock.has_passed()))
+            .map_err(|error| read_error(&error))?;
+        Ok(Self { index, shared, files: HashMap::new(), deadline })
+    }
+
+    /// Gives the connection back for the next question.
+    pub(super) fn close(self, generation: u64) {
+        self.shared.give_connection(generation, self.index);
+    }
+
+    /// Answers with a page of events.
+    pub(super) fn page(
+        &mut self,
+        answering: &mut Answering,
+        runtime: &Handle,
+    ) -> Result<bool, ReadError> {
+        let mut select = Statement::new(&format!("SELECT {PLACE_COLUMNS} FROM hook_events"));
+        select.page(answering.page());
+        let Self { index, shared, files, deadline } = self;
+        let sql = |error: rusqlite::Error| read_error(&error);
+        let mut statement = index.prepare(&select.text).map_err(sql)?;
+        let mut rows = statement.query(params_from_iter(&select.values)).map_err(sql)?;
+        while let Some(row) = rows.next().map_err(sql)? {
+            if answering.is_full() {
+                return Ok(true);
+            }
+            let (key, line) = line(row, index, shared, files)?;
+            if answering.offer(key, line) == Step::Send {
+                if !runtime.block_on(answering.send()) {
+                    return Ok(false);
+                }
+                deadline.begin_anew();
+            }
+        }
+        Ok(false)
+    }
+
+    /// Calls with every row of the answer to a statement.
+    pub(super) fn each(
+        &mut self,
+        statement: &Statement,
+        kinds: &[Kind],
+        mut call: impl FnMut(&[Cell]),
+    ) -> Result<(), ReadError> {
+        let sql = |error: rusqlite::Error| read_error(&error);
+        let mut prepared = self.index.prepare(&statement.text).map_err(sql)?;
+        let mut rows = prepared.query(params_from_iter(&statement.values)).map_err(sql)?;
+        let mut cells = Vec::new();
+        while let Some(row) = rows.next().map_err(sql)? {
+            cells.clear();
+            for (at, kind) in kinds.iter().enumerate() {
+                cells.push(cell(row, at, *kind).map_err(sql)?);
+            }
+            call(&cells);
+        }
+        Ok(())
+    }
+}
+
+fn cell(row: &Row<'_>, at: usize, kind: Kind) -> rusqlite::Result<Cell> {
+    let cell = match kind {
+        Kind::Text => row.get::<_, Option<String>>(at)?.map(Cell::Text),
+        Kind::Time => {
+            row.get::<_, Option<i64>>(at)?.and_then(Timestamp::from_micros).map(Cell::Time)
+        }
+        Kind::Number => row.get::<_, Option<i64>>(at)?.map(Cell::Number),
+        Kind::Float => row.get::<_, Option<f64>>(at)?.map(Cell::Float),
+    };
+    Ok(cell.unwrap_or(Cell::Null))
+}
+
+/// The event of a row, unless its file no longer has it.
+pub(super) fn line(
+    row: &Row<'_>,
+    index: &Connection,
+    shared: &Shared,
+    files: &mut HashMap<i64, Option<File>>,
+) -> Result<(Key, Option<Vec<u8>>), ReadError> {
+    let columns = || -> rusqlite::Result<_> {
+        let time: i64 = row.get(5)?;
+        let timestamp = Timestamp::from_micros(time).unwrap_or(Timestamp::MIN);
+        let key = Key { timestamp, session_id: row.get(3)?, event_id: row.get(4)? };
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, bool>(2)?, key))
+    };
+    let (id, bytes, is_foreign, key) = columns().map_err(|error| read_error(&error))?;
+    let (number, offset) = (id >> OFFSET_BITS, id & ((1 << OFFSET_BITS) - 1));
+    let file = match files.entry(number) {
+        std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+        std::collections::hash_map::Entry::Vacant(new) => {
+            new.insert(open_file(number, index, shared)?)
+        }
+    };
+    let line = match file {
+        Some(file) => {
+            let foreign = is_foreign.then_some((key.event_id.as_str(), key.timestamp));
+            lines::read_back(file, offset.cast_unsigned(), bytes as usize, foreign)?
+        }
+        None => None,
+    };
+    Ok((key, line))
+}
+
+/// The file of that number, whatever its name is now.
+fn open_file(number: i64, index: &Connection, shared: &Shared) -> Result<Option<File>, ReadError> {
+    let identity = index
+        .query_row("SELECT device, inode FROM files WHERE number = ?1", [number], |row| {
+            let unsigned = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
+            Ok(Identity { device: unsigned(0)?, inode: unsigned(1)? })
+        })
+        .optional()
+        .map_err(|error| read_error(&error))?;
+    let Some(identity) = identity else { return Ok(None) };
+    let open = |path: &std::path::Path| -> std::io::Result<Option<File>> {
+        match File::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            file => {
+                let file = file?;
+                let is_it = Identity::of_metadata(&file.metadata()?) == identity;
+                Ok(is_it.then_some(file))
+            }
+        }
+    };
+    if let Some(file) = open(&shared.jsonl)? {
+        return Ok(Some(file));
+    }
+    for (found, path) in files::survey(&shared.jsonl)? {
+        if found == identity {
+            return Ok(open(&path)?);
+        }
+    }
+    Ok(None)
+}

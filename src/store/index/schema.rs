@@ -1,0 +1,132 @@
+//! The index's tables. Never migrated: an index of another version is deleted and built again.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+/// Marks a database as ours: "hook" in ASCII. See <https://www.sqlite.org/pragma.html#pragma_application_id>.
+const APPLICATION_ID: i32 = 0x68_6f_6f_6b;
+
+/// Raised with every change of [`TABLES`], or of what stands in them.
+const VERSION: i32 = 1;
+
+/// How long a reader waits while the write-ahead log is reset.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Numbers of files never come back, so that whoever has passed one has passed it for good; they hold
+/// for this index alone, which `indexes` names. `id` of an event says where its line stands:
+/// see [`super::OFFSET_BITS`]. The table has the name that it has in PostgreSQL, so that questions are
+/// the same. Each index has time last, so that new rows
+/// go to a few pages, which stay in memory.
+const TABLES: &str = r#"
+CREATE TABLE indexes (name INTEGER NOT NULL);
+INSERT INTO indexes VALUES (abs(random() >> 16));
+CREATE TABLE files (
+    number   INTEGER PRIMARY KEY AUTOINCREMENT,
+    device   INTEGER NOT NULL,
+    inode    INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    mark     INTEGER NOT NULL
+);
+CREATE TABLE hook_events (
+    id           INTEGER PRIMARY KEY,
+    bytes        INTEGER NOT NULL,
+    foreign_line INTEGER NOT NULL,
+    session_id   TEXT NOT NULL,
+    event_id     TEXT NOT NULL,
+    "timestamp"  INTEGER NOT NULL,
+    event_type   TEXT NOT NULL,
+    workflow_id  TEXT,
+    phase_id     TEXT,
+    milestone_id TEXT,
+    agent        TEXT,
+    tool_name    TEXT,
+    tool_use_id  TEXT,
+    duration_ms  REAL
+);
+CREATE UNIQUE INDEX events_key ON hook_events (session_id, event_id, "timestamp");
+CREATE INDEX events_timestamp ON hook_events ("timestamp");
+CREATE INDEX events_type ON hook_events (event_type, "timestamp");
+CREATE INDEX events_workflow ON hook_events (workflow_id, "timestamp") WHERE workflow_id IS NOT NULL;
+CREATE INDEX events_tool ON hook_events (tool_name, "timestamp") WHERE tool_name IS NOT NULL;
+"#;
+
+/// Where the index of a JSON Lines file is: beside it, by the same name with `.index` after it.
+pub(super) fn path_of(jsonl: &Path) -> PathBuf {
+    with_suffix(jsonl, ".index")
+}
+
+/// Opens the index to write to it. One that is not of this version is deleted first, and one that is
+/// not there is made: true if so.
+pub(super) fn open(path: &Path) -> rusqlite::Result<(Connection, bool)> {
+    match open_as_it_is(path) {
+        Ok(Some(index)) => Ok((index, false)),
+        Ok(None) => Ok((make(path)?, true)),
+        Err(error) if is_damage(&error) => {
+            tracing::warn!(file = %path.display(), %error, "the index is damaged; building it again");
+            Ok((make(path)?, true))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the file is at fault, so that a new one will do better.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+}
+
+/// Opens the index to read it.
+pub(super) fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let index = Connection::open_with_flags(path, flags)?;
+    index.busy_timeout(BUSY_TIMEOUT)?;
+    index.pragma_update(None, "cache_size", -16_384)?;
+    Ok(index)
+}
+
+fn open_as_it_is(path: &Path) -> rusqlite::Result<Option<Connection>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let index = Connection::open(path)?;
+    let number = |pragma: &str| index.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
+    let (application, version) = (number("application_id")?, number("user_version")?);
+    if (application, version) != (APPLICATION_ID, VERSION) {
+        tracing::info!(file = %path.display(), "the index is of another version; building it again");
+        return Ok(None);
+    }
+    set_up(&index)?;
+    Ok(Some(index))
+}
+
+/// Makes an empty index in the place of what is there.
+pub(super) fn make(path: &Path) -> rusqlite::Result<Connection> {
+    for suffix in ["", "-wal", "-shm"] {
+        // What cannot be deleted shows when it is opened.
+        let _ = std::fs::remove_file(with_suffix(path, suffix));
+    }
+    let index = Connection::open(path)?;
+    set_up(&index)?;
+    index.execute_batch(&format!(
+        "BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; \
+         COMMIT"
+    ))?;
+    Ok(index)
+}
+
+/// Readers and the writer do not wait for each other, and a transaction needs no sync: after a power
+/// cut the index is as it was at some earlier transaction, and goes on from there.
+fn set_up(index: &Connection) -> rusqlite::Result<()> {
+    index.busy_timeout(BUSY_TIMEOUT)?;
+    index.pragma_update(None, "journal_mode", "wal")?;
+    index.pragma_update(None, "synchronous", "normal")?;
+    index.pragma_update(None, "cache_size", -65_536)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

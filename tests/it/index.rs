@@ -1,0 +1,167 @@
+//! The index of jsonl storage is derived: whatever happens to it or to the file, it comes to show
+//! what the files have.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::harness::eventually::when;
+use crate::harness::{Client, Place, event, eventually, ids};
+
+/// Waits until exactly these events can be read.
+#[track_caller]
+fn shows(client: &Client, expected: &[&str]) -> Vec<Value> {
+    let mut expected = expected.to_vec();
+    expected.sort_unstable();
+    eventually("the events are shown", || {
+        let answer = client.get("/events?limit=1000", &[]);
+        let body: Value = serde_json::from_str(&answer.text).unwrap_or_default();
+        let events = body["events"].as_array().cloned().unwrap_or_default();
+        let mut found = ids(&events);
+        found.sort_unstable();
+        if found == expected { Ok(events) } else { Err((answer.status, answer.text)) }
+    })
+}
+
+fn index(place: &Place) -> PathBuf {
+    place.file().with_extension("jsonl.index")
+}
+
+fn append(place: &Place, text: &str) {
+    let file = std::fs::OpenOptions::new().append(true).open(place.file());
+    file.and_then(|mut file| file.write_all(text.as_bytes())).expect("the file can be appended to");
+}
+
+#[test]
+fn lines_of_other_processes_are_found_and_shown_in_our_form() {
+    let place = Place::jsonl();
+    let server = place.server().ready().start();
+    server.client.event(&event("1")).expect(202);
+    let foreign = json!({
+        "event_id": "2", "event_type": "t", "session_id": "s", "timestamp": "2026-11-20 10:00:00+01:00",
+        "data": {"tool_name": "Bash"}, "more": 1, "workflow_id": null,
+    });
+    append(&place, &format!("{foreign}\nnot an event\n[]\n{{\"event_type\":\"x\"}}\n\n"));
+    append(
+        &place,
+        "{\"event_type\": \"t\", \"session_id\": \"s\", \"event_id\": null}\n{\"half\": ",
+    );
+    server.client.event(&event("3")).expect(202);
+    eventually("the line without an id is shown", || {
+        when(server.client.get("/events", &[]), |answer| {
+            answer.json()["events"].as_array().is_some_and(|events| events.len() == 4)
+        })
+    });
+    let events = server.client.get("/events?event_id=2", &[]).json();
+    assert_eq!(events["events"][0]["timestamp"], "2026-11-20T09:00:00.000000Z");
+    assert_eq!(events["events"][0]["tool_name"], "Bash");
+    assert_eq!(events["events"][0]["extra"], json!({"more": 1}));
+    let found = server.client.get("/events?session_id=s", &[]).json();
+    let made = found["events"][0]["event_id"].as_str().expect("an id").to_owned();
+    // The id that a line gets is the same in an index that is built again.
+    std::fs::remove_file(index(&place)).expect("deleted");
+    shows(&server.client, &["1", "2", "3", &made]);
+}
+
+#[test]
+fn an_index_that_is_deleted_damaged_or_not_ours_is_built_again() {
+    let place = Place::jsonl();
+    let mut server = place.server().ready().start();
+    server.client.batch(&[event("1"), event("2")]).expect(202);
+    shows(&server.client, &["1", "2"]);
+
+    std::fs::remove_file(index(&place)).expect("deleted while it runs");
+    server.client.event(&event("3")).expect(202);
+    shows(&server.client, &["1", "2", "3"]);
+
+    for harm in [&b"not a database, but long enough to be taken for one"[..], b"", &[0; 8192]] {
+        server.stop();
+        std::fs::write(index(&place), harm).expect("written");
+        server.restart();
+        shows(&server.client, &["1", "2", "3"]);
+    }
+    server.stop();
+    {
+        // Damaged inside, where opening it does not notice.
+        let mut bytes = std::fs::read(index(&place)).expect("the index");
+        let from = bytes.len() / 8;
+        bytes[from..].fill(0xa5);
+        std::fs::write(index(&place), bytes).expect("written");
+    }
+    server.restart();
+    server.client.event(&event("4")).expect(202);
+    shows(&server.client, &["1", "2", "3", "4"]);
+    let health = server.client.health();
+    assert_eq!(health["status"], "healthy");
+    assert_eq!(health["index"]["lag_bytes"], 0);
+}
+
+#[test]
+fn an_index_goes_on_where_it_was_and_knows_a_file_that_is_another() {
+    let place = Place::jsonl();
+    let mut server = place.server().ready().start();
+    server.client.batch(&[event("1"), event("2")]).expect(202);
+    shows(&server.client, &["1", "2"]);
+    server.kill9();
+    append(&place, &format!("{}\n", event("3")));
+    server.restart();
+    shows(&server.client, &["1", "2", "3"]);
+
+    server.stop();
+    // As long as it was, and not the same.
+    let text = std::fs::read_to_string(place.file()).expect("the file");
+    let other = text.replace("\"event_id\":\"1\"", "\"event_id\":\"5\"");
+    std::fs::write(place.file(), other.replace("\"event_id\":\"3\"", "\"event_id\":\"6\""))
+        .expect("written");
+    server.restart();
+    shows(&server.client, &["5", "2", "6"]);
+}
+
+#[test]
+fn files_that_are_put_aside_are_shown_until_they_are_gone() {
+    let place = Place::jsonl();
+    let server = place.server().ready().start();
+    server.client.event(&event("1")).expect(202);
+    let aside = |name: &str| place.file().with_file_name(name);
+    std::fs::rename(place.file(), aside("events-20261120T100000000000Z.jsonl")).expect("renamed");
+    server.client.event(&event("2")).expect(202);
+    std::fs::rename(place.file(), aside("events.jsonl.1")).expect("renamed");
+    server.client.event(&event("3")).expect(202);
+    shows(&server.client, &["1", "2", "3"]);
+    std::fs::rename(aside("events.jsonl.1"), aside("events.jsonl.2")).expect("renamed");
+    std::fs::rename(place.file(), aside("events.jsonl.1")).expect("renamed");
+    server.client.event(&event("4")).expect(202);
+    shows(&server.client, &["1", "2", "3", "4"]);
+
+    std::fs::remove_file(index(&place)).expect("deleted");
+    shows(&server.client, &["1", "2", "3", "4"]);
+    std::fs::remove_file(aside("events-20261120T100000000000Z.jsonl")).expect("deleted");
+    shows(&server.client, &["2", "3", "4"]);
+
+    let file = std::fs::OpenOptions::new().write(true).open(place.file()).expect("the file");
+    file.set_len(0).expect("truncated");
+    server.client.event(&event("5")).expect(202);
+    shows(&server.client, &["2", "3", "5"]);
+}
+
+#[test]
+fn an_index_that_cannot_be_written_stops_nothing() {
+    let place = Place::jsonl();
+    std::fs::create_dir_all(index(&place).join("in the way")).expect("a directory");
+    let server = place.server().ready().start();
+    server.client.event(&event("1")).expect(202);
+    eventually("the trouble is told", || {
+        when(server.client.health(), |health| {
+            health["status"] == "degraded" && health["index"]["error"].is_string()
+        })
+    });
+    let answer = server.client.get("/events", &[]).expect(503);
+    assert_eq!(answer.header("retry-after"), "2");
+    server.client.event(&event("2")).expect(202);
+    std::fs::remove_dir_all(index(&place)).expect("out of the way");
+    shows(&server.client, &["1", "2"]);
+    eventually("all is well", || {
+        when(server.client.health(), |health| health["status"] == "healthy")
+    });
+}

@@ -1,0 +1,213 @@
+//! `GET /sessions`, `/sessions/{id}` and `/stats`: what events add up to, the same in both storages.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Place, Server, Storage};
+
+both!(
+    sessions_are_listed_by_their_last_event,
+    a_session_is_told_from_its_events,
+    pages_of_sessions_have_each_once,
+    stats_count_events_and_time_tools,
+    bad_parameters_are_named,
+);
+
+fn with(storage: Storage, events: &[Value]) -> (Place, Server) {
+    let place = Place::new(storage);
+    let server = place.server().ready().start();
+    server.client.batch(events).expect(202);
+    crate::reading::shown(&server.client, events.len());
+    (place, server)
+}
+
+/// An event that many seconds before now.
+fn ago(seconds: u64, session_id: &str, event_type: &str, data: &Value) -> Value {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
+    json!({
+        "session_id": session_id, "event_type": event_type, "data": data,
+        "timestamp": now.as_secs_f64() - seconds as f64,
+    })
+}
+
+fn get(server: &Server, path: &str) -> Value {
+    server.client.get(path, &[]).expect(200).json()
+}
+
+fn session_ids(list: &Value) -> Vec<&str> {
+    let sessions = list["sessions"].as_array().expect("a list");
+    sessions.iter().map(|session| session["session_id"].as_str().expect("an id")).collect()
+}
+
+fn sessions_are_listed_by_their_last_event(storage: Storage) {
+    let none = || json!({});
+    let (_place, server) = with(
+        storage,
+        &[
+            ago(90_000, "old", "session_started", &none()),
+            ago(500, "ended", "session_started", &none()),
+            ago(300, "ended", "session_completed", &none()),
+            ago(200, "running", "session_started", &none()),
+            ago(100, "running", "tool_execution_started", &none()),
+            ago(5000, "quiet", "tool_execution_started", &none()),
+            ago(4000, "waiting", "user_prompt_submitted", &none()),
+            ago(3000, "waiting", "agent_stopped", &none()),
+            ago(90_000, "again", "session_started", &none()),
+            ago(10, "again", "permission_requested", &none()),
+        ],
+    );
+    let list = get(&server, "/sessions");
+    assert_eq!(session_ids(&list), ["again", "running", "ended", "waiting", "quiet"]);
+    assert_eq!(list["next_cursor"], json!(null));
+    let states: Vec<_> = list["sessions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|session| &session["state"])
+        .collect();
+    assert_eq!(states, ["waiting", "running", "ended", "waiting", "quiet"]);
+    // All of its events count, also those before the time that was asked for.
+    assert_eq!(list["sessions"][0]["events"], 2);
+    assert_eq!(session_ids(&get(&server, "/sessions?since=2d")).last(), Some(&"old"));
+    assert_eq!(session_ids(&get(&server, "/sessions?since=1d&until=1h")), ["waiting", "quiet"]);
+    assert_eq!(session_ids(&get(&server, "/sessions?event_type=agent_stopped")), ["waiting"]);
+}
+
+fn a_session_is_told_from_its_events(storage: Storage) {
+    let tool = |name: &str| json!({"tool_name": name, "agent": "claude-code"});
+    let mut start = ago(100, "a session/1", "session_started", &json!({"cwd": "/home/me"}));
+    start["workflow_id"] = json!("w-1");
+    let (_place, server) = with(
+        storage,
+        &[
+            start,
+            ago(99, "a session/1", "user_prompt_submitted", &json!({"prompt": "mend \"it\"\n"})),
+            ago(98, "a session/1", "tool_execution_completed", &tool("Bash")),
+            ago(97, "a session/1", "tool_execution_failed", &tool("Bash")),
+            ago(96, "a session/1", "tool_execution_completed", &tool("Read")),
+            ago(95, "a session/1", "tool_blocked", &tool("Write")),
+            ago(
+                94,
+                "a session/1",
+                "subagent_started",
+                &json!({"agent_id": "x", "agent_type": "Explore"}),
+            ),
+            ago(93, "a session/1", "user_prompt_submitted", &json!({"prompt": "again"})),
+            ago(92, "another", "tool_execution_failed", &tool("Bash")),
+        ],
+    );
+    let session = get(&server, "/sessions/a%20session%2F1");
+    for (member, expected) in [
+        ("session_id", json!("a session/1")),
+        ("state", json!("running")),
+        ("events", json!(8)),
+        ("prompts", json!(2)),
+        ("tool_uses", json!(3)),
+        ("tool_failures", json!(1)),
+        ("tools_blocked", json!(1)),
+        ("workflow_id", json!("w-1")),
+        ("agent", json!("claude-code")),
+        ("cwd", json!("/home/me")),
+        ("first_prompt", json!("mend \"it\"\n")),
+        (
+            "tools",
+            json!([
+                {"tool_name": "Bash", "uses": 2, "failures": 1},
+                {"tool_name": "Read", "uses": 1, "failures": 0},
+            ]),
+        ),
+    ] {
+        assert_eq!(session[member], expected, "{member} of {session}");
+    }
+    assert_eq!(session["subagents"][0]["agent_type"], "Explore");
+    assert!(session["started_at"].as_str() < session["last_event_at"].as_str());
+    let problem = server.client.get("/sessions/nobody", &[]).expect(404).json();
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("nobody")));
+}
+
+fn pages_of_sessions_have_each_once(storage: Storage) {
+    let events: Vec<_> = (0..25)
+        .map(|number| ago(100 + number / 3, &format!("s-{number}"), "session_started", &json!({})))
+        .collect();
+    let (_place, server) = with(storage, &events);
+    let mut found = Vec::new();
+    let mut path = "/sessions?limit=4".to_owned();
+    loop {
+        let list = get(&server, &path);
+        found.extend(session_ids(&list).iter().map(|&id| id.to_owned()));
+        let Some(cursor) = list["next_cursor"].as_str() else { break };
+        path = format!("/sessions?limit=4&cursor={cursor}");
+    }
+    found.sort();
+    found.dedup();
+    assert_eq!(found.len(), 25);
+}
+
+fn stats_count_events_and_time_tools(storage: Storage) {
+    let at = |milli: u32, kind: &str, id: u32, tool: &str, duration_ms: Option<u32>| {
+        json!({
+            "session_id": "s", "event_type": kind,
+            "timestamp": format!("2026-11-20T10:{:02}:{:02}.{:03}Z", milli / 60_000, milli / 1000 % 60, milli % 1000),
+            "data": {"tool_name": tool, "tool_use_id": id.to_string(), "duration_ms": duration_ms},
+        })
+    };
+    let mut events = Vec::new();
+    for use_id in 0..100 {
+        events.push(at(use_id * 1000, "tool_execution_started", use_id, "Bash", None));
+        let kind = if use_id < 90 { "tool_execution_completed" } else { "tool_execution_failed" };
+        events.push(at(use_id * 1000 + 2 * (use_id + 1), kind, use_id, "Bash", Some(use_id + 1)));
+    }
+    events.push(at(100_000, "tool_blocked", 500, "Write", None));
+    let (_place, server) = with(storage, &events);
+    let span = "since=2026-11-20T10:00:00Z&until=2026-11-20T10:02:00Z";
+    let stats = get(&server, &format!("/stats?{span}&bucket=1m"));
+    assert_eq!(stats["events"], 201);
+    assert_eq!(stats["truncated"], false);
+    assert_eq!(stats["bucket_seconds"], 60);
+    assert_eq!(stats["since"], "2026-11-20T10:00:00.000000Z");
+    let buckets = stats["buckets"].as_array().expect("buckets");
+    assert_eq!(buckets.len(), 2);
+    assert_eq!(
+        buckets[0],
+        json!({
+            "start": "2026-11-20T10:00:00.000000Z", "events": 120,
+            "types": {"tool_execution_completed": 60, "tool_execution_started": 60},
+        })
+    );
+    assert_eq!(buckets[1]["types"]["tool_execution_failed"], 10);
+    assert_eq!(
+        stats["tools"],
+        json!([
+            {
+                "tool_name": "Bash", "uses": 100, "failures": 10, "blocked": 0,
+                "execution_ms": {"count": 100, "p50": 50.0, "p95": 95.0, "p99": 99.0, "max": 100.0},
+                "elapsed_ms": {"count": 100, "p50": 100.0, "p95": 190.0, "p99": 198.0, "max": 200.0},
+            },
+            {
+                "tool_name": "Write", "uses": 0, "failures": 0, "blocked": 1,
+                "execution_ms": null, "elapsed_ms": null,
+            },
+        ])
+    );
+    let failed = get(&server, &format!("/stats?{span}&event_type=tool_execution_failed"));
+    assert_eq!(failed["events"], 10);
+    assert_eq!(get(&server, "/stats")["events"], 0);
+}
+
+fn bad_parameters_are_named(storage: Storage) {
+    let place = Place::new(storage);
+    let server = place.server().ready().start();
+    crate::reading::shown(&server.client, 0);
+    for (path, parameter) in [
+        ("/sessions?limit=201", "limit"),
+        ("/sessions?cursor=1", "cursor"),
+        ("/sessions?q=text", "q"),
+        ("/sessions/1?limit=1", "limit"),
+        ("/stats?bucket=0s", "bucket"),
+        ("/stats?bucket=1s&since=30d", "bucket"),
+        ("/stats?bucket=often", "bucket"),
+        ("/stats?since=then", "since"),
+    ] {
+        let problem = server.client.get(path, &[]).expect(422).json();
+        assert_eq!(problem["parameter"], parameter, "{path}");
+    }
+}

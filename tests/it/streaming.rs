@@ -1,0 +1,268 @@
+//! `GET /events/stream`: no event is missing from a stream and none comes twice, whatever is cut off
+//! in between.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::load::Load;
+use crate::harness::{Place, Server, Storage, assert_exactly, event, eventually, ids};
+
+both!(
+    events_come_as_they_are_accepted,
+    filters_hold_for_streams,
+    a_reader_that_comes_back_misses_nothing_and_sees_nothing_twice,
+    a_killed_server_leaves_no_gap_in_the_stream,
+    a_stream_ends_with_the_server_and_says_so,
+    a_slow_reader_is_cut_off_and_told,
+    an_unknown_place_is_gone,
+);
+
+/// An event of a stream.
+#[derive(Clone, Debug, Default)]
+struct Message {
+    id: String,
+    name: String,
+    data: String,
+}
+
+/// One connection to the stream.
+struct Stream {
+    lines: BufReader<TcpStream>,
+    last_id: String,
+}
+
+impl Stream {
+    /// Connects after a place, or from now on; `None` if the server is not there, or not ready.
+    fn try_open(address: SocketAddr, query: &str, after: &str) -> Option<Self> {
+        let mut connection = TcpStream::connect(address).ok()?;
+        connection.set_read_timeout(Some(Duration::from_mins(1))).expect("a timeout");
+        let after =
+            if after.is_empty() { String::new() } else { format!("last-event-id: {after}\r\n") };
+        // HTTP/1.0, so that the body comes without chunks.
+        let head = format!("GET /events/stream?{query} HTTP/1.0\r\nhost: localhost\r\n{after}\r\n");
+        connection.write_all(head.as_bytes()).ok()?;
+        let mut lines = BufReader::new(connection);
+        let mut status = String::new();
+        lines.read_line(&mut status).ok()?;
+        if !status.starts_with("HTTP/1.0 200") {
+            return None;
+        }
+        let mut line = String::new();
+        while lines.read_line(&mut line).ok()? > 2 {
+            line.clear();
+        }
+        let mut stream = Self { lines, last_id: String::new() };
+        assert_eq!(stream.next()?.name, "begin");
+        Some(stream)
+    }
+
+    #[track_caller]
+    fn open(server: &Server, query: &str, after: &str) -> Self {
+        let open = || Self::try_open(server.client.address, query, after).ok_or("not open");
+        eventually("the stream is open", open)
+    }
+
+    /// The next message; `None` if the connection was closed.
+    fn next(&mut self) -> Option<Message> {
+        let mut message = Message::default();
+        loop {
+            let mut line = String::new();
+            if self.lines.read_line(&mut line).ok()? == 0 || !line.ends_with('\n') {
+                return None;
+            }
+            match line.trim_end().split_once(": ") {
+                Some(("id", id)) => id.clone_into(&mut message.id),
+                Some(("event", name)) => name.clone_into(&mut message.name),
+                Some(("data", data)) => data.clone_into(&mut message.data),
+                None if line == "\n" && !message.data.is_empty() => {
+                    if !message.id.is_empty() {
+                        self.last_id.clone_from(&message.id);
+                    }
+                    return Some(message);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The next events.
+    #[track_caller]
+    fn take(&mut self, count: usize) -> Vec<Value> {
+        let mut events = Vec::new();
+        while events.len() < count {
+            let message = self.next().unwrap_or_else(|| panic!("closed after {events:?}"));
+            assert_eq!(message.name, "", "{message:?}");
+            events.push(serde_json::from_str(&message.data).expect("an event"));
+        }
+        events
+    }
+}
+
+fn ready(storage: Storage) -> (Place, Server) {
+    let place = Place::new(storage);
+    let server = place.server().ready().start();
+    (place, server)
+}
+
+fn events_come_as_they_are_accepted(storage: Storage) {
+    let (_place, server) = ready(storage);
+    server.client.event(&event("before")).expect(202);
+    crate::reading::shown(&server.client, 1);
+    let mut stream = Stream::open(&server, "", "");
+    let mut old = event("1");
+    old["timestamp"] = json!("2001-01-01T00:00:00Z");
+    server.client.event(&old).expect(202);
+    server.client.batch(&[event("2"), event("3")]).expect(202);
+    let found = stream.take(3);
+    assert_eq!(ids(&found), ["1", "2", "3"]);
+    let asked = server.client.get("/events?event_id=1", &[]).json();
+    assert_eq!(found[0], asked["events"][0]);
+}
+
+fn filters_hold_for_streams(storage: Storage) {
+    let (_place, server) = ready(storage);
+    let query = "event_type=wanted&q=needle&fields=event_id";
+    let mut stream = Stream::open(&server, query, "");
+    let with = |id: &str, kind: &str, text: &str| json!({"event_id": id, "event_type": kind, "session_id": "s", "data": {"text": text}});
+    for number in 0..700 {
+        let id = number.to_string();
+        let (kind, text) = match number {
+            100 | 650 => ("wanted", "a needle"),
+            200 => ("wanted", "hay"),
+            _ => ("other", "needle"),
+        };
+        server.client.event(&with(&id, kind, text)).expect(202);
+    }
+    assert_eq!(stream.take(2), [json!({"event_id": "100"}), json!({"event_id": "650"})]);
+}
+
+fn a_reader_that_comes_back_misses_nothing_and_sees_nothing_twice(storage: Storage) {
+    let (_place, server) = ready(storage);
+    let mut stream = Stream::open(&server, "", "");
+    let mut load = Load::new(4, 7);
+    let round = load.start(&server.client);
+    let mut found = Vec::new();
+    // In the middle of batches, too.
+    for count in [1, 2, 3, 5, 8, 13, 100, 400] {
+        found.extend(stream.take(count));
+        stream = Stream::open(&server, "", &stream.last_id.clone());
+    }
+    round.stop();
+    load.finish(&server.client);
+    let all = load.sent();
+    found.extend(stream.take(all.len() - found.len()));
+    assert_exactly(&found, all);
+}
+
+fn a_killed_server_leaves_no_gap_in_the_stream(storage: Storage) {
+    let (place, mut server) = ready(storage);
+    let mut stream = Stream::open(&server, "", "");
+    let mut load = Load::new(3, 5);
+    let mut found = Vec::new();
+    for round in 0..4 {
+        let sending = load.start(&server.client);
+        found.extend(stream.take(60));
+        server.kill9();
+        sending.stop();
+        // What was on its way still arrives, or half of it.
+        while let Some(message) = stream.next() {
+            found.push(serde_json::from_str(&message.data).expect("an event"));
+        }
+        if storage == Storage::Jsonl && round == 2 {
+            std::fs::remove_file(place.file().with_extension("jsonl.index")).expect("deleted");
+        }
+        server.restart();
+        stream = Stream::open(&server, "", &stream.last_id.clone());
+    }
+    load.finish(&server.client);
+    let stored: BTreeSet<String> = place
+        .settled(&server)
+        .iter()
+        .map(|event| event["event_id"].as_str().expect("an id").to_owned())
+        .collect();
+    found.extend(stream.take(stored.len() - found.len()));
+    assert_exactly(&found, stored);
+}
+
+fn a_stream_ends_with_the_server_and_says_so(storage: Storage) {
+    let (_place, mut server) = ready(storage);
+    let mut stream = Stream::open(&server, "", "");
+    server.stop();
+    let end = stream.next().expect("a last message");
+    assert_eq!(end.name, "end");
+    assert!(end.data.contains("shutting_down"), "{end:?}");
+    assert!(stream.next().is_none());
+}
+
+fn a_slow_reader_is_cut_off_and_told(storage: Storage) {
+    let (_place, server) = ready(storage);
+    let mut stream = Stream::open(&server, "", "");
+    let mut large = event("0");
+    large["data"] = json!({"text": "x".repeat(1 << 20)});
+    for number in 0..40 {
+        large["event_id"] = json!(number.to_string());
+        server.client.event(&large).expect(202);
+    }
+    server.logged("a stream was cut off");
+    let mut found = 0;
+    let end = loop {
+        let message = stream.next().expect("a last message");
+        if message.name == "end" {
+            break message;
+        }
+        found += 1;
+    };
+    assert!(end.data.contains("slow_reader"), "{end:?}");
+    let rest = Stream::open(&server, "fields=event_id", &stream.last_id.clone()).take(40 - found);
+    assert_eq!(rest.last().expect("events")["event_id"], "39");
+}
+
+fn an_unknown_place_is_gone(storage: Storage) {
+    let (_place, server) = ready(storage);
+    crate::reading::shown(&server.client, 0);
+    for place in ["nonsense", "1-zz", "ffff.1.2"] {
+        let answer = server.client.get("/events/stream", &[("last-event-id", place)]).expect(410);
+        assert!(
+            answer.json()["detail"].as_str().is_some_and(|text| text.contains("Last-Event-ID"))
+        );
+    }
+    server.client.get("/events/stream?since=never", &[]).expect(422);
+}
+
+/// Two servers on one database: a stream has what both of them took, before and after it was cut.
+#[test]
+fn a_stream_has_the_events_that_another_server_took() {
+    let place = Place::postgres();
+    let elsewhere = crate::harness::reaper::directory();
+    let mut one = place.server().ready().start();
+    let two = place.server().directory(elsewhere.path()).ready().start();
+    let mut stream = Stream::open(&one, "", "");
+    let mut load = Load::new(2, 3);
+    let round = load.start(&one.client);
+    let others: Vec<_> = (0..200).map(|number| format!("other-{number}")).collect();
+    for id in &others {
+        two.client.event(&event(id)).expect(202);
+    }
+    let mut found = stream.take(150);
+    one.kill9();
+    round.stop();
+    while let Some(message) = stream.next() {
+        found.push(serde_json::from_str(&message.data).expect("an event"));
+    }
+    let late: Vec<_> = (0..50).map(|number| format!("late-{number}")).collect();
+    for id in &late {
+        two.client.event(&event(id)).expect(202);
+    }
+    one.restart();
+    let mut stream = Stream::open(&one, "", &stream.last_id.clone());
+    load.finish(&one.client);
+    crate::harness::place::forwarded(&two);
+    let stored = place.settled(&one);
+    found.extend(stream.take(stored.len() - found.len()));
+    assert_exactly(&found, ids(&stored));
+    assert!(others.iter().chain(&late).all(|id| ids(&found).contains(&id.as_str())));
+}
