@@ -132,6 +132,12 @@ pub struct Config {
     #[arg(long, env, value_name = "REDACT", default_value = "off", global = true)]
     pub redact: Redact,
 
+    /// Up to how many bytes rejected.jsonl keeps copies of the invalid events of a batch, which their
+    /// sender is told of; what was answered 202 is always kept. Units: KiB, MiB, GiB
+    #[arg(long, env, value_name = "REJECTED_MAX_BYTES", default_value = "256MiB", global = true)]
+    #[arg(value_parser = parse_rejected_bytes)]
+    pub rejected_max_bytes: u64,
+
     /// Most bytes of request bodies in memory at once; beyond it, 503. Units: KiB, MiB, GiB
     #[arg(long, env, value_name = "MAX_INFLIGHT_BYTES", default_value = "256MiB", global = true)]
     #[arg(value_parser = parse_journal_bytes)]
@@ -256,6 +262,10 @@ pub enum LogFormat {
 
 fn parse_journal_bytes(text: &str) -> Result<u64, String> {
     parse_bytes(text, 1 << 20, "1MiB", 1 << 60)
+}
+
+fn parse_rejected_bytes(text: &str) -> Result<u64, String> {
+    parse_bytes(text, 1024, "1KiB", 1 << 60)
 }
 
 fn parse_body_bytes(text: &str) -> Result<u64, String> {

@@ -32,6 +32,8 @@ fn parsed(format: Format, body: &Bytes) -> Response {
         received_at: Timestamp::now(),
         framing: Framing::Plain,
         batch_events_max: 10_000,
+        depth_max: 120,
+        redactor: None,
     };
     match decode::decode(format, body, &context) {
         Ok(decoded) if decoded.rejected.is_empty() => accepted(),

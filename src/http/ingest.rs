@@ -18,7 +18,7 @@ use super::{App, Forwarding, STORED_TIMEOUT, Scope};
 use crate::config::Ack;
 use crate::decode::{self, Context, Decoded, Encoding, Format};
 use crate::event::Timestamp;
-use crate::rejected::{Durability, Entry};
+use crate::rejected::{Durability, Entry, Kept};
 
 /// Above this, and if it is compressed, a body is decoded on a thread that may take its time.
 const INLINE_BYTES_MAX: usize = 256 << 10;
@@ -154,7 +154,7 @@ fn count_invalid(app: &App, events: usize) {
 
 /// The sender is told of the rejected events in any case; this copy is for whoever runs the server.
 async fn keep_rejected(app: &App, rejected: Vec<decode::Rejected>) {
-    let file = app.rejected.clone();
+    let (file, events) = (app.rejected.clone(), rejected.len() as u64);
     let kept = tokio::task::spawn_blocking(move || {
         let entries = rejected.iter().map(|rejected| Entry {
             field: rejected.reason.field.as_deref(),
@@ -164,7 +164,8 @@ async fn keep_rejected(app: &App, rejected: Vec<decode::Rejected>) {
         file.append(entries, Durability::Written)
     });
     let error = match kept.await {
-        Ok(Ok(())) => return,
+        Ok(Ok(Kept::All)) => return,
+        Ok(Ok(Kept::None)) => return app.metrics.rejected_dropped.inc_by(events),
         Ok(Err(error)) => error.to_string(),
         Err(error) => error.to_string(),
     };
