@@ -295,7 +295,11 @@ fn parse_bytes(text: &str, min: u64, min_name: &str, max: u64) -> Result<u64, St
         })
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+/// Reads a time such as `30s`, `5m`, `1h` or `7d`; without a unit, in seconds.
+///
+/// # Errors
+/// What is allowed.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit: u64 = match text[digits.len()..].trim().to_ascii_lowercase().as_str() {
         "" | "s" => 1,

@@ -135,6 +135,19 @@ pub struct Facts<'a> {
     pub duration_ms: Option<&'a str>,
 }
 
+impl Facts<'_> {
+    /// These facts, and where there is none, the other's.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            agent: self.agent.or(other.agent),
+            tool_name: self.tool_name.or(other.tool_name),
+            tool_use_id: self.tool_use_id.or(other.tool_use_id),
+            duration_ms: self.duration_ms.or(other.duration_ms),
+        }
+    }
+}
+
 impl<'a> Event<'a> {
     /// The 128-bit key by which a repeated event is known: a hash of `session_id` and `event_id`.
     /// Stable across versions, since journals keep it on disk. Two different events share a key

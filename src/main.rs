@@ -1,5 +1,7 @@
 //! `hooks-backend`: reads the command line and starts what it asks for.
 
+mod cli;
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
@@ -27,6 +29,8 @@ enum Command {
     Serve,
     /// Ask the server on this machine whether it is ready; exit 0 if it is, 1 if not
     Healthcheck,
+    /// Send the events of JSON Lines files to a running server; what is sent twice is stored once
+    Import(cli::import::Options),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
                 }
             }
         }
+        Command::Import(options) => cli::import::run(&options, cli.config.ack),
         Command::Healthcheck => match healthcheck(cli.config.host, cli.config.port) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -27,6 +27,17 @@ pub(super) enum Field {
 impl Field {
     const COUNT: usize = 8;
 
+    pub(super) const ALL: [Self; Self::COUNT] = [
+        Self::EventId,
+        Self::EventType,
+        Self::SessionId,
+        Self::WorkflowId,
+        Self::PhaseId,
+        Self::MilestoneId,
+        Self::Data,
+        Self::Timestamp,
+    ];
+
     fn of(name: &str) -> Option<Self> {
         Some(match name {
             "event_id" => Self::EventId,
@@ -60,6 +71,7 @@ impl Field {
 pub(super) struct Fields<'a> {
     known: [Option<Cow<'a, str>>; Field::COUNT],
     extra: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    facts: Facts<'a>,
 }
 
 impl<'a> Fields<'a> {
@@ -90,6 +102,21 @@ impl<'a> Fields<'a> {
     /// Takes out the fields that the contract does not name.
     pub(super) fn take_extra(&mut self) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
         std::mem::take(&mut self.extra)
+    }
+
+    /// Sets what is known besides what stands at the top level of `data`, and before it.
+    pub(super) fn set_facts(&mut self, facts: Facts<'a>) {
+        self.facts = facts;
+    }
+
+    /// The fields that the contract does not name, each with its name as a JSON string.
+    pub(super) fn extras(&self) -> &[(Cow<'a, str>, Cow<'a, str>)] {
+        &self.extra
+    }
+
+    /// Whether a field is there, be it null.
+    pub(super) fn has(&self, field: Field) -> bool {
+        self.known[field as usize].is_some()
     }
 
     /// The event that these fields make, ready to be stored.
@@ -128,7 +155,7 @@ impl<'a> Fields<'a> {
             event_type,
             session_id,
             data,
-            facts,
+            facts: self.facts.clone().or(facts),
         };
         event.write_line(out);
         redactions.add(&found);

@@ -60,8 +60,12 @@ pub(super) fn array(
 }
 
 /// One event a line. A line that is no JSON spoils itself alone, unless there is no valid one.
-pub(super) fn lines(body: &str, context: &Context<'_>) -> Result<Decoded, DecodeError> {
-    let mut collector = Collector::new(context, |fields| Ok(fields));
+pub(super) fn lines(
+    body: &str,
+    context: &Context<'_>,
+    rename: impl Rename,
+) -> Result<Decoded, DecodeError> {
+    let mut collector = Collector::new(context, rename);
     let mut first_error = None;
     let mut any_json = false;
     for (number, line) in body.lines().enumerate() {

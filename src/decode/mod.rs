@@ -5,6 +5,7 @@ mod cloudevents;
 mod compact;
 mod fields;
 mod json;
+mod stored;
 pub mod text;
 pub mod timestamp;
 
@@ -47,6 +48,8 @@ pub enum Format {
     Array,
     /// One event a line.
     Ndjson,
+    /// One event a line, as a server has stored it.
+    Stored,
     /// One CloudEvent: structured content mode, CloudEvents 1.0 JSON Event Format, section 3.
     CloudEvent,
     /// A JSON array of CloudEvents: the same specification's JSON Batch Format, section 4.
@@ -136,7 +139,8 @@ pub fn decode(format: Format, body: &[u8], context: &Context<'_>) -> Result<Deco
     match format {
         Format::Object => json::object(text, context, |fields| Ok(fields)),
         Format::Array => json::array(text, context, |fields| Ok(fields)),
-        Format::Ndjson => json::lines(text, context),
+        Format::Ndjson => json::lines(text, context, |fields| Ok(fields)),
+        Format::Stored => json::lines(text, context, stored::rename),
         Format::CloudEvent => json::object(text, context, cloudevents::rename),
         Format::CloudEvents => json::array(text, context, cloudevents::rename),
     }

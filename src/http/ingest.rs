@@ -18,6 +18,8 @@ use super::{App, Forwarding, STORED_TIMEOUT, Scope};
 use crate::config::Ack;
 use crate::decode::{self, Context, Decoded, Encoding, Format};
 use crate::event::Timestamp;
+use crate::http::STORED_LINES;
+use crate::journal::Framing;
 use crate::rejected::{Durability, Entry, Kept};
 
 /// Above this, and if it is compressed, a body is decoded on a thread that may take its time.
@@ -59,7 +61,12 @@ async fn accept(
             None => body,
             Some(encoding) => decompress(encoding, &body, bytes_max, &mut hold)?,
         };
-        let decoded = input.decode(&body, &parts.headers, &shared.context(received_at))?;
+        let mut decoded = input.decode(&body, &parts.headers, &shared.context(received_at))?;
+        if input.is_stored_lines() && shared.framing == Framing::Checksummed {
+            // Among them may be what the database refused, under ids that the journal knows. They have
+            // ids and timestamps, so the table's key finds those that it has.
+            decoded.batch.keep_repeats();
+        }
         hold.grow_to(body.len() + decoded.batch.bytes().len())?;
         Ok::<_, Problem>((decoded, hold))
     };
@@ -217,6 +224,7 @@ impl Input {
             }
             "application/json" => Self::Body(plain),
             "application/x-ndjson" | "application/jsonl" if !single => Self::Body(Format::Ndjson),
+            STORED_LINES if !single => Self::Body(Format::Stored),
             "application/cloudevents+json" if single => Self::Body(Format::CloudEvent),
             "application/cloudevents-batch+json" if !single => Self::Body(Format::CloudEvents),
             other => {
@@ -233,6 +241,10 @@ impl Input {
                 return Err(Problem::unsupported(format!("{found}; allowed: {allowed}")));
             }
         })
+    }
+
+    fn is_stored_lines(self) -> bool {
+        matches!(self, Self::Body(Format::Stored))
     }
 
     fn decode(

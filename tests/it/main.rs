@@ -27,6 +27,7 @@ mod errors;
 mod faults;
 mod full_disk;
 mod health_and_metrics;
+mod import;
 mod ingest;
 mod invalid_events;
 mod journals;

@@ -1,0 +1,3 @@
+//! Subcommands that are clients of a server.
+
+pub(crate) mod import;
