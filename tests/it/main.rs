@@ -15,6 +15,7 @@ macro_rules! both {
 }
 
 mod access;
+mod bad_input;
 mod cloudevents;
 mod configuration;
 mod crashes;
@@ -26,6 +27,7 @@ mod encodings;
 mod errors;
 mod faults;
 mod full_disk;
+mod fuzz;
 mod health_and_metrics;
 mod import;
 mod ingest;
