@@ -90,6 +90,15 @@ pub struct Config {
     #[arg(long, env, value_name = "API_KEYS_FILE", global = true)]
     pub api_keys_file: Option<PathBuf>,
 
+    /// The certificate to serve https with, and those that lead to its authority: a PEM file; read
+    /// again on SIGHUP. Not set: http
+    #[arg(long, env, value_name = "TLS_CERT", global = true)]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key: a PEM file that is not encrypted
+    #[arg(long, env, value_name = "TLS_KEY", global = true)]
+    pub tls_key: Option<PathBuf>,
+
     /// Least severe messages to log
     #[arg(
         long,
@@ -148,6 +157,45 @@ pub struct Config {
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
 
+    /// Most bytes of a request's target and headers; beyond it, 431. Units: KiB, MiB
+    #[arg(long, env, value_name = "MAX_HEADER_BYTES", default_value = "16KiB", global = true)]
+    #[arg(value_parser = parse_header_bytes)]
+    pub max_header_bytes: u64,
+
+    /// Most headers of a request; beyond it, 431
+    #[arg(long, env, value_name = "MAX_HEADERS", default_value_t = 64, global = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(8..=10_000))]
+    pub max_headers: u32,
+
+    /// Time that a request's head may take once it has begun, and a TLS handshake; beyond it, the
+    /// connection is closed. Units: s, m, h
+    #[arg(long, env, value_name = "HEADER_TIMEOUT", default_value = "30s", global = true)]
+    #[arg(value_parser = parse_timeout)]
+    pub header_timeout: Duration,
+
+    /// Time that a request's body may take to arrive; beyond it, 408. An answer that a client takes
+    /// nothing of for that long is cut off. Units: s, m, h
+    #[arg(long, env, value_name = "BODY_TIMEOUT", default_value = "30s", global = true)]
+    #[arg(value_parser = parse_timeout)]
+    pub body_timeout: Duration,
+
+    /// Time that a connection may stay open without a request. Units: s, m, h
+    #[arg(long, env, value_name = "IDLE_TIMEOUT", default_value = "10m", global = true)]
+    #[arg(value_parser = parse_timeout)]
+    pub idle_timeout: Duration,
+
+    /// Events that one sender, told by its API key or else its address, may send a second; beyond it,
+    /// 429. Not set: any number
+    #[arg(long, env, value_name = "RATE_LIMIT_EVENTS", global = true)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub rate_limit_events: Option<u64>,
+
+    /// Bytes of events, as sent or decompressed, that one sender may send a second; beyond it, 429. Not
+    /// set: any number. Units: KiB, MiB, GiB
+    #[arg(long, env, value_name = "RATE_LIMIT_BYTES", global = true)]
+    #[arg(value_parser = parse_rate_bytes)]
+    pub rate_limit_bytes: Option<u64>,
+
     /// Time that requests, and then the journal and the forwarder, each get to finish after SIGTERM or
     /// SIGINT. Units: s, m
     #[arg(long, env, value_name = "SHUTDOWN_TIMEOUT", default_value = "10s", global = true)]
@@ -166,6 +214,16 @@ impl Config {
                 "MAX_INFLIGHT_BYTES is {}, and must be at least four times MAX_BODY_BYTES, which \
                  is {}: a request is held as received, decompressed and stored",
                 self.max_inflight_bytes, self.max_body_bytes
+            ));
+        }
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            let (set, missing) = match self.tls_cert {
+                Some(_) => ("TLS_CERT", "TLS_KEY"),
+                None => ("TLS_KEY", "TLS_CERT"),
+            };
+            return Err(format!(
+                "{set} is set, but {missing} is not: set both to PEM files to serve https, or \
+                 neither to serve http"
             ));
         }
         Ok(())
@@ -272,6 +330,21 @@ fn parse_body_bytes(text: &str) -> Result<u64, String> {
     // What `jsonb` can hold, and what is sure to be readable with every escape written out.
     parse_bytes(text, 1024, "1KiB", 256 << 20)
         .map_err(|error| format!("{error}, and at most 256MiB"))
+}
+
+fn parse_rate_bytes(text: &str) -> Result<u64, String> {
+    parse_bytes(text, 1 << 10, "1KiB", 1 << 40)
+}
+
+fn parse_header_bytes(text: &str) -> Result<u64, String> {
+    parse_bytes(text, 4 << 10, "4KiB and at most 1MiB", 1 << 20)
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    parse_duration(text)
+        .ok()
+        .filter(|time| (Duration::from_secs(1)..=Duration::from_hours(24)).contains(time))
+        .ok_or_else(|| "expected a time from 1s to 24h, such as 30s, 10m or 1h".to_owned())
 }
 
 fn parse_bytes(text: &str, min: u64, min_name: &str, max: u64) -> Result<u64, String> {

@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
-
 /// Most bytes (UTF-8, unescaped) in an id or a name: `event_id`, `event_type`, `session_id`,
 /// `workflow_id`, `phase_id`, `milestone_id`. Two of them and a timestamp stay far below
 /// PostgreSQL's 2,704 bytes for an index entry.
@@ -122,7 +120,8 @@ pub struct Event<'a> {
     pub extra: Option<Cow<'a, str>>,
 }
 
-/// What the server can tell from the top level of `data`; `None` where it can't.
+/// What the server can tell from `data`: from members of these names at its top level, or from
+/// where the agent is known to put it. `None` where it can't.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts<'a> {
     /// The agent's name.
@@ -131,8 +130,19 @@ pub struct Facts<'a> {
     pub tool_name: Option<Cow<'a, str>>,
     /// The id of the tool's one use.
     pub tool_use_id: Option<Cow<'a, str>>,
-    /// How long the tool took, in milliseconds: a JSON number, spelled as it was sent.
-    pub duration_ms: Option<&'a str>,
+    /// How long the tool took, in milliseconds. Like all numbers here it is a JSON number, spelled as
+    /// it was sent.
+    pub duration_ms: Option<Cow<'a, str>>,
+    /// Tokens that a model read for this event.
+    pub input_tokens: Option<Cow<'a, str>>,
+    /// Tokens that a model wrote.
+    pub output_tokens: Option<Cow<'a, str>>,
+    /// What that cost, in US dollars.
+    pub cost_usd: Option<Cow<'a, str>>,
+    /// Which sub-agent of the session this is about; `None` for the session's main agent.
+    pub subagent_id: Option<Cow<'a, str>>,
+    /// The session that started this session.
+    pub parent_session_id: Option<Cow<'a, str>>,
 }
 
 impl Facts<'_> {
@@ -144,11 +154,16 @@ impl Facts<'_> {
             tool_name: self.tool_name.or(other.tool_name),
             tool_use_id: self.tool_use_id.or(other.tool_use_id),
             duration_ms: self.duration_ms.or(other.duration_ms),
+            input_tokens: self.input_tokens.or(other.input_tokens),
+            output_tokens: self.output_tokens.or(other.output_tokens),
+            cost_usd: self.cost_usd.or(other.cost_usd),
+            subagent_id: self.subagent_id.or(other.subagent_id),
+            parent_session_id: self.parent_session_id.or(other.parent_session_id),
         }
     }
 }
 
-impl<'a> Event<'a> {
+impl Event<'_> {
     /// The 128-bit key by which a repeated event is known: a hash of `session_id` and `event_id`.
     /// Stable across versions, since journals keep it on disk. Two different events share a key
     /// with a chance of 2^-128; a sender who builds a collision on purpose can only hide an event
@@ -193,45 +208,31 @@ impl<'a> Event<'a> {
                 write_string(text, out);
             }
         }
-        if let Some(number) = self.facts.duration_ms {
-            out.extend_from_slice(b",\"duration_ms\":");
-            out.extend_from_slice(number.as_bytes());
+        for (key, value) in [
+            (&b",\"duration_ms\":"[..], &self.facts.duration_ms),
+            (b",\"input_tokens\":", &self.facts.input_tokens),
+            (b",\"output_tokens\":", &self.facts.output_tokens),
+            (b",\"cost_usd\":", &self.facts.cost_usd),
+        ] {
+            if let Some(number) = value {
+                out.extend_from_slice(key);
+                out.extend_from_slice(number.as_bytes());
+            }
+        }
+        for (key, value) in [
+            (&b",\"subagent_id\":"[..], &self.facts.subagent_id),
+            (b",\"parent_session_id\":", &self.facts.parent_session_id),
+        ] {
+            if let Some(text) = value {
+                out.extend_from_slice(key);
+                write_string(text, out);
+            }
         }
         if let Some(extra) = &self.extra {
             out.extend_from_slice(b",\"extra\":");
             out.extend_from_slice(extra.as_bytes());
         }
         out.push(b'}');
-    }
-
-    /// Reads back a line that [`Event::write_line`] wrote.
-    ///
-    /// # Errors
-    /// If it is not such a line; the text says why.
-    pub fn from_line(line: &'a [u8]) -> Result<Self, String> {
-        let line = std::str::from_utf8(line).map_err(|e| format!("not UTF-8: {e}"))?;
-        let stored: StoredLine<'a> = serde_json::from_str(line).map_err(|e| e.to_string())?;
-        let time = |field: &str, text: &str| {
-            crate::decode::timestamp::parse_text(text).map_err(|e| format!("{field}: {e}"))
-        };
-        Ok(Self {
-            timestamp: time("timestamp", &stored.timestamp)?,
-            received_at: time("received_at", &stored.received_at)?,
-            event_id: stored.event_id,
-            event_type: stored.event_type,
-            session_id: stored.session_id,
-            workflow_id: stored.workflow_id.map(|t| t.0),
-            phase_id: stored.phase_id.map(|t| t.0),
-            milestone_id: stored.milestone_id.map(|t| t.0),
-            data: Cow::Borrowed(stored.data.get()),
-            facts: Facts {
-                agent: stored.agent.map(|t| t.0),
-                tool_name: stored.tool_name.map(|t| t.0),
-                tool_use_id: stored.tool_use_id.map(|t| t.0),
-                duration_ms: stored.duration_ms.map(serde_json::value::RawValue::get),
-            },
-            extra: stored.extra.map(|raw| Cow::Borrowed(raw.get())),
-        })
     }
 }
 
@@ -243,56 +244,6 @@ pub fn key(session_id: &str, event_id: &str) -> u128 {
     hasher.update(event_id.as_bytes());
     hasher.digest128()
 }
-
-/// The key of a stored line, ours or another program's; `None` if it has no ids.
-pub fn line_key(line: &[u8]) -> Option<u128> {
-    #[derive(Deserialize)]
-    struct Ids<'a> {
-        #[serde(borrow)]
-        session_id: Cow<'a, str>,
-        #[serde(borrow)]
-        event_id: Cow<'a, str>,
-    }
-    let ids: Ids<'_> = serde_json::from_slice(line).ok()?;
-    Some(key(&ids.session_id, &ids.event_id))
-}
-
-#[derive(Deserialize)]
-struct StoredLine<'a> {
-    #[serde(borrow)]
-    event_id: Cow<'a, str>,
-    #[serde(borrow)]
-    event_type: Cow<'a, str>,
-    #[serde(borrow)]
-    session_id: Cow<'a, str>,
-    #[serde(borrow)]
-    workflow_id: Option<Text<'a>>,
-    #[serde(borrow)]
-    phase_id: Option<Text<'a>>,
-    #[serde(borrow)]
-    milestone_id: Option<Text<'a>>,
-    #[serde(borrow)]
-    data: &'a serde_json::value::RawValue,
-    #[serde(borrow)]
-    timestamp: Cow<'a, str>,
-    #[serde(borrow)]
-    received_at: Cow<'a, str>,
-    #[serde(borrow)]
-    agent: Option<Text<'a>>,
-    #[serde(borrow)]
-    tool_name: Option<Text<'a>>,
-    #[serde(borrow)]
-    tool_use_id: Option<Text<'a>>,
-    #[serde(borrow)]
-    duration_ms: Option<&'a serde_json::value::RawValue>,
-    #[serde(borrow)]
-    extra: Option<&'a serde_json::value::RawValue>,
-}
-
-/// A string that is borrowed where it has no escapes, which serde does by itself for a plain
-/// `Cow` but not inside an `Option`.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Appends a JSON string.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {

@@ -1,5 +1,6 @@
 //! The forwarder: journal to store, in order, each record exactly once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,8 +23,8 @@ const BATCH_BYTES_MIN: usize = 64 << 10;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// How often it is checked whether partitions are past their time.
-const RETENTION_INTERVAL: Duration = Duration::from_hours(1);
+/// How often partitions are looked after.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_hours(1);
 
 /// How the forwarder gets on.
 #[derive(Clone, Debug, Default)]
@@ -68,23 +69,36 @@ pub struct Forwarder {
     metrics: Arc<Metrics>,
     status: watch::Sender<Status>,
     stop: watch::Receiver<bool>,
-    retention: Retention,
+    maintenance: Maintenance,
     batch_bytes: usize,
     /// Up to this position one transaction follows the other: after a failure, which two that waited
     /// for each other's rows may have been.
     one_by_one_until: u64,
 }
 
-/// When partitions are dropped.
+/// When partitions are made ahead of their day, and dropped.
 #[derive(Debug)]
-struct Retention {
-    days: Option<u32>,
+struct Maintenance {
+    retention_days: Option<u32>,
     next: Instant,
+    /// The last day on which events of that day were stored.
+    busy_day: Option<i64>,
+    /// That day has just begun.
+    day_begun: bool,
 }
 
-impl Retention {
+impl Maintenance {
     fn is_due(&self) -> bool {
-        self.days.is_some() && Instant::now() >= self.next
+        self.day_begun || Instant::now() >= self.next
+    }
+
+    /// Takes note of the days of events that were stored.
+    fn stored(&mut self, days: &BTreeSet<i64>) {
+        let today = Timestamp::now().day();
+        if self.busy_day != Some(today) && days.contains(&today) {
+            self.busy_day = Some(today);
+            self.day_begun = true;
+        }
     }
 }
 
@@ -130,7 +144,12 @@ impl Forwarder {
             metrics,
             status,
             stop,
-            retention: Retention { days: retention_days, next: Instant::now() },
+            maintenance: Maintenance {
+                retention_days,
+                next: Instant::now(),
+                busy_day: None,
+                day_begun: false,
+            },
             batch_bytes: BATCH_BYTES_MAX,
             one_by_one_until: 0,
         }
@@ -217,7 +236,7 @@ impl Forwarder {
         });
         loop {
             if pipeline.is_empty() {
-                self.drop_expired(&mut pipeline).await?;
+                self.maintain(&mut pipeline).await?;
             }
             while self.reads_on(&pipeline, position, read_to) {
                 let (reader, bytes_max) = (self.reader.clone(), self.batch_bytes);
@@ -247,8 +266,8 @@ impl Forwarder {
                 () = store.closed() => return Err(SessionError::Closed),
                 Ok(_) = self.appended.wait_for(|appended| appended.end > position) => {}
                 _ = self.stop.wait_for(|stop| *stop) => {}
-                () = tokio::time::sleep_until(self.retention.next.into()),
-                    if self.retention.days.is_some() => {}
+                () = tokio::time::sleep_until(self.maintenance.next.into()),
+                    if self.maintenance.retention_days.is_some() => {}
             }
         }
     }
@@ -261,24 +280,38 @@ impl Forwarder {
             || pipeline.len() < LANES
                 && unread >= self.batch_bytes as u64
                 && position >= self.one_by_one_until
-                && !self.retention.is_due()
+                && !self.maintenance.is_due()
     }
 
-    /// Drops old partitions, once an hour. Where something keeps them, events go on all the same.
-    async fn drop_expired(&mut self, pipeline: &mut Pipeline) -> Result<(), SessionError> {
-        let Some(days) = self.retention.days.filter(|_| self.retention.is_due()) else {
-            return Ok(());
-        };
-        self.retention.next = Instant::now() + RETENTION_INTERVAL;
-        let dropped = match pipeline.drop_expired(days).await {
-            Err(StoreError::Database(error)) if error.as_db_error().is_some() => {
-                tracing::warn!(%error, "old partitions could not be dropped; trying again in an hour");
-                return Ok(());
+    /// Makes tomorrow's partition where events come in day by day, so that no report that reads the
+    /// table at midnight holds up delivery; and drops old partitions. Where something is in the way,
+    /// events go on all the same.
+    async fn maintain(&mut self, pipeline: &mut Pipeline) -> Result<(), SessionError> {
+        let hour_is_over = Instant::now() >= self.maintenance.next;
+        if hour_is_over {
+            self.maintenance.next = Instant::now() + MAINTENANCE_INTERVAL;
+        }
+        let day_begun = std::mem::take(&mut self.maintenance.day_begun);
+        let today = Timestamp::now().day();
+        if day_begun || hour_is_over && self.maintenance.busy_day == Some(today) {
+            match pipeline.make_day(today + 1).await {
+                Err(error) if error.is_refusal() => tracing::warn!(
+                    %error, "tomorrow's partition could not be made; trying again in an hour"
+                ),
+                made => made?,
             }
-            dropped => dropped?,
-        };
-        let counter = self.metrics.retention_deleted.with_label_values(&["partition"]);
-        counter.inc_by(dropped as u64);
+        }
+        if let Some(days) = self.maintenance.retention_days.filter(|_| hour_is_over) {
+            match pipeline.drop_expired(days).await {
+                Err(error) if error.is_refusal() => tracing::warn!(
+                    %error, "old partitions could not be dropped; trying again in an hour"
+                ),
+                dropped => {
+                    let counter = self.metrics.retention_deleted.with_label_values(&["partition"]);
+                    counter.inc_by(dropped? as u64);
+                }
+            }
+        }
         Ok(())
     }
 
@@ -337,6 +370,7 @@ impl Forwarder {
             }
         };
         self.batch_bytes = (self.batch_bytes * 2).min(BATCH_BYTES_MAX);
+        self.maintenance.stored(rows.days());
         let next = rows.chunk().next;
         let metrics = &self.metrics;
         metrics.events_stored.inc_by(delivered.stored as u64);
@@ -424,9 +458,22 @@ fn set_aside(rejected: &RejectedFile, rows: &Rows, delivered: &Delivered) -> std
     Ok(())
 }
 
-/// Runs what blocks on the disk or the processor away from the network's threads.
+/// Runs what blocks on the disk or the processor away from the network's threads. A panic there is
+/// one here, and ends the process: to try again would be to meet the same bug for ever.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[tokio::test]
+    #[should_panic(expected = "a bug")]
+    async fn a_panic_away_from_the_network_ends_the_forwarder() {
+        let _ = super::blocking(|| -> std::io::Result<()> { panic!("a bug") }).await;
+    }
 }

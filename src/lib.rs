@@ -8,8 +8,10 @@
 //!
 //! The modules stand in the order in which an event passes them; ARCHITECTURE.md has the reasons.
 
+pub mod cli;
 pub mod config;
 pub mod event;
+pub mod line;
 pub mod metrics;
 
 pub mod decode;
@@ -21,6 +23,8 @@ pub mod forward;
 pub mod rejected;
 pub mod store;
 
+pub mod healthcheck;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;
+mod tls;

@@ -1,14 +1,10 @@
 //! `hooks-backend`: reads the command line and starts what it asks for.
 
-mod cli;
-
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
-use std::time::Duration;
 
+use agentic_hooks_backend::cli;
 use agentic_hooks_backend::config::Config;
-use agentic_hooks_backend::{serve, telemetry};
+use agentic_hooks_backend::{healthcheck, serve, telemetry};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Stores the hook events of AI agents: durable before the answer, exactly once.
@@ -29,11 +25,14 @@ enum Command {
     Serve,
     /// Ask the server on this machine whether it is ready; exit 0 if it is, 1 if not
     Healthcheck,
-    /// Send the events of JSON Lines files to a running server; what is sent twice is stored once
-    Import(cli::import::Options),
+    #[command(flatten)]
+    Client(cli::Command),
 }
 
 fn main() -> ExitCode {
+    if let Some(command) = cli::parse() {
+        return cli::run(command);
+    }
     let cli = parse();
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
@@ -56,8 +55,8 @@ fn main() -> ExitCode {
                 }
             }
         }
-        Command::Import(options) => cli::import::run(&options, cli.config.ack),
-        Command::Healthcheck => match healthcheck(cli.config.host, cli.config.port) {
+        Command::Client(command) => cli::run(command),
+        Command::Healthcheck => match healthcheck::run(&cli.config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("not ready: {error}");
@@ -92,23 +91,4 @@ fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     // What is refused here stays as it was.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-}
-
-/// A server that listens on every interface answers on loopback.
-fn healthcheck(host: IpAddr, port: u16) -> anyhow::Result<()> {
-    const TIMEOUT: Duration = Duration::from_secs(2);
-    let host = match host {
-        IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        host => host,
-    };
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(host, port), TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
-    stream
-        .write_all(b"GET /health/ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    anyhow::ensure!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    Ok(())
 }

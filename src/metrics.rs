@@ -63,6 +63,55 @@ pub struct Metrics {
     /// 1 while the database is connected.
     pub database_up: IntGauge,
     database_problem: IntGaugeVec,
+    limit_hits: IntCounterVec,
+    /// Panics in handlers, which are bugs.
+    pub panics: IntCounter,
+}
+
+/// A limit that a request or connection can run into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `MAX_BODY_BYTES`.
+    BodyBytes,
+    /// `MAX_BATCH_EVENTS`.
+    BatchEvents,
+    /// `MAX_INFLIGHT_BYTES`.
+    InflightBytes,
+    /// `MAX_CONNECTIONS`.
+    Connections,
+    /// `MAX_HEADER_BYTES`.
+    HeaderBytes,
+    /// `MAX_HEADERS`.
+    Headers,
+    /// `HEADER_TIMEOUT`.
+    HeaderTimeout,
+    /// `BODY_TIMEOUT`.
+    BodyTimeout,
+    /// `JOURNAL_MAX_BYTES`.
+    JournalBytes,
+    /// `RATE_LIMIT_EVENTS`.
+    RateEvents,
+    /// `RATE_LIMIT_BYTES`.
+    RateBytes,
+}
+
+impl Limit {
+    /// Its setting.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BodyBytes => "MAX_BODY_BYTES",
+            Self::BatchEvents => "MAX_BATCH_EVENTS",
+            Self::InflightBytes => "MAX_INFLIGHT_BYTES",
+            Self::Connections => "MAX_CONNECTIONS",
+            Self::HeaderBytes => "MAX_HEADER_BYTES",
+            Self::Headers => "MAX_HEADERS",
+            Self::HeaderTimeout => "HEADER_TIMEOUT",
+            Self::BodyTimeout => "BODY_TIMEOUT",
+            Self::JournalBytes => "JOURNAL_MAX_BYTES",
+            Self::RateEvents => "RATE_LIMIT_EVENTS",
+            Self::RateBytes => "RATE_LIMIT_BYTES",
+        }
+    }
 }
 
 impl Metrics {
@@ -181,6 +230,15 @@ impl Metrics {
                  and schema need a human, and /health says what to do.",
                 &["problem"],
             )?,
+            limit_hits: make.counters(
+                "hooks_limit_hits_total",
+                "Requests refused and connections closed because of a limit, by its setting.",
+                &["limit"],
+            )?,
+            panics: make.counter(
+                "hooks_panics_total",
+                "Requests answered 500 because of a bug.",
+            )?,
             registry,
             started: Instant::now(),
         })
@@ -197,6 +255,11 @@ impl Metrics {
             let gauge = self.database_problem.with_label_values(&[problem.name()]);
             gauge.set(i64::from(current == Some(problem)));
         }
+    }
+
+    /// Counts a request that was refused, or a connection that was closed, because of a limit.
+    pub fn count_limit(&self, limit: Limit) {
+        self.limit_hits.with_label_values(&[limit.name()]).inc();
     }
 
     /// The Prometheus text format, version 0.0.4.

@@ -10,24 +10,33 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, Storage};
-use crate::event;
+use crate::decode::Firings;
 use crate::forward::Forwarder;
-use crate::http::{self, Access, App, Drain, Forwarding, InFlight, Server};
+use crate::http::{
+    self, Access, App, ConnectionLimits, Drain, Forwarding, InFlight, Rates, Server, Tls,
+};
 use crate::journal::{self, Fatal, Journal, Opened, Rotate, Rotation, SyncObserver};
+use crate::line;
 use crate::metrics::Metrics;
 use crate::redact::Redactor;
 use crate::rejected::RejectedFile;
 use crate::shutdown::Signals;
 
-/// How long connections may take to close once every request is answered.
+/// How long connections may take to close once every request is answered, and a forwarder that has
+/// nothing left to do to notice.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the disk is given for what is queued, at least. Giving up on it is an error, which a disk
+/// that is merely busy does not deserve.
+const FLUSH_TIMEOUT_MIN: Duration = Duration::from_secs(30);
 
 /// Serves until a signal, or until something fails that must not.
 ///
 /// # Errors
 /// If the server cannot start, or had to give up.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
-    let mut signals = Signals::new(config.api_keys_file.is_some()).context("signals")?;
+    let reloads = config.api_keys_file.is_some() || config.tls_cert.is_some();
+    let mut signals = Signals::new(reloads).context("signals")?;
     let mut running = Running::start(&config).await?;
     loop {
         tokio::select! {
@@ -35,7 +44,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
                 tracing::info!(signal, "shutting down; a second signal stops at once");
                 break;
             }
-            () = signals.hangup.next() => running.access.reload(),
+            () = signals.hangup.next() => running.reload(),
             error = running.failed() => {
                 running.tell_waiting().await;
                 return Err(error);
@@ -53,6 +62,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 /// Everything that runs. What dies before its time ends the process.
 struct Running {
     access: Arc<Access>,
+    tls: Option<Arc<Tls>>,
     drain: Drain,
     journal: Journal,
     journal_ended: oneshot::Receiver<Result<(), Fatal>>,
@@ -72,6 +82,11 @@ impl Running {
             tracing::warn!("RETENTION_DAYS deletes rotated files alone, and JSONL_ROTATE is off");
         }
         let redactor = Redactor::new(&config.redact).map_err(|error| anyhow!(error))?;
+        let tls = match (&config.tls_cert, &config.tls_key) {
+            (Some(certificate), Some(key)) => Some(Tls::new(certificate.clone(), key.clone())),
+            _ => None,
+        };
+        let tls = tls.transpose().map_err(|error| anyhow!(error))?.map(Arc::new);
         let metrics = Arc::new(Metrics::new(storage.name())?);
         let place = Place::open(config, &storage, &metrics)?;
         let listener = TcpListener::bind((config.host, config.port)).await.with_context(|| {
@@ -82,7 +97,7 @@ impl Running {
 
         let (framing, reader) = (place.opened.framing(), place.opened.reader());
         let (journal, journal_ended) =
-            place.opened.start(event::line_key, observer(metrics.clone()))?;
+            place.opened.start(line::line_key, observer(metrics.clone()))?;
 
         let (stop_forwarder, mut forwarder_stop) = watch::channel(false);
         let (forwarder, forwarding) = if let (Storage::Postgres(database), Some(reader)) =
@@ -111,35 +126,43 @@ impl Running {
         let drain = Drain::default();
         let access = Access::new(config.api_keys.clone(), config.api_keys_file.clone());
         let access = Arc::new(access.map_err(|error| anyhow!(error))?);
+        let limits = connection_limits(config)?;
         let app = Arc::new(App {
             journal: journal.clone(),
             framing,
             storage: storage.name(),
             forwarding,
             rejected,
-            metrics,
+            metrics: metrics.clone(),
             access: access.clone(),
+            rates: Rates::new(config.rate_limit_events, config.rate_limit_bytes),
             drain: drain.clone(),
             in_flight: InFlight::new(config.max_inflight_bytes),
             ack: config.ack,
+            firings: Firings::default(),
             body_bytes_max: usize::try_from(config.max_body_bytes)?,
             batch_events_max: config.max_batch_events as usize,
             depth_max: config.max_depth as usize,
             redactor,
+            body_timeout: config.body_timeout,
+            header_bytes_max: limits.header_bytes_max,
+            headers_max: limits.headers_max,
         });
         let (stop_server, server_stop) = oneshot::channel();
-        let server = Server::new(listener, config.max_connections);
+        let server = Server::new(listener, tls.clone(), limits, metrics);
         let server = tokio::spawn(server.run(http::router(app), server_stop));
 
         let path = std::path::absolute(&place.path).unwrap_or(place.path);
+        let scheme = if tls.is_some() { "https" } else { "http" };
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
-            "listening on http://{address}, storage {}, writing to {}",
+            "listening on {scheme}://{address}, storage {}, writing to {}",
             describe(&storage),
             path.display()
         );
         Ok(Self {
             access,
+            tls,
             drain,
             journal,
             journal_ended,
@@ -148,6 +171,14 @@ impl Running {
             server,
             stop_server,
         })
+    }
+
+    /// Reads again what can change while the server runs.
+    fn reload(&self) {
+        self.access.reload();
+        if let Some(tls) = &self.tls {
+            tls.reload();
+        }
     }
 
     /// Completes when a part ends that nobody asked to.
@@ -176,19 +207,21 @@ impl Running {
     }
 
     /// Answers the requests in flight, then flushes the journal, then lets the forwarder catch up.
-    /// Each of the three gets that much time. Health and metrics are answered until the end.
+    /// Each of the three gets that much time, the last two at least as much as they need when nothing
+    /// is wrong. Health and metrics are answered until the end.
     async fn stop(self, timeout: Duration) -> anyhow::Result<()> {
         if tokio::time::timeout(timeout, self.drain.drained()).await.is_err() {
             tracing::warn!("some requests were not finished in time");
         }
         self.journal.close().await;
-        match tokio::time::timeout(timeout, self.journal_ended).await {
+        let flush_timeout = timeout.max(FLUSH_TIMEOUT_MIN);
+        match tokio::time::timeout(flush_timeout, self.journal_ended).await {
             Ok(Ok(flushed)) => flushed?,
             Ok(Err(_)) => bail!("the journal's writer has panicked"),
-            Err(_) => bail!("the journal was not flushed in time"),
+            Err(_) => bail!("the journal was not flushed within {} s", flush_timeout.as_secs()),
         }
         self.stop_forwarder.send_replace(true);
-        if let Ok(ended) = tokio::time::timeout(timeout, self.forwarder).await {
+        if let Ok(ended) = tokio::time::timeout(timeout.max(CLOSE_TIMEOUT), self.forwarder).await {
             ended.context("the forwarder has panicked")?;
         } else {
             tracing::warn!(
@@ -232,6 +265,17 @@ impl Place {
             }
         })
     }
+}
+
+fn connection_limits(config: &Config) -> anyhow::Result<ConnectionLimits> {
+    Ok(ConnectionLimits {
+        connections_max: config.max_connections as usize,
+        header_bytes_max: usize::try_from(config.max_header_bytes)?,
+        headers_max: config.max_headers as usize,
+        header_timeout: config.header_timeout,
+        write_timeout: config.body_timeout,
+        idle_timeout: config.idle_timeout,
+    })
 }
 
 fn observer(metrics: Arc<Metrics>) -> SyncObserver {

@@ -26,4 +26,10 @@ pub fn init(level: LogLevel, format: LogFormat) {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().flatten_event(true).init(),
     }
+    // In the log's own format, not as text between its lines.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let text = panic.payload_as_str().unwrap_or("no text");
+        tracing::error!(place, "panic, which is a bug: {text}");
+    }));
 }

@@ -5,12 +5,14 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentic_hooks_backend::decode::{self, Context, Format};
 use agentic_hooks_backend::event::Timestamp;
-use agentic_hooks_backend::http::Server;
+use agentic_hooks_backend::http::{ConnectionLimits, Server};
 use agentic_hooks_backend::journal::Framing;
+use agentic_hooks_backend::metrics::Metrics;
 use anyhow::{Context as _, ensure};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -58,15 +60,28 @@ pub(crate) fn http(name: &str) -> anyhow::Result<()> {
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
         eprintln!("listening on http://{}", listener.local_addr()?);
+        let metrics = Arc::new(Metrics::new("none")?);
         let (_stop, stopped) = tokio::sync::oneshot::channel();
         let mut terminated =
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
-            () = Server::new(listener, 10_000).run(router, stopped) => {}
+            () = Server::new(listener, None, limits(), metrics).run(router, stopped) => {}
             _ = terminated.recv() => {}
         }
         anyhow::Ok(())
     })
+}
+
+/// The server's own defaults.
+fn limits() -> ConnectionLimits {
+    ConnectionLimits {
+        connections_max: 10_000,
+        header_bytes_max: 16 << 10,
+        headers_max: 64,
+        header_timeout: Duration::from_secs(30),
+        write_timeout: Duration::from_secs(30),
+        idle_timeout: Duration::from_mins(10),
+    }
 }
 
 /// Appends and syncs the same bytes, in groups of the same size: bytes a second.

@@ -78,8 +78,10 @@ pub(super) fn compact(raw: &str, depth_max: usize) -> Result<(Cow<'_, str>, Fact
                 {
                     at += 1;
                 }
-                if depth == 1 && matches!(fact.take(), Some(Fact::DurationMs)) {
-                    facts.duration_ms = Some(&raw[start..at]);
+                if depth == 1
+                    && let Some(fact) = fact.take()
+                {
+                    fact.keep_number(&mut facts, &raw[start..at]);
                 }
             }
             _ => at += 1,
@@ -93,26 +95,36 @@ pub(super) fn compact(raw: &str, depth_max: usize) -> Result<(Cow<'_, str>, Fact
 }
 
 #[derive(Clone, Copy)]
-enum Fact {
+pub(super) enum Fact {
     Agent,
     ToolName,
     ToolUseId,
     DurationMs,
+    InputTokens,
+    OutputTokens,
+    CostUsd,
+    SubagentId,
+    ParentSessionId,
 }
 
 impl Fact {
-    fn of(key: &[u8]) -> Option<Self> {
+    pub(super) fn of(key: &[u8]) -> Option<Self> {
         match key {
             b"agent" => Some(Self::Agent),
             b"tool_name" => Some(Self::ToolName),
             b"tool_use_id" => Some(Self::ToolUseId),
             b"duration_ms" => Some(Self::DurationMs),
+            b"input_tokens" => Some(Self::InputTokens),
+            b"output_tokens" => Some(Self::OutputTokens),
+            b"cost_usd" => Some(Self::CostUsd),
+            b"subagent_id" => Some(Self::SubagentId),
+            b"parent_session_id" => Some(Self::ParentSessionId),
             _ => None,
         }
     }
 
     /// A fact longer than a name may be is none.
-    fn keep_string<'a>(self, facts: &mut Facts<'a>, raw: &'a str) {
+    pub(super) fn keep_string<'a>(self, facts: &mut Facts<'a>, raw: &'a str) {
         let value = text::unescape(raw);
         if value.len() > crate::event::TEXT_BYTES_MAX {
             return;
@@ -121,7 +133,24 @@ impl Fact {
             Self::Agent => facts.agent = Some(value),
             Self::ToolName => facts.tool_name = Some(value),
             Self::ToolUseId => facts.tool_use_id = Some(value),
-            Self::DurationMs => {}
+            Self::SubagentId => facts.subagent_id = Some(value),
+            Self::ParentSessionId => facts.parent_session_id = Some(value),
+            Self::DurationMs | Self::InputTokens | Self::OutputTokens | Self::CostUsd => {}
+        }
+    }
+
+    pub(super) fn keep_number<'a>(self, facts: &mut Facts<'a>, raw: &'a str) {
+        let value = Some(Cow::Borrowed(raw));
+        match self {
+            Self::DurationMs => facts.duration_ms = value,
+            Self::InputTokens => facts.input_tokens = value,
+            Self::OutputTokens => facts.output_tokens = value,
+            Self::CostUsd => facts.cost_usd = value,
+            Self::Agent
+            | Self::ToolName
+            | Self::ToolUseId
+            | Self::SubagentId
+            | Self::ParentSessionId => {}
         }
     }
 }

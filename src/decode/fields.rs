@@ -38,7 +38,7 @@ impl Field {
         Self::Timestamp,
     ];
 
-    fn of(name: &str) -> Option<Self> {
+    pub(super) fn of(name: &str) -> Option<Self> {
         Some(match name {
             "event_id" => Self::EventId,
             "event_type" => Self::EventType,
@@ -90,6 +90,11 @@ impl<'a> Fields<'a> {
         self.known[field as usize].take().filter(|raw| raw != "null")
     }
 
+    /// Sets what is known besides what stands at the top level of `data`, and before it.
+    pub(super) fn set_facts(&mut self, facts: Facts<'a>) {
+        self.facts = facts;
+    }
+
     /// Keeps a field that the contract does not name: its name as a JSON string, its raw value.
     pub(super) fn keep_extra(
         &mut self,
@@ -99,19 +104,14 @@ impl<'a> Fields<'a> {
         self.extra.push((name.into(), raw.into()));
     }
 
-    /// Takes out the fields that the contract does not name.
-    pub(super) fn take_extra(&mut self) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
-        std::mem::take(&mut self.extra)
-    }
-
-    /// Sets what is known besides what stands at the top level of `data`, and before it.
-    pub(super) fn set_facts(&mut self, facts: Facts<'a>) {
-        self.facts = facts;
-    }
-
     /// The fields that the contract does not name, each with its name as a JSON string.
     pub(super) fn extras(&self) -> &[(Cow<'a, str>, Cow<'a, str>)] {
         &self.extra
+    }
+
+    /// Takes out the fields that the contract does not name.
+    pub(super) fn take_extra(&mut self) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+        std::mem::take(&mut self.extra)
     }
 
     /// Whether a field is there, be it null.
@@ -151,11 +151,11 @@ impl<'a> Fields<'a> {
             timestamp: self.timestamp(context.received_at)?,
             received_at: context.received_at,
             extra: self.extra(context, &mut found)?.map(Cow::Owned),
+            facts: self.facts.clone().or(facts),
             event_id,
             event_type,
             session_id,
             data,
-            facts: self.facts.clone().or(facts),
         };
         event.write_line(out);
         redactions.add(&found);

@@ -1,11 +1,13 @@
 //! JSON objects, arrays and lines.
+//!
+//! Nearly all are taken apart by the scanner; what it leaves goes through `serde_json`.
 
-use serde::de::{DeserializeSeed, Error as _, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::fields::Fields;
-use super::{Context, DecodeError, Decoded, Invalid, Rejected, text};
-use crate::redact::Redactions;
+use super::scan::Scanner;
+use super::{Context, DecodeError, Decoded, Invalid, text};
 
 /// Turns the fields of another vocabulary into ours.
 pub(super) trait Rename: Fn(Fields<'_>) -> Result<Fields<'_>, Invalid> {}
@@ -17,7 +19,7 @@ pub(super) fn object(
     context: &Context<'_>,
     rename: impl Rename,
 ) -> Result<Decoded, DecodeError> {
-    let fields: Fields<'_> = serde_json::from_str(body).map_err(|error| {
+    let fields = fields(body).map_err(|error| {
         let hint = if body.trim_start().starts_with('[') {
             "; arrays of events go to /events/batch"
         } else {
@@ -43,19 +45,46 @@ pub(super) fn array(
                 .to_owned(),
         ));
     }
-    // The quick way takes each element apart as it is parsed, and stops at the first that is no
-    // object. The thorough one first finds where each element ends.
     let mut collector = Collector::new(context, &rename);
-    if parse(body, &mut collector, Walk::Quick).is_ok() {
-        return Ok(collector.decoded);
+    if scan(body, &mut collector).is_none() {
+        collector = Collector::new(context, &rename);
+        let mut deserializer = serde_json::Deserializer::from_str(body);
+        let parsed = Elements(&mut collector).deserialize(&mut deserializer);
+        parsed.and_then(|()| deserializer.end()).map_err(|error| not_json(&error, ""))?;
     }
-    let mut collector = Collector::new(context, &rename);
-    match parse(body, &mut collector, Walk::Thorough) {
-        Ok(()) => Ok(collector.decoded),
-        Err(_) if collector.too_many => {
-            Err(DecodeError::TooManyEvents { max: context.batch_events_max })
+    if collector.too_many {
+        return Err(DecodeError::TooManyEvents { max: context.batch_events_max });
+    }
+    Ok(collector.decoded)
+}
+
+/// An array of objects.
+fn scan<R: Rename>(body: &str, collector: &mut Collector<'_, R>) -> Option<()> {
+    let mut scanner = Scanner::new(body);
+    scanner.take(b'[')?;
+    if scanner.take(b']').is_none() {
+        loop {
+            let (fields, text) = scanner.fields()?;
+            if collector.full() {
+                collector.too_many = true;
+                return Some(());
+            }
+            collector.add(fields, || text.to_owned());
+            if scanner.take(b',').is_none() {
+                break;
+            }
         }
-        Err(error) => Err(not_json(&error, "")),
+        scanner.take(b']')?;
+    }
+    scanner.end()
+}
+
+/// The fields of a text that is one object.
+fn fields(text: &str) -> Result<Fields<'_>, serde_json::Error> {
+    let mut scanner = Scanner::new(text);
+    match scanner.fields() {
+        Some((fields, _)) if scanner.end().is_some() => Ok(fields),
+        _ => serde_json::from_str(text),
     }
 }
 
@@ -75,7 +104,7 @@ pub(super) fn lines(
         if collector.full() {
             return Err(DecodeError::TooManyEvents { max: context.batch_events_max });
         }
-        match serde_json::from_str::<Fields<'_>>(line) {
+        match fields(line) {
             Ok(fields) => {
                 any_json = true;
                 collector.add(fields, || line.to_owned());
@@ -128,40 +157,14 @@ impl<'c, R: Rename> Collector<'c, R> {
         }
     }
 
-    fn reject(&mut self, mut reason: Invalid, mut original: String) {
-        if let Some(redactor) = self.context.redactor {
-            let found = &mut self.decoded.redactions;
-            original = redactor.original(&original, found).into_owned();
-            // These can quote the event; what they quote has been counted.
-            let counted = &mut Redactions::default();
-            reason.error = redactor.plain(&reason.error, counted).into_owned();
-            reason.field = reason.field.map(|name| redactor.plain(&name, counted).into_owned());
-        }
-        self.decoded.rejected.push(Rejected { index: self.index, reason, original });
+    fn reject(&mut self, reason: Invalid, original: String) {
+        self.decoded.reject(self.context, self.index, reason, original);
         self.index += 1;
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Walk {
-    Quick,
-    Thorough,
-}
-
-fn parse<R: Rename>(
-    body: &str,
-    collector: &mut Collector<'_, R>,
-    walk: Walk,
-) -> Result<(), serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_str(body);
-    Elements { collector, walk }.deserialize(&mut deserializer)?;
-    deserializer.end()
-}
-
-struct Elements<'e, 'c, R> {
-    collector: &'e mut Collector<'c, R>,
-    walk: Walk,
-}
+/// An array of anything.
+struct Elements<'e, 'c, R>(&'e mut Collector<'c, R>);
 
 impl<'de, R: Rename> DeserializeSeed<'de> for Elements<'_, '_, R> {
     type Value = ();
@@ -179,46 +182,18 @@ impl<'de, R: Rename> Visitor<'de> for Elements<'_, '_, R> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let Self { collector, walk } = self;
-        loop {
-            let more = match walk {
-                Walk::Quick => match seq.next_element::<Fields<'de>>()? {
-                    Some(_) if collector.full() => {
-                        collector.too_many = true;
-                        return Err(A::Error::custom("too many"));
-                    }
-                    Some(fields) => {
-                        let rejected = collector.decoded.rejected.len();
-                        collector.add(fields, String::new);
-                        // The original is needed now, and only the thorough walk knows it.
-                        if collector.decoded.rejected.len() > rejected {
-                            return Err(A::Error::custom("rejected"));
-                        }
-                        true
-                    }
-                    None => false,
-                },
-                Walk::Thorough => match seq.next_element::<&'de RawValue>()? {
-                    Some(_) if collector.full() => {
-                        collector.too_many = true;
-                        return Err(A::Error::custom("too many"));
-                    }
-                    Some(raw) => {
-                        let raw = raw.get();
-                        if let Ok(fields) = serde_json::from_str::<Fields<'_>>(raw) {
-                            collector.add(fields, || raw.to_owned());
-                        } else {
-                            let error = format!("must be a JSON object, not {}", text::kind(raw));
-                            collector.reject(Invalid::event(error), raw.to_owned());
-                        }
-                        true
-                    }
-                    None => false,
-                },
-            };
-            if !more {
-                return Ok(());
+        let Self(collector) = self;
+        while let Some(raw) = seq.next_element::<&'de RawValue>()? {
+            let raw = raw.get();
+            if collector.full() {
+                collector.too_many = true;
+            } else if let Ok(fields) = fields(raw) {
+                collector.add(fields, || raw.to_owned());
+            } else {
+                let error = format!("must be a JSON object, not {}", text::kind(raw));
+                collector.reject(Invalid::event(error), raw.to_owned());
             }
         }
+        Ok(())
     }
 }

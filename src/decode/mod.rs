@@ -1,16 +1,21 @@
 //! Bytes to events, pure: a request's body becomes journal records and a list of what was wrong.
 
+mod agents;
 mod body;
 mod cloudevents;
 mod compact;
 mod fields;
 mod json;
+mod otlp;
+mod scan;
 mod stored;
 pub mod text;
 pub mod timestamp;
 
+pub use agents::{Firings, Hook, agent_names, decode_emitted, decode_hook, emitted_line, is_agent};
 pub use body::{BodyError, Encoding, decompress};
 pub use cloudevents::from_headers;
+pub use otlp::{ExportResponse, OtlpEncoding, PartialSuccess, Status, decode_logs};
 
 use std::borrow::Cow;
 
@@ -75,6 +80,24 @@ impl Decoded {
             redactions: Redactions::default(),
         }
     }
+
+    /// Keeps an event that is not accepted, without its secrets.
+    fn reject(
+        &mut self,
+        context: &Context<'_>,
+        index: usize,
+        mut reason: Invalid,
+        mut original: String,
+    ) {
+        if let Some(redactor) = context.redactor {
+            original = redactor.original(&original, &mut self.redactions).into_owned();
+            // These can quote the event; what they quote has been counted.
+            let counted = &mut Redactions::default();
+            reason.error = redactor.plain(&reason.error, counted).into_owned();
+            reason.field = reason.field.map(|name| redactor.plain(&name, counted).into_owned());
+        }
+        self.rejected.push(Rejected { index, reason, original });
+    }
 }
 
 /// An event that was not accepted.
@@ -132,16 +155,19 @@ pub enum DecodeError {
 /// # Errors
 /// If there is nothing in it to accept or reject event by event.
 pub fn decode(format: Format, body: &[u8], context: &Context<'_>) -> Result<Decoded, DecodeError> {
-    // Some agents on Windows begin their bodies with a byte order mark.
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    let text = std::str::from_utf8(body)
-        .map_err(|error| DecodeError::NotUtf8 { at: error.valid_up_to() })?;
+    let text = body_text(body)?;
     match format {
-        Format::Object => json::object(text, context, |fields| Ok(fields)),
-        Format::Array => json::array(text, context, |fields| Ok(fields)),
-        Format::Ndjson => json::lines(text, context, |fields| Ok(fields)),
+        Format::Object => json::object(text, context, agents::rename),
+        Format::Array => json::array(text, context, agents::rename),
+        Format::Ndjson => json::lines(text, context, agents::rename),
         Format::Stored => json::lines(text, context, stored::rename),
         Format::CloudEvent => json::object(text, context, cloudevents::rename),
         Format::CloudEvents => json::array(text, context, cloudevents::rename),
     }
+}
+
+/// A body as text. Some agents on Windows begin theirs with a byte order mark.
+fn body_text(body: &[u8]) -> Result<&str, DecodeError> {
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    std::str::from_utf8(body).map_err(|error| DecodeError::NotUtf8 { at: error.valid_up_to() })
 }

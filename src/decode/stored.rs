@@ -9,34 +9,34 @@ use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::compact::Fact;
 use super::fields::{Field, Fields};
-use super::{Invalid, text};
-use crate::event::{Facts, TEXT_BYTES_MAX};
+use super::{Invalid, agents, text};
+use crate::event::Facts;
 
 /// Turns a stored line's members into what was sent.
 pub(super) fn rename(mut fields: Fields<'_>) -> Result<Fields<'_>, Invalid> {
     if !is_stored(&fields) {
-        return Ok(fields);
+        return agents::rename(fields);
     }
     let mut facts = Facts::default();
     for (name, raw) in fields.take_extra() {
-        match (&*name, raw) {
-            ("\"agent\"", raw) => facts.agent = fact(&raw),
-            ("\"tool_name\"", raw) => facts.tool_name = fact(&raw),
-            ("\"tool_use_id\"", raw) => facts.tool_use_id = fact(&raw),
-            ("\"duration_ms\"", Cow::Borrowed(raw)) if text::kind(raw) == "a number" => {
-                facts.duration_ms = Some(raw);
+        // Lines are parsed in place.
+        let Cow::Borrowed(raw) = raw else { continue };
+        if let Some(fact) = fact(&name) {
+            match raw.as_bytes()[0] {
+                b'"' => fact.keep_string(&mut facts, raw),
+                b'-' | b'0'..=b'9' => fact.keep_number(&mut facts, raw),
+                _ => {}
             }
-            ("\"extra\"", Cow::Borrowed(raw)) if raw != "null" => {
-                let Ok(Members(members)) = serde_json::from_str(raw) else {
-                    let error = format!("must be an object, not {}", text::kind(raw));
-                    return Err(Invalid::field("extra", error));
-                };
-                for (name, raw) in members {
-                    fields.keep_extra(name, raw);
-                }
+        } else if name == "\"extra\"" && raw != "null" {
+            let Ok(Members(members)) = serde_json::from_str(raw) else {
+                let error = format!("must be an object, not {}", text::kind(raw));
+                return Err(Invalid::field("extra", error));
+            };
+            for (name, raw) in members {
+                fields.keep_extra(name, raw);
             }
-            _ => {}
         }
     }
     fields.set_facts(facts);
@@ -48,22 +48,14 @@ fn is_stored(fields: &Fields<'_>) -> bool {
     let mut received = false;
     let all_known = fields.extras().iter().all(|(name, _)| {
         received |= name == "\"received_at\"";
-        matches!(
-            &**name,
-            "\"received_at\""
-                | "\"agent\""
-                | "\"tool_name\""
-                | "\"tool_use_id\""
-                | "\"duration_ms\""
-                | "\"extra\""
-        )
+        matches!(&**name, "\"received_at\"" | "\"extra\"") || fact(name).is_some()
     });
     received && all_known && Field::ALL.iter().all(|field| fields.has(*field))
 }
 
-fn fact(raw: &str) -> Option<Cow<'static, str>> {
-    let text = Some(raw).filter(|raw| raw.starts_with('"')).map(text::unescape)?;
-    (text.len() <= TEXT_BYTES_MAX).then(|| Cow::Owned(text.into_owned()))
+/// The fact of that name, a JSON string.
+fn fact(name: &str) -> Option<Fact> {
+    Fact::of(name.get(1..name.len() - 1)?.as_bytes())
 }
 
 /// An object's members as they stand there.

@@ -29,7 +29,7 @@ impl Scope {
 
 /// A key. Its secret is shown nowhere.
 struct Key {
-    name: String,
+    name: Arc<str>,
     secret: String,
     scopes: Vec<Scope>,
 }
@@ -59,8 +59,11 @@ impl Access {
         Ok(Self { keys, inline, file })
     }
 
-    /// Reads the file again. If it is wrong, the keys that were valid stay so.
+    /// Reads the file again, if there is one. If it is wrong, the keys that were valid stay so.
     pub fn reload(&self) {
+        if self.file.is_none() {
+            return;
+        }
         match read(&self.inline, self.file.as_ref()) {
             Ok(keys) => {
                 tracing::info!(keys = keys.len(), "API keys read again");
@@ -70,11 +73,15 @@ impl Access {
         }
     }
 
-    /// Lets a request pass that needs the scope, or says why not.
-    pub(super) fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<(), Problem> {
+    /// Lets a request pass that needs the scope, or says why not. The name of its key, if keys are needed.
+    pub(super) fn check(
+        &self,
+        headers: &HeaderMap,
+        scope: Scope,
+    ) -> Result<Option<Arc<str>>, Problem> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner).clone();
         if keys.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let presented = presented(headers).ok_or_else(|| {
             Problem::unauthorized(
@@ -90,8 +97,8 @@ impl Access {
         }
         let key = found.ok_or_else(|| Problem::unauthorized("the API key is not valid"))?;
         if key.scopes.contains(&scope) {
-            tracing::debug!(key = key.name, scope = scope.name(), "allowed");
-            return Ok(());
+            tracing::debug!(key = &*key.name, scope = scope.name(), "allowed");
+            return Ok(Some(key.name.clone()));
         }
         let detail = format!("the API key {:?} lacks the scope '{}'", key.name, scope.name());
         Err(Problem::new(StatusCode::FORBIDDEN, detail))
@@ -158,5 +165,5 @@ fn parse(entry: &str) -> Result<Key, &'static str> {
             _ => Err(FORM),
         })
         .collect::<Result<_, _>>()?;
-    Ok(Key { name: name.to_owned(), secret: secret.to_owned(), scopes })
+    Ok(Key { name: name.into(), secret: secret.to_owned(), scopes })
 }

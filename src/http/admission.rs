@@ -4,22 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::StatusCode;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, RwLock, Semaphore, watch};
 
 use super::problem::Problem;
-use axum::http::StatusCode;
-
-/// How long a sender may take for its body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How much of an unwanted body is read, and for how long.
-const DISCARD_BYTES_MAX: usize = 64 << 20;
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::metrics::Limit;
 
 /// The unit in which memory is handed out.
 const UNIT_BYTES: usize = 1024;
+
+/// Most bytes that are reserved because a sender has announced them: as many as all but the largest
+/// bodies have, and few enough for every connection to get them.
+const RESERVE_BYTES_MAX: usize = 256 << 10;
+
+/// What a request takes beside its body: its headers, and the tasks and buffers that serve it.
+const REQUEST_BYTES: usize = 8 << 10;
 
 /// The door for requests that write: once it closes, no one enters, and it is known when the last
 /// has left.
@@ -69,9 +70,11 @@ impl InFlight {
         Self { units: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))) }
     }
 
-    /// A part of the budget, of no bytes yet.
-    pub(super) fn hold(&self) -> Hold {
-        Hold { in_flight: self.clone(), permit: None }
+    /// A part of the budget for a request whose body has not arrived.
+    pub(super) fn hold(&self) -> Result<Hold, Problem> {
+        let mut hold = Hold { in_flight: self.clone(), permit: None };
+        hold.grow_to(0)?;
+        Ok(hold)
     }
 }
 
@@ -83,10 +86,10 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    /// Makes the part large enough for that many bytes in all.
+    /// Makes the part large enough for bodies of that many bytes in all.
     pub(super) fn grow_to(&mut self, bytes: usize) -> Result<(), Problem> {
         let held = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = bytes.div_ceil(UNIT_BYTES).saturating_sub(held);
+        let more = (REQUEST_BYTES + bytes).div_ceil(UNIT_BYTES).saturating_sub(held);
         if more == 0 {
             return Ok(());
         }
@@ -97,6 +100,7 @@ impl Hold {
                  again in a moment",
                 1,
             )
+            .of(Limit::InflightBytes)
         })?;
         match &mut self.permit {
             Some(held) => held.merge(permit),
@@ -106,29 +110,31 @@ impl Hold {
     }
 }
 
-/// Receives a whole body of at most `bytes_max` bytes.
+/// Receives a whole body of at most `bytes_max` bytes within that time.
 pub(super) async fn receive(
-    body: &mut Body,
+    body: Body,
     bytes_max: usize,
+    timeout: Duration,
     hold: &mut Hold,
 ) -> Result<Bytes, Problem> {
-    tokio::time::timeout(BODY_TIMEOUT, receive_parts(body, bytes_max, hold)).await.unwrap_or_else(
-        |_| {
-            let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail))
-        },
-    )
+    let received = tokio::time::timeout(timeout, receive_parts(body, bytes_max, hold)).await;
+    received.unwrap_or_else(|_| {
+        let seconds = timeout.as_secs();
+        let detail = format!("the body did not arrive within {seconds} s (BODY_TIMEOUT)");
+        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail).of(Limit::BodyTimeout))
+    })
 }
 
 async fn receive_parts(
-    body: &mut Body,
+    mut body: Body,
     bytes_max: usize,
     hold: &mut Hold,
 ) -> Result<Bytes, Problem> {
     let too_large = || {
-        Problem::too_large(format!("the body is larger than {bytes_max} bytes (MAX_BODY_BYTES)"))
+        let detail = format!("the body is larger than {bytes_max} bytes (MAX_BODY_BYTES)");
+        Problem::too_large(detail, Limit::BodyBytes)
     };
-    let announced = hyper::body::Body::size_hint(body).lower();
+    let announced = hyper::body::Body::size_hint(&body).lower();
     if announced > bytes_max as u64 {
         return Err(too_large());
     }
@@ -150,26 +156,11 @@ async fn receive_parts(
             first = part;
         } else {
             if received.is_empty() {
-                received.reserve(announced as usize);
+                received.reserve((announced as usize).min(RESERVE_BYTES_MAX));
                 received.extend_from_slice(&std::mem::take(&mut first));
             }
             received.extend_from_slice(&part);
         }
     }
     Ok(if received.is_empty() { first } else { received.freeze() })
-}
-
-/// Reads what is left of a body that is not wanted, within limits: a sender that is still sending
-/// when its connection is closed would see that and not the answer.
-pub(super) async fn discard(mut body: Body) {
-    let read = async {
-        let mut left = DISCARD_BYTES_MAX;
-        while let Some(Ok(frame)) = body.frame().await {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            let Some(rest) = left.checked_sub(bytes) else { return };
-            left = rest;
-        }
-    };
-    // A sender that is too slow or sends too much loses its connection.
-    let _ = tokio::time::timeout(DISCARD_TIMEOUT, read).await;
 }

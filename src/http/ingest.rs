@@ -1,22 +1,22 @@
 //! `POST /events` and `POST /events/batch`: receive, decode, append, answer.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::admission::{Hold, discard, receive};
+use super::admission::{Hold, receive};
 use super::problem::{Problem, RejectedEvent};
+use super::rate::Sender;
 use super::{App, Forwarding, STORED_TIMEOUT, Scope};
 use crate::config::Ack;
-use crate::decode::{self, Context, Decoded, Encoding, Format};
+use crate::decode::{self, Context, Decoded, Encoding, Format, OtlpEncoding};
 use crate::event::Timestamp;
 use crate::http::STORED_LINES;
 use crate::journal::Framing;
@@ -31,49 +31,56 @@ pub(super) async fn ingest(
     plain: Format,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (parts, mut body) = request.into_parts();
-    let answer = accept(&app, plain, parts, &mut body).await;
-    if answer.is_err() {
-        discard(body).await;
-    }
-    answer
+    let taken = take(&app, request, |headers| Input::of(headers, plain)).await?;
+    Ok(taken.into_result()?.into_response())
 }
 
-async fn accept(
+/// Receives, decodes and appends what a request brings; `input` says what it is, by its headers.
+pub(super) async fn take(
     app: &Arc<App>,
-    plain: Format,
-    parts: Parts,
-    body: &mut Body,
-) -> Result<Response, Problem> {
-    app.access.check(&parts.headers, Scope::Ingest)?;
+    request: Request,
+    input: impl FnOnce(&HeaderMap) -> Result<Input, Problem>,
+) -> Result<Accepted, Problem> {
+    let (parts, body) = request.into_parts();
+    let key = app.access.check(&parts.headers, Scope::Ingest)?;
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.ip());
+    let sender = Sender::new(key, peer);
+    app.rates.admit(&sender)?;
     let _entered = app.drain.enter()?;
     let received_at = Timestamp::now();
     let ack = ack(&parts.uri, app.ack)?;
-    let input = Input::of(&parts.headers, plain)?;
+    let input = input(&parts.headers)?;
     let encoding = encoding(&parts.headers)?;
-    let mut hold = app.in_flight.hold();
+    let mut hold = app.in_flight.hold()?;
     let bytes_max = app.body_bytes_max;
-    let body = receive(body, bytes_max, &mut hold).await?;
-    let large = body.len() > INLINE_BYTES_MAX || encoding.is_some();
+    let body = receive(body, bytes_max, app.body_timeout, &mut hold).await?;
+    let received_bytes = body.len();
+    app.rates.charge(&sender, 0, received_bytes);
+    let large = received_bytes > INLINE_BYTES_MAX || encoding.is_some();
     let shared = app.clone();
     let work = move || {
         let body = match encoding {
             None => body,
             Some(encoding) => decompress(encoding, &body, bytes_max, &mut hold)?,
         };
-        let mut decoded = input.decode(&body, &parts.headers, &shared.context(received_at))?;
-        if input.is_stored_lines() && shared.framing == Framing::Checksummed {
+        let is_stored_lines = input.is_stored_lines();
+        let mut decoded =
+            input.decode(&body, &parts.headers, &shared, &shared.context(received_at))?;
+        if is_stored_lines && shared.framing == Framing::Checksummed {
             // Among them may be what the database refused, under ids that the journal knows. They have
             // ids and timestamps, so the table's key finds those that it has.
             decoded.batch.keep_repeats();
         }
         hold.grow_to(body.len() + decoded.batch.bytes().len())?;
+        let events = decoded.batch.len() + decoded.rejected.len();
+        shared.rates.charge(&sender, events, body.len().saturating_sub(received_bytes));
         Ok::<_, Problem>((decoded, hold))
     };
     let (decoded, hold) = if large {
-        tokio::task::spawn_blocking(work).await.map_err(|_| {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be decoded")
-        })??
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done?,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     } else {
         work()?
     };
@@ -96,18 +103,15 @@ fn decompress(
     Ok(decompressed.into())
 }
 
-async fn store(app: &App, decoded: Decoded, hold: Hold, ack: Ack) -> Result<Response, Problem> {
+async fn store(app: &App, decoded: Decoded, hold: Hold, ack: Ack) -> Result<Accepted, Problem> {
     let Decoded { batch, rejected, redactions } = decoded;
     app.count_redactions(&redactions);
     let accepted = batch.len();
     app.metrics.events_received.inc_by((accepted + rejected.len()) as u64);
     app.metrics.batch_events.observe((accepted + rejected.len()) as f64);
     if accepted == 0 {
-        if rejected.is_empty() {
-            return Ok(Accepted::new(0, &[]).into_response());
-        }
         count_invalid(app, rejected.len());
-        return Err(Problem::invalid(&rejected));
+        return Ok(Accepted::new(0, &rejected));
     }
     let receipt =
         app.journal.append(batch, hold).await.inspect_err(|_| app.metrics.storage_errors.inc())?;
@@ -127,7 +131,7 @@ async fn store(app: &App, decoded: Decoded, hold: Hold, ack: Ack) -> Result<Resp
         }
         Some(_) => {}
     }
-    Ok(answer.into_response())
+    Ok(answer)
 }
 
 /// Waits until the store has what stands in the journal before `end`; not for ever, and not for a
@@ -179,13 +183,13 @@ async fn keep_rejected(app: &App, rejected: Vec<decode::Rejected>) {
     tracing::error!(file = %app.rejected.path().display(), %error, "rejected events not kept");
 }
 
-/// The answer when events were accepted.
+/// What became of a request's events; as an answer, that they were accepted.
 #[expect(clippy::struct_field_names, reason = "the wire contract's names")]
 #[derive(Serialize)]
-struct Accepted {
-    accepted: usize,
+pub(super) struct Accepted {
+    pub(super) accepted: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    rejected: Vec<RejectedEvent>,
+    pub(super) rejected: Vec<RejectedEvent>,
     message: String,
 }
 
@@ -198,6 +202,14 @@ impl Accepted {
         };
         Self { accepted, rejected: rejected.iter().map(RejectedEvent::from).collect(), message }
     }
+
+    /// Where no event is valid, the request is not.
+    pub(super) fn into_result(self) -> Result<Self, Problem> {
+        if self.accepted == 0 && !self.rejected.is_empty() {
+            return Err(Problem::invalid(self.rejected));
+        }
+        Ok(self)
+    }
 }
 
 impl IntoResponse for Accepted {
@@ -207,9 +219,17 @@ impl IntoResponse for Accepted {
 }
 
 /// What a body is, by its headers.
-#[derive(Clone, Copy)]
-enum Input {
+pub(super) enum Input {
     Body(Format),
+    /// An agent's own payload, by its address.
+    Hook {
+        agent: String,
+        event: Option<String>,
+    },
+    /// Lines of `hooks-backend emit`.
+    Emitted,
+    /// OpenTelemetry logs.
+    Otlp(OtlpEncoding),
     /// A CloudEvent whose attributes are headers.
     CloudEventHeaders,
 }
@@ -234,16 +254,12 @@ impl Input {
                     "application/json, application/x-ndjson, application/jsonl, \
                      application/cloudevents-batch+json"
                 };
-                let found = match other {
-                    "" => "the content type is missing".to_owned(),
-                    other => format!("the content type {other:?} is not taken here"),
-                };
-                return Err(Problem::unsupported(format!("{found}; allowed: {allowed}")));
+                return Err(Problem::unsupported_type(other, allowed));
             }
         })
     }
 
-    fn is_stored_lines(self) -> bool {
+    fn is_stored_lines(&self) -> bool {
         matches!(self, Self::Body(Format::Stored))
     }
 
@@ -251,9 +267,24 @@ impl Input {
         self,
         body: &[u8],
         headers: &HeaderMap,
+        app: &App,
         context: &Context<'_>,
     ) -> Result<Decoded, Problem> {
         Ok(match self {
+            Self::Hook { agent, event } => {
+                let header = |name| Some(headers.get(name)?.to_str().ok()?.into());
+                let hook = decode::Hook {
+                    agent: agent.into(),
+                    event: event.map(Into::into),
+                    fired_at: context.received_at,
+                    workflow_id: header("x-workflow-id"),
+                    phase_id: header("x-phase-id"),
+                    milestone_id: header("x-milestone-id"),
+                };
+                decode::decode_hook(&hook, body, &app.firings, context)?
+            }
+            Self::Otlp(encoding) => decode::decode_logs(encoding, body, context)?,
+            Self::Emitted => decode::decode_emitted(body, &app.firings, context)?,
             Self::Body(format) => decode::decode(format, body, context)?,
             Self::CloudEventHeaders => {
                 let headers = headers
@@ -266,7 +297,7 @@ impl Input {
 }
 
 /// The media type, in lower case and without parameters; empty if there is none.
-fn media_type(headers: &HeaderMap) -> Result<String, Problem> {
+pub(super) fn media_type(headers: &HeaderMap) -> Result<String, Problem> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(String::new()) };
     let value =
         value.to_str().map_err(|_| Problem::unsupported("the content type is not readable"))?;

@@ -2,11 +2,18 @@
 
 mod access;
 mod admission;
+mod connection;
+mod guard;
 mod health;
+mod hooks;
 mod ingest;
+mod leftover;
 mod metrics;
+mod otlp;
 mod problem;
+mod rate;
 mod server;
+mod tls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,10 +27,12 @@ use tokio::sync::watch;
 
 pub use access::{Access, Scope};
 pub use admission::{Drain, InFlight};
-pub use server::Server;
+pub use rate::Rates;
+pub use server::{ConnectionLimits, Server};
+pub use tls::Tls;
 
 use crate::config::Ack;
-use crate::decode::{Context, Format};
+use crate::decode::{Context, Firings, Format};
 use crate::event::Timestamp;
 use crate::forward::Status;
 use crate::journal::{Framing, Journal, Reader};
@@ -55,12 +64,16 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Who may write.
     pub access: Arc<Access>,
+    /// How much each sender may send.
+    pub rates: Rates,
     /// Closes from the first signal on.
     pub drain: Drain,
     /// Bytes of bodies in memory.
     pub in_flight: InFlight,
     /// When requests are answered, unless they say.
     pub ack: Ack,
+    /// The hooks that fired last, of which some fire twice.
+    pub firings: Firings,
     /// Most bytes in a body.
     pub body_bytes_max: usize,
     /// Most events in a batch.
@@ -69,6 +82,12 @@ pub struct App {
     pub depth_max: usize,
     /// What takes secrets out of events.
     pub redactor: Option<Redactor>,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// Most bytes of a request's target and headers.
+    pub header_bytes_max: usize,
+    /// Most headers of a request.
+    pub headers_max: usize,
 }
 
 impl App {
@@ -107,6 +126,10 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/events", post(|app, request| ingest::ingest(app, Format::Object, request)))
         .route("/events/batch", post(|app, request| ingest::ingest(app, Format::Array, request)))
+        .route("/hooks", post(hooks::emitted))
+        .route("/hooks/{agent}", post(hooks::agent))
+        .route("/hooks/{agent}/{event}", post(hooks::event))
+        .route("/v1/logs", post(otlp::logs))
         .route("/health", get(health::health))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
@@ -115,6 +138,7 @@ pub fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(from_fn_with_state(app.clone(), observe))
         .fallback(|| async { Problem::not_found() })
+        .layer(from_fn_with_state(app.clone(), guard::guard))
         .with_state(app)
 }
 
@@ -126,13 +150,14 @@ async fn observe(
     next: Next,
 ) -> Response {
     let begun = Instant::now();
-    let response = next.run(request).await;
+    let sends_events = request.method() == axum::http::Method::POST;
+    let response = guard::caught(&app.metrics, next.run(request)).await;
     let route = route.as_str();
     let status = response.status();
     app.metrics.requests.with_label_values(&[route, status.as_str()]).inc();
     let seconds = begun.elapsed().as_secs_f64();
     app.metrics.request_seconds.with_label_values(&[route]).observe(seconds);
-    if status == axum::http::StatusCode::ACCEPTED {
+    if sends_events && status.is_success() {
         app.metrics.ack_seconds.observe(seconds);
     }
     response

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::decode::{BodyError, DecodeError, Rejected};
 use crate::journal::AppendError;
+use crate::metrics::Limit;
 
 /// An answer that is not the one the sender hoped for.
 #[derive(Debug, Serialize)]
@@ -21,6 +22,8 @@ pub(super) struct Problem {
     rejected: Vec<RejectedEvent>,
     #[serde(skip)]
     retry_after_seconds: Option<u16>,
+    #[serde(skip)]
+    limit: Option<Limit>,
 }
 
 /// A rejected event, as answers show it.
@@ -41,6 +44,16 @@ impl From<&Rejected> for RejectedEvent {
     }
 }
 
+impl RejectedEvent {
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(super) fn error(&self) -> &str {
+        &self.error
+    }
+}
+
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
@@ -50,7 +63,13 @@ impl Problem {
             detail: detail.into(),
             rejected: Vec::new(),
             retry_after_seconds: None,
+            limit: None,
         }
+    }
+
+    /// The same problem, counted as that limit's.
+    pub(super) fn of(self, limit: Limit) -> Self {
+        Self { limit: Some(limit), ..self }
     }
 
     pub(super) fn unavailable(detail: impl Into<String>, retry_after_seconds: u16) -> Self {
@@ -60,16 +79,36 @@ impl Problem {
         }
     }
 
+    pub(super) fn too_many(detail: impl Into<String>, retry_after_seconds: u16) -> Self {
+        Self {
+            retry_after_seconds: Some(retry_after_seconds),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
+        }
+    }
+
     pub(super) fn unauthorized(detail: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, detail)
     }
 
-    pub(super) fn too_large(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    pub(super) fn too_large(detail: impl Into<String>, limit: Limit) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail).of(limit)
+    }
+
+    pub(super) fn head_too_large(detail: impl Into<String>, limit: Limit) -> Self {
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail).of(limit)
     }
 
     pub(super) fn unsupported(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+    }
+
+    /// The content type found (empty if there was none) is not among those allowed.
+    pub(super) fn unsupported_type(found: &str, allowed: &str) -> Self {
+        let found = match found {
+            "" => "the content type is missing".to_owned(),
+            found => format!("the content type {found:?} is not taken here"),
+        };
+        Self::unsupported(format!("{found}; allowed: {allowed}"))
     }
 
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
@@ -80,24 +119,27 @@ impl Problem {
         Self::unavailable("the server is shutting down; nothing of this request was stored", 1)
     }
 
-    pub(super) fn invalid(rejected: &[Rejected]) -> Self {
-        let detail = match rejected {
-            [one] => match &one.reason.field {
-                Some(field) => format!("{field} {}", one.reason.error),
-                None => one.reason.error.clone(),
+    pub(super) fn invalid(rejected: Vec<RejectedEvent>) -> Self {
+        let detail = match &*rejected {
+            [one] => match &one.field {
+                Some(field) => format!("{field} {}", one.error),
+                None => one.error.clone(),
             },
             many => format!("none of the {} events is valid; see 'rejected'", many.len()),
         };
-        Self {
-            rejected: rejected.iter().map(RejectedEvent::from).collect(),
-            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
-        }
+        Self { rejected, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+    }
+
+    /// What was wrong, for an answer of another shape.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
     }
 
     pub(super) fn not_found() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
-            "no such route; events go to POST /events and POST /events/batch",
+            "no such route; events go to POST /events and POST /events/batch, agents' hooks to POST \
+             /hooks/{agent}, OpenTelemetry logs to POST /v1/logs",
         )
     }
 
@@ -112,7 +154,9 @@ impl Problem {
 impl From<BodyError> for Problem {
     fn from(error: BodyError) -> Self {
         match error {
-            BodyError::TooLarge { .. } => Self::too_large(format!("{error} (MAX_BODY_BYTES)")),
+            BodyError::TooLarge { .. } => {
+                Self::too_large(format!("{error} (MAX_BODY_BYTES)"), Limit::BodyBytes)
+            }
             BodyError::Corrupt { .. } => Self::bad_request(error.to_string()),
         }
     }
@@ -122,7 +166,7 @@ impl From<DecodeError> for Problem {
     fn from(error: DecodeError) -> Self {
         match error {
             DecodeError::TooManyEvents { .. } => {
-                Self::too_large(format!("{error} (MAX_BATCH_EVENTS)"))
+                Self::too_large(format!("{error} (MAX_BATCH_EVENTS)"), Limit::BatchEvents)
             }
             DecodeError::NotUtf8 { .. } | DecodeError::NotJson(_) => {
                 Self::bad_request(error.to_string())
@@ -136,7 +180,7 @@ impl From<AppendError> for Problem {
         let text = error.to_string();
         match error {
             AppendError::Busy => Self::unavailable(text, 1),
-            AppendError::Full { .. } => Self::unavailable(text, 10),
+            AppendError::Full { .. } => Self::unavailable(text, 10).of(Limit::JournalBytes),
             AppendError::Write(_) | AppendError::Failed => Self::unavailable(text, 5),
         }
     }
@@ -154,6 +198,9 @@ impl IntoResponse for Problem {
         }
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(limit) = self.limit {
+            response.extensions_mut().insert(limit);
         }
         response
     }

@@ -2,7 +2,7 @@
 //! too, and which they may rotate or truncate.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -82,16 +82,38 @@ impl LineFile {
         }
         let unfinished =
             self.log.unfinished || (end != self.end && end > 0 && !self.ends_line(end)?);
-        self.end = if unfinished {
+        if unfinished {
             // Someone else's line is not finished: ours must not become part of it.
-            self.buffer.clear();
-            self.buffer.push(b'\n');
-            self.buffer.extend_from_slice(bytes);
-            self.log.append(&self.buffer)?
-        } else {
-            self.log.append(bytes)?
-        };
+            self.end = self.append_on_new_line(bytes)?;
+            return Ok(self.end);
+        }
+        self.end = self.log.append(bytes)?;
+        let begun = self.end - bytes.len() as u64;
+        if begun != end && self.is_inside_line(begun) {
+            // Half a line came between the look and the write, and has taken our first one in.
+            let first = memchr::memchr(b'\n', bytes).map_or(bytes, |at| &bytes[..=at]);
+            // The others are there, so from here on nothing may be tried again by the sender before
+            // the file has been read anew.
+            self.end = self.append_on_new_line(first).map_err(|error| match error {
+                LogError::Write(error) => LogError::Fatal(error),
+                error => error,
+            })?;
+        }
         Ok(self.end)
+    }
+
+    fn append_on_new_line(&mut self, bytes: &[u8]) -> Result<u64, LogError> {
+        self.buffer.clear();
+        self.buffer.push(b'\n');
+        self.buffer.extend_from_slice(bytes);
+        self.log.append(&self.buffer)
+    }
+
+    /// Whether no line ends right before that place; if that cannot be read any more, someone has
+    /// cut the file, and it does not matter.
+    fn is_inside_line(&self, at: u64) -> bool {
+        let mut before = [b'\n'];
+        at > 0 && self.log.file().read_exact_at(&mut before, at - 1).is_ok() && before != *b"\n"
     }
 
     /// Opens the file anew if the path no longer leads to it (deleted, or renamed by logrotate);
@@ -147,58 +169,52 @@ impl LineFile {
         }
         let mut files = rotated(&self.path)?;
         files.push(self.path.clone());
-        let mut newest_first: Vec<Vec<u128>> = Vec::new();
-        let mut wanted = WINDOW_RECORDS;
+        let mut recent: Vec<u128> = Vec::new();
         for path in files.into_iter().rev() {
-            let keys = match file_keys(&path, wanted, key_of) {
+            let keys = match file_keys(&path, WINDOW_RECORDS - recent.len(), key_of) {
                 // Renamed or deleted by someone since it was listed.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 keys => keys?,
             };
-            wanted = wanted.saturating_sub(keys.len());
-            newest_first.push(keys);
-            if wanted == 0 {
+            recent.extend(keys);
+            if recent.len() == WINDOW_RECORDS {
                 break;
             }
         }
-        Ok(newest_first.into_iter().rev().flatten().collect())
+        recent.reverse();
+        Ok(recent)
     }
 }
 
-/// The keys of the last lines of a file, oldest first.
-fn file_keys(path: &Path, lines_max: usize, key_of: KeyOf) -> io::Result<Vec<u128>> {
-    let mut file = File::open(path)?;
-    let start = nth_line_from_end(&file, lines_max)?;
-    file.seek(SeekFrom::Start(start))?;
-    let mut reader = BufReader::with_capacity(1 << 20, file);
-    let mut line = Vec::new();
-    let mut keys = Vec::new();
-    while reader.read_until(b'\n', &mut line)? > 0 {
-        keys.extend(key_of(line.trim_ascii_end()));
-        line.clear();
-    }
-    Ok(keys)
-}
-
-/// Where the `n`-th line from the end begins; the file's start if there are fewer.
-fn nth_line_from_end(file: &File, n: usize) -> io::Result<u64> {
-    let mut block = vec![0; 1 << 20];
+/// The keys of the last lines of a file, newest first. Read from its end, since nobody knows where so
+/// many lines begin.
+fn file_keys(path: &Path, keys_max: usize, key_of: KeyOf) -> io::Result<Vec<u128>> {
+    const BLOCK_BYTES: u64 = 1 << 20;
+    let file = File::open(path)?;
     let mut at = file.metadata()?.len();
-    // The line feed that ends the last line begins no line.
-    let mut left = n + 1;
+    let mut keys = Vec::new();
+    // From `at` on, up to the first line feed after it.
+    let mut end_of_line: Vec<u8> = Vec::new();
+    let mut block = Vec::new();
     while at > 0 {
-        let size = at.min(block.len() as u64);
+        let size = at.min(BLOCK_BYTES);
         at -= size;
-        let block = &mut block[..size as usize];
-        file.read_exact_at(block, at)?;
-        for found in memchr::memrchr_iter(b'\n', block) {
-            left -= 1;
-            if left == 0 {
-                return Ok(at + found as u64 + 1);
+        block.resize(size as usize, 0);
+        file.read_exact_at(&mut block, at)?;
+        block.extend_from_slice(&end_of_line);
+        let mut end = block.len();
+        for found in memchr::memrchr_iter(b'\n', &block[..size as usize]) {
+            keys.extend(key_of(block[found + 1..end].trim_ascii_end()));
+            if keys.len() == keys_max {
+                return Ok(keys);
             }
+            end = found;
         }
+        end_of_line.clear();
+        end_of_line.extend_from_slice(&block[..end]);
     }
-    Ok(0)
+    keys.extend(key_of(end_of_line.trim_ascii_end()));
+    Ok(keys)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -3,7 +3,9 @@
 use agentic_hooks_backend::decode::{Context, Decoded, Encoding, Format, decode, decompress};
 use agentic_hooks_backend::event::{Event, Timestamp};
 use agentic_hooks_backend::journal::Framing;
+use agentic_hooks_backend::line::line_key;
 use proptest::prelude::*;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 fn context() -> Context<'static> {
@@ -92,6 +94,7 @@ proptest! {
         session_id in ".{1,40}",
         spaces in proptest::collection::vec(
             prop_oneof![Just(""), Just(" "), Just("\n\t"), Just("\r\n  ")], 1..20),
+        cut in any::<proptest::sample::Index>(),
     ) {
         let mut event: Map<String, Value> = extra.clone();
         event.insert("event_type".into(), "tested".into());
@@ -118,11 +121,45 @@ proptest! {
         prop_assert_eq!(read.facts.tool_name.as_deref(), fact(&data, "tool_name"));
         prop_assert_eq!(read.facts.tool_use_id.as_deref(), fact(&data, "tool_use_id"));
         let duration = data.get("duration_ms").filter(|value| value.is_number());
-        prop_assert_eq!(read.facts.duration_ms.map(str::to_owned), duration.map(Value::to_string));
+        prop_assert_eq!(read.facts.duration_ms.as_deref().map(str::to_owned), duration.map(Value::to_string));
 
         let mut again = Vec::new();
         read.write_line(&mut again);
         prop_assert_eq!(again, lines[0]);
+
+        prop_assert_eq!(line_key(lines[0]), Some(read.key()));
+        let torn = &lines[0][..cut.index(lines[0].len())];
+        prop_assert_eq!(line_key(torn), None);
+        // Another program's line may follow what is left of a torn one.
+        prop_assert_eq!(line_key(&[torn, lines[0]].concat()).is_some(), torn.is_empty());
+    }
+
+    /// What is nearly JSON: the quick way through it must not take what is wrong, nor the general
+    /// way refuse what is right.
+    #[test]
+    fn exactly_what_is_json_is_taken(
+        value in object(value()),
+        spaces in proptest::collection::vec(prop_oneof![Just(""), Just(" "), Just("\r\n")], 1..9),
+        changes in proptest::collection::vec(
+            (any::<proptest::sample::Index>(), "[\\[\\]{}:,\"\\\\0-9eE.+u\u{1}tn -]{0,2}", 0..3_usize), 0..3),
+    ) {
+        let mut text = String::new();
+        spaced(&value.into(), &mut spaces.iter().copied().cycle(), &mut text);
+        let mut text: Vec<char> = text.chars().collect();
+        for (place, new, remove) in changes {
+            let at = place.index(text.len().max(1)).min(text.len());
+            let end = (at + remove).min(text.len());
+            text.splice(at..end, new.chars());
+        }
+        let text: String = text.into_iter().collect();
+        let valid = serde_json::from_str::<&RawValue>(&text).is_ok();
+        let is_object = valid && text.trim_start().starts_with('{');
+        let taken = decode(Format::Object, text.as_bytes(), &context()).is_ok();
+        prop_assert_eq!(taken, is_object, "{}", text);
+        let taken = decode(Format::Array, format!("[{text}]").as_bytes(), &context()).is_ok();
+        let array = format!("[{text}]");
+        let valid = serde_json::from_str::<&RawValue>(&array).is_ok();
+        prop_assert_eq!(taken, valid, "{}", array);
     }
 
     #[test]

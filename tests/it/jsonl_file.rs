@@ -4,6 +4,8 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde_json::Value;
+
 use crate::harness::place::read_lines;
 use crate::harness::{Place, assert_exactly, event, ids};
 
@@ -99,6 +101,33 @@ fn another_process_can_append_whole_lines_under_load() {
     let lines = text.lines().filter(|line| !line.is_empty());
     let stored: Vec<_> = lines.map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_exactly(&stored, all.chain(["first".to_owned()]));
+}
+
+#[test]
+fn another_process_that_appends_in_halves_takes_no_event_in() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    server.client.event(&event("first")).expect(202);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                append(&place.file(), "{\"half\":");
+                append(&place.file(), "true}\n");
+            }
+        });
+        for number in 0..200 {
+            let (first, second) = (event(&number.to_string()), event(&format!("{number}-second")));
+            server.client.batch(&[first, second]).expect(202);
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+    let text = std::fs::read_to_string(place.file()).expect("the file");
+    // The other's own lines may be in pieces.
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let stored: Vec<_> = lines.filter(|line| line["event_id"].is_string()).collect();
+    let own = (0..200).flat_map(|number| [number.to_string(), format!("{number}-second")]);
+    assert_exactly(&stored, own.chain(["first".to_owned()]));
 }
 
 #[test]

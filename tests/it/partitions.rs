@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Place, event};
+use crate::harness::eventually::when;
+use crate::harness::{Place, assert_exactly, event, eventually};
 
 /// The day that many days from today, as `2026-11-23`.
 fn day(from_today: i64) -> String {
@@ -50,6 +51,24 @@ fn absurd_times_go_to_the_default_partition() {
     let partitions = "SELECT count(*)::text FROM pg_inherits
                       WHERE inhparent = 'hook_events'::regclass";
     assert_eq!(place.database().query(partitions), ["1"]);
+}
+
+#[test]
+fn tomorrow_has_its_partition_today_so_that_no_report_holds_up_midnight() {
+    let place = Place::postgres();
+    let server = place.server().start();
+    server.client.event(&at(&day(0), "today")).expect(202);
+    let tomorrow = partition(&day(1));
+    let exists = format!("SELECT 'yes' WHERE to_regclass('{tomorrow}') IS NOT NULL");
+    eventually("tomorrow has a partition", || {
+        when(place.database().query(&exists), |rows| !rows.is_empty())
+    });
+    // A long report reads every partition, the default one among them.
+    let mut report = place.database().connect();
+    report.batch_execute("BEGIN; SELECT count(*) FROM hook_events").expect("a report");
+    server.client.event(&at(&day(1), "tomorrow")).expect(202);
+    assert_exactly(&place.settled(&server), ["today", "tomorrow"]);
+    report.batch_execute("COMMIT").expect("a report");
 }
 
 #[test]

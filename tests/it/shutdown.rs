@@ -5,12 +5,14 @@ use rustix::process::Signal;
 use crate::errors::problem;
 use crate::harness::client::Connection;
 use crate::harness::eventually::when;
+use crate::harness::load::Load;
 use crate::harness::{Place, Server, Storage, assert_exactly, event, eventually};
 
 both!(
     sigterm_and_sigint_end_with_success,
     requests_in_flight_are_answered_and_new_ones_are_sent_away,
     a_second_signal_stops_at_once_with_failure,
+    without_any_time_a_server_under_load_still_ends_with_success_and_loses_nothing,
 );
 
 fn sigterm_and_sigint_end_with_success(storage: Storage) {
@@ -75,6 +77,35 @@ fn a_second_signal_stops_at_once_with_failure(storage: Storage) {
     assert_eq!(status.code(), Some(1), "{status}: {}", server.log());
     server.restart();
     assert_exactly(&place.settled(&server), ["1"]);
+}
+
+fn without_any_time_a_server_under_load_still_ends_with_success_and_loses_nothing(
+    storage: Storage,
+) {
+    let place = Place::new(storage);
+    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "0s").ready().start();
+    let mut load = Load::new(8, 20);
+    for round in 1..=5 {
+        let sending = load.start(&server.client);
+        eventually("events are accepted", || {
+            when(sending.acknowledged(), |acknowledged| *acknowledged >= round * 1000)
+        });
+        server.stop();
+        sending.stop();
+        assert!(!server.log().contains("ERROR"), "{}", server.log());
+        server.restart();
+    }
+    load.finish(&server.client);
+    assert_exactly(&place.settled(&server), load.sent());
+}
+
+#[test]
+fn without_any_time_an_idle_server_has_nothing_to_report() {
+    let place = Place::jsonl();
+    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "0s").ready().start();
+    server.client.event(&event("1")).expect(202);
+    server.stop();
+    assert!(!server.log().contains("WARN"), "{}", server.log());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A line of a file becomes the line that is sent.
 
-use agentic_hooks_backend::decode::{text, timestamp};
-use agentic_hooks_backend::event::Timestamp;
+use crate::decode::{text, timestamp};
+use crate::event::Timestamp;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;

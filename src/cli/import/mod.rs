@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use agentic_hooks_backend::config::{Ack, parse_duration};
-use agentic_hooks_backend::http::STORED_LINES;
-use clap::Args;
+use super::client::Target;
+use crate::config::{Ack, parse_duration};
+use crate::http::STORED_LINES;
 use lines::Line;
 use server::{Outcome, Server};
 use source::{Next, Source};
@@ -28,17 +28,20 @@ const NAMED_MAX: u64 = 100;
 /// How often progress is shown.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
-#[derive(Args)]
-pub(crate) struct Options {
+/// What to import, and where to.
+#[derive(Debug, clap::Args)]
+pub struct Args {
     /// JSON Lines files: stored by a server or written by a client, or a rejected.jsonl; plain, gzip
     /// or zstd; - is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// The server that takes the events; its key, if it wants one, is the variable
-    /// `HOOKS_API_KEY`
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
+    #[command(flatten)]
+    target: Target,
+
+    /// When the server answers: journal (the events are on disk) or stored (committed in the store)
+    #[arg(long, value_name = "ACK", default_value = "journal", ignore_case = true)]
+    ack: Ack,
 
     /// The line of the first file to begin with, from 1
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -51,13 +54,12 @@ pub(crate) struct Options {
 }
 
 /// Imports; exit 0 if every event was accepted.
-pub(crate) fn run(options: &Options, ack: Ack) -> ExitCode {
-    let key = std::env::var("HOOKS_API_KEY").ok().filter(|key| !key.is_empty());
-    let ack = match ack {
+pub(super) fn run(options: &Args) -> ExitCode {
+    let ack = match options.ack {
         Ack::Journal => "journal",
         Ack::Stored => "stored",
     };
-    let server = Server::new(&options.url, ack, key, options.retry_for);
+    let server = Server::new(&options.target, ack, options.retry_for);
     let mut import = Import { server, tally: Tally::default(), progress: Progress::new() };
     for (at, path) in options.files.iter().enumerate() {
         let from_line = if at == 0 { options.from_line } else { 1 };

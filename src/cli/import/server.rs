@@ -8,6 +8,8 @@ use ureq::http::Response;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
+use crate::cli::client::Target;
+
 /// Longer than a server takes for an answer, `ack=stored` included.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -55,8 +57,10 @@ enum Answer {
 }
 
 impl Server {
-    /// A server at `url`, to which nothing is sent yet.
-    pub(super) fn new(url: &str, ack: &str, key: Option<String>, retry_for: Duration) -> Self {
+    /// A server to which nothing is sent yet.
+    pub(super) fn new(target: &Target, ack: &str, retry_for: Duration) -> Self {
+        let url = target.url.trim();
+        let key = target.api_key.clone().filter(|key| !key.is_empty());
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(ANSWER_TIMEOUT))

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::UNIX_EPOCH;
 
-use agentic_hooks_backend::event::Timestamp;
+use crate::event::Timestamp;
 
 /// Longest line: a server takes no larger body.
 const LINE_BYTES_MAX: u64 = 256 << 20;

@@ -55,6 +55,14 @@ pub enum StoreError {
     SetAside(#[from] io::Error),
 }
 
+impl StoreError {
+    /// Whether the database has said no to one thing, on a connection that goes on.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Database(error)
+            if error.as_db_error().is_some() && !error.is_closed())
+    }
+}
+
 /// What is wrong with the database, for monitors: a closed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Problem {

@@ -1,6 +1,6 @@
 //! Batches on their way into the database: copied side by side, committed one after the other.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::io;
 
 use tokio::task::JoinHandle;
@@ -134,6 +134,22 @@ impl Pipeline {
         store.commit(journal_id, position, &rows, || set_aside(&rows, &delivered)).await?;
         self.idle.push(store);
         Ok(Some((rows, delivered)))
+    }
+
+    /// Makes one day's partition. Nothing may be in flight: see [`Pipeline::lacks_days`].
+    ///
+    /// # Errors
+    /// If the database refuses, or someone holds the default partition for too long; the connection
+    /// is then outside any transaction.
+    pub async fn make_day(&mut self, day: i64) -> Result<(), StoreError> {
+        self.idle().await?;
+        let (client, days) = (&self.idle[0].client, BTreeSet::from([day]));
+        let make = schema::make_days(client, &mut self.days, &days);
+        let outcome = super::within(super::BATCH_TIMEOUT, make).await;
+        if outcome.as_ref().is_err_and(StoreError::is_refusal) {
+            client.batch_execute("ROLLBACK").await?;
+        }
+        outcome
     }
 
     /// Drops the daily partitions that ended that many days ago; returns how many. Nothing may be

@@ -11,7 +11,7 @@ use crate::event::{Event, Timestamp};
 use crate::journal::Chunk;
 
 /// The columns in the order in which rows are encoded, and their types.
-pub(super) const COLUMNS: [(&str, &str); 14] = [
+pub(super) const COLUMNS: [(&str, &str); 19] = [
     ("session_id", "text"),
     ("event_id", "text"),
     ("timestamp", "timestamp with time zone"),
@@ -25,6 +25,11 @@ pub(super) const COLUMNS: [(&str, &str); 14] = [
     ("tool_name", "text"),
     ("tool_use_id", "text"),
     ("duration_ms", "double precision"),
+    ("input_tokens", "bigint"),
+    ("output_tokens", "bigint"),
+    ("cost_usd", "double precision"),
+    ("subagent_id", "text"),
+    ("parent_session_id", "text"),
     ("extra", "jsonb"),
 ];
 
@@ -181,10 +186,12 @@ fn tuple(event: &Event<'_>, out: &mut Vec<u8>) {
     optional(event.facts.agent.as_ref(), out);
     optional(event.facts.tool_name.as_ref(), out);
     optional(event.facts.tool_use_id.as_ref(), out);
-    match event.facts.duration_ms.and_then(|number| number.parse::<f64>().ok()) {
-        Some(number) if number.is_finite() => field(&number.to_be_bytes(), out),
-        _ => null(out),
-    }
+    double(event.facts.duration_ms.as_ref(), out);
+    bigint(event.facts.input_tokens.as_ref(), out);
+    bigint(event.facts.output_tokens.as_ref(), out);
+    double(event.facts.cost_usd.as_ref(), out);
+    optional(event.facts.subagent_id.as_ref(), out);
+    optional(event.facts.parent_session_id.as_ref(), out);
     match &event.extra {
         Some(extra) => jsonb(extra, out),
         None => null(out),
@@ -202,7 +209,7 @@ fn null(out: &mut Vec<u8>) {
 
 /// PostgreSQL's text has no NUL.
 fn text(value: &str, out: &mut Vec<u8>) {
-    if value.contains('\0') {
+    if memchr::memchr(0, value.as_bytes()).is_some() {
         field(value.replace('\0', "\u{fffd}").as_bytes(), out);
     } else {
         field(value.as_bytes(), out);
@@ -212,6 +219,26 @@ fn text(value: &str, out: &mut Vec<u8>) {
 fn optional(value: Option<&Cow<'_, str>>, out: &mut Vec<u8>) {
     match value {
         Some(value) => text(value, out),
+        None => null(out),
+    }
+}
+
+fn double(number: Option<&Cow<'_, str>>, out: &mut Vec<u8>) {
+    match number.and_then(|number| number.parse::<f64>().ok()) {
+        Some(number) if number.is_finite() => field(&number.to_be_bytes(), out),
+        _ => null(out),
+    }
+}
+
+/// A count may be spelled with a fraction (`12.0`); what is no count at all is null.
+fn bigint(number: Option<&Cow<'_, str>>, out: &mut Vec<u8>) {
+    const EXACT_BELOW: f64 = 9e15;
+    let whole = number.and_then(|number| {
+        let fraction = || number.parse::<f64>().ok().filter(|number| number.abs() < EXACT_BELOW);
+        number.parse::<i64>().ok().or_else(|| fraction().map(|number| number as i64))
+    });
+    match whole {
+        Some(number) => field(&number.to_be_bytes(), out),
         None => null(out),
     }
 }

@@ -17,7 +17,8 @@ const DAYS_BACK: i64 = 400;
 const DAYS_AHEAD: i64 = 2;
 
 /// Each is applied once, in order, in a transaction. Never change one that was released.
-const MIGRATIONS: [&str; 1] = [r#"
+const MIGRATIONS: [&str; 2] = [
+    r#"
 CREATE TABLE hook_events (
     session_id   text COLLATE "C" NOT NULL,
     event_id     text COLLATE "C" NOT NULL,
@@ -48,7 +49,16 @@ CREATE TABLE hook_positions (
 );
 COMMENT ON TABLE hook_positions IS
     'How far each server''s journal has been forwarded; written with the rows it stands for.';
-"#];
+"#,
+    r#"
+ALTER TABLE hook_events
+    ADD COLUMN input_tokens      bigint,
+    ADD COLUMN output_tokens     bigint,
+    ADD COLUMN cost_usd          double precision,
+    ADD COLUMN subagent_id       text COLLATE "C",
+    ADD COLUMN parent_session_id text COLLATE "C";
+"#,
+];
 
 /// Brings the schema up to date, and checks that it is the one that rows are encoded for.
 pub(super) async fn migrate(client: &Client) -> Result<(), StoreError> {

@@ -4,20 +4,16 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::tls::{Verify, client_config};
 
 /// A database's address.
 #[derive(Clone)]
@@ -45,16 +41,6 @@ impl fmt::Display for Address {
         }
         Ok(())
     }
-}
-
-/// How far the server's certificate is checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verify {
-    Nothing,
-    /// Signed by a trusted authority.
-    Chain,
-    /// ... and issued for the host's name.
-    Name,
 }
 
 impl Address {
@@ -86,14 +72,15 @@ impl Address {
         if mode.is_none() && config.get_ssl_mode() != SslMode::Prefer {
             return Err("sslmode must be written as sslmode=require, without spaces".to_owned());
         }
+        let roots = || roots(root.as_deref());
         let (mode, verify) = match mode.as_deref().unwrap_or("prefer") {
             "disable" => (SslMode::Disable, Verify::Nothing),
             "allow" | "prefer" => (SslMode::Prefer, Verify::Nothing),
             // As in libpq: a root certificate turns require into verify-ca.
-            "require" if root.is_some() => (SslMode::Require, Verify::Chain),
+            "require" if root.is_some() => (SslMode::Require, Verify::Chain(roots()?)),
             "require" => (SslMode::Require, Verify::Nothing),
-            "verify-ca" => (SslMode::Require, Verify::Chain),
-            "verify-full" => (SslMode::Require, Verify::Name),
+            "verify-ca" => (SslMode::Require, Verify::Chain(roots()?)),
+            "verify-full" => (SslMode::Require, Verify::Name(roots()?)),
             // Not repeated: in a string that was taken apart wrongly it may be anything.
             _ => {
                 let error = "sslmode is none of disable, allow, prefer, require, verify-ca, \
@@ -114,7 +101,7 @@ impl Address {
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(Duration::from_mins(1));
         }
-        let tls = MakeRustlsConnect::new(client_config(verify, root.as_deref())?);
+        let tls = MakeRustlsConnect::new(client_config(verify)?);
         Ok(Self { config, tls })
     }
 }
@@ -145,23 +132,6 @@ fn take_tls_options(text: &str) -> (String, Option<String>, Option<String>) {
     (rest, mode, root)
 }
 
-fn client_config(verify: Verify, root: Option<&str>) -> Result<ClientConfig, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS: {error}"))?;
-    let chain = match verify {
-        Verify::Nothing => None,
-        Verify::Chain | Verify::Name => {
-            let roots = Arc::new(roots(root)?);
-            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
-            Some(verifier.build().map_err(|error| format!("sslrootcert: {error}"))?)
-        }
-    };
-    let verifier = Arc::new(Verifier { provider, chain, name: verify == Verify::Name });
-    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
-}
-
 /// The trusted authorities: those of the file, or the operating system's.
 fn roots(file: Option<&str>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
@@ -188,58 +158,4 @@ fn roots(file: Option<&str>) -> Result<RootCertStore, String> {
         }
     }
     Ok(roots)
-}
-
-/// Checks as much of a certificate as `sslmode` asks for. The handshake's signature always counts.
-#[derive(Debug)]
-struct Verifier {
-    provider: Arc<CryptoProvider>,
-    chain: Option<Arc<WebPkiServerVerifier>>,
-    name: bool,
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
-        let verified =
-            chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        match verified {
-            // The name is the last thing that is checked.
-            Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if !self.name => Ok(ServerCertVerified::assertion()),
-            verified => verified,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

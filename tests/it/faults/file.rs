@@ -1,7 +1,7 @@
 //! Someone else's hand on the file of jsonl storage, while the server writes to it.
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -101,6 +101,7 @@ pub(crate) fn foreign_lines(world: &World, rng: &mut Rng) {
     world.damaged();
     let path = file(world);
     let who = rng.next();
+    let mut unfinished = false;
     for number in 0..rng.within(20..200) {
         let mut event: Value = json!({
             "event_id": format!("foreign-{who}-{number}"),
@@ -113,8 +114,15 @@ pub(crate) fn foreign_lines(world: &World, rng: &mut Rng) {
         let sent = event.clone();
         event["received_at"] = event["timestamp"].clone();
         let mut file = OpenOptions::new().append(true).create(true).open(&path).expect("the file");
-        file.write_all(format!("{event}\n").as_bytes()).expect("a line");
-        world.ledger.accepted(&[sent]);
+        let new_line = if unfinished { "\n" } else { "" };
+        match file.write_all(format!("{new_line}{event}\n").as_bytes()) {
+            Ok(()) => {
+                unfinished = false;
+                world.ledger.accepted(&[sent]);
+            }
+            Err(error) if error.kind() == ErrorKind::StorageFull => unfinished = true,
+            Err(error) => panic!("a line: {error}"),
+        }
         rng.pause(0..15);
     }
 }

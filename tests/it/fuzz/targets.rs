@@ -7,8 +7,9 @@ use agentic_hooks_backend::decode::timestamp::{parse_number, parse_text};
 use agentic_hooks_backend::decode::{
     Context, Decoded, Encoding, Format, decode, decompress, from_headers, text,
 };
-use agentic_hooks_backend::event::{Event, Timestamp, line_key};
+use agentic_hooks_backend::event::{Event, Timestamp};
 use agentic_hooks_backend::journal::{self, Framing, SyncObserver};
+use agentic_hooks_backend::line::line_key;
 use agentic_hooks_backend::redact::{Redact, Redactions, Redactor};
 use agentic_hooks_backend::store::postgres::Rows;
 use serde_json::value::RawValue;

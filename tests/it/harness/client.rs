@@ -148,18 +148,43 @@ impl Client {
     /// A connection, for requests that no good client would make.
     #[track_caller]
     pub(crate) fn connect(&self) -> Connection {
-        let stream = TcpStream::connect(self.address).expect("a connection");
-        stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
-        Connection(stream)
+        Connection::new(TcpStream::connect(self.address).expect("a connection"))
+    }
+
+    /// A connection from another address of this machine.
+    #[track_caller]
+    pub(crate) fn connect_from(&self, address: [u8; 4]) -> Connection {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let stream = runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4()?;
+            socket.bind((address, 0).into())?;
+            socket.connect(self.address).await?.into_std()
+        });
+        let stream = stream.expect("a connection");
+        stream.set_nonblocking(false).expect("a socket");
+        Connection::new(stream)
     }
 }
 
 pub(crate) struct Connection(TcpStream);
 
 impl Connection {
+    fn new(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
+        Self(stream)
+    }
+
     #[track_caller]
     pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.write_all(bytes.as_ref()).expect("the server reads");
+    }
+
+    /// Writes it again and again, until the server takes no more of it.
+    #[track_caller]
+    pub(crate) fn flood(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.set_nonblocking(true).expect("a socket");
+        while self.0.write_all(bytes.as_ref()).is_ok() {}
+        self.0.set_nonblocking(false).expect("a socket");
     }
 
     /// Reads until `text` has come.

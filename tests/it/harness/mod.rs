@@ -5,6 +5,7 @@
 
 pub(crate) mod client;
 pub(crate) mod eventually;
+pub(crate) mod http2;
 pub(crate) mod load;
 pub(crate) mod place;
 pub(crate) mod postgres;

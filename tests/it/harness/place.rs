@@ -145,7 +145,7 @@ pub(crate) fn forwarded(server: &Server) {
     });
 }
 
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 19] = [
     "event_id",
     "event_type",
     "session_id",
@@ -159,6 +159,11 @@ const FIELDS: [&str; 14] = [
     "tool_name",
     "tool_use_id",
     "duration_ms",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "subagent_id",
+    "parent_session_id",
     "extra",
 ];
 

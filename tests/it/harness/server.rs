@@ -239,7 +239,8 @@ impl Log {
 
     fn address(&self) -> Option<SocketAddr> {
         let text = self.text();
-        let (_, rest) = text.split_once("listening on http://")?;
+        let (_, rest) = text.split_once("listening on http")?;
+        let (_, rest) = rest.split_once("://")?;
         let (address, _) = rest.split_once(',')?;
         Some(address.parse().expect("the log names an address"))
     }

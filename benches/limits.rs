@@ -1,0 +1,306 @@
+//! How much memory the server takes when clients do their worst: slow connections, many large bodies at
+//! once, decompression bombs, a database that is away. docs/limits.md has the figures.
+//!
+//! ```sh
+//! cargo bench --bench limits              # everything, in some minutes; needs 3 GB of disk
+//! cargo bench --bench limits -- bombs     # what has this in its name
+//! ```
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use flate2::Compression;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+
+const CONNECTIONS: usize = 10_000;
+const LARGE_BODIES: usize = 1_000;
+const LARGE_BYTES: usize = 16 << 20;
+const BOMBS: usize = 100;
+const BOMB_BYTES: usize = 1 << 30;
+const JOURNAL_MAX_BYTES: &str = "1GiB";
+
+/// How many answers there were of each kind.
+type Answers = BTreeMap<String, usize>;
+
+type Abuse = fn(&Server) -> anyhow::Result<Answers>;
+
+fn main() -> anyhow::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
+    let only: Vec<String> =
+        std::env::args().skip(1).filter(|name| !name.starts_with("--")).collect();
+    let all: [(&str, Abuse); 7] = [
+        ("nothing", |_| Ok(Answers::new())),
+        ("10,000 slow heads of 200 bytes", |server| slow(server, &head(200))),
+        ("10,000 slow heads of 15 KiB", |server| slow(server, &head(15 << 10))),
+        ("10,000 slow bodies of 16 MiB, 1 KiB sent", |server| slow(server, &body_begun())),
+        ("1,000 bodies of 16 MiB at once", large_bodies),
+        ("300 bombs of 1 GiB at once, 100 in each encoding", bombs),
+        ("PostgreSQL away at full load until JOURNAL_MAX_BYTES=1GiB, and 10 s on", away),
+    ];
+    println!("| what clients do | answers | a good event after it | memory, peak |");
+    println!("|---|---|---|---|");
+    for (name, abuse) in all {
+        if !only.is_empty() && !only.iter().any(|only| name.contains(only.as_str())) {
+            continue;
+        }
+        let mut server = Server::start()?;
+        let answers = abuse(&server)?;
+        let peak_mib = server.peak_mib()?;
+        let good = server.send(&event("good", 0))?;
+        server.stop()?;
+        let answers: Vec<_> = answers.iter().map(|(kind, n)| format!("{n} x {kind}")).collect();
+        println!("| {name} | {} | {good} | {peak_mib:.0} MiB |", answers.join(", "));
+    }
+    Ok(())
+}
+
+/// The program, in a directory of its own, with its defaults apart from what is named in the table.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+    dir: PathBuf,
+}
+
+impl Server {
+    fn start() -> anyhow::Result<Self> {
+        let dir = std::env::temp_dir().join(format!("hooks-limits-{}", std::process::id()));
+        // What an earlier server of this run has left.
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir)?;
+        let mut child = Command::new(env!("CARGO_BIN_EXE_hooks-backend"))
+            .env_clear()
+            .current_dir(&dir)
+            .env("PORT", "0")
+            .env("DATABASE_URL", "postgres://nobody@127.0.0.1:9/away")
+            .env("JOURNAL_MAX_BYTES", JOURNAL_MAX_BYTES)
+            // Some are left for asking how the server is.
+            .env("MAX_CONNECTIONS", "11000")
+            // Slow clients are to pile up, not to be cut off.
+            .env("HEADER_TIMEOUT", "1h")
+            .env("BODY_TIMEOUT", "1h")
+            .env("SHUTDOWN_TIMEOUT", "0s")
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let log = child.stderr.take().context("stderr")?;
+        let (tell, told) = mpsc::sync_channel(1);
+        // Reads the log to its end, so that it never fills its pipe.
+        std::thread::spawn(move || {
+            for line in BufReader::new(log).lines().map_while(Result::ok) {
+                if let Some((_, rest)) = line.split_once("listening on http://") {
+                    let address = rest.split(',').next().unwrap_or_default();
+                    let _ = tell.try_send(address.parse::<SocketAddr>());
+                }
+            }
+        });
+        let address = told.recv_timeout(Duration::from_mins(1)).context("it does not listen")??;
+        Ok(Self { child, address, dir })
+    }
+
+    fn connect(&self) -> std::io::Result<TcpStream> {
+        let stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(Duration::from_mins(2)))?;
+        Ok(stream)
+    }
+
+    /// Sends a request; its status, or why there is none.
+    fn send(&self, request: &[u8]) -> std::io::Result<String> {
+        let mut stream = self.connect()?;
+        if let Err(error) = stream.write_all(request) {
+            return Ok(format!("cut off while sending ({})", error.kind()));
+        }
+        Ok(status(&mut stream))
+    }
+
+    fn peak_mib(&self) -> anyhow::Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM")).context("VmHWM")?;
+        let kib: f64 = line.split_whitespace().nth(1).context("VmHWM")?.parse()?;
+        Ok(kib / 1024.0)
+    }
+
+    fn open_files(&self) -> std::io::Result<usize> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
+    }
+
+    fn stop(&mut self) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).context("a process")?;
+        kill_process(pid, Signal::TERM)?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "the server ended with {status}");
+        std::fs::remove_dir_all(&self.dir)?;
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Only after an error; else it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn status(stream: &mut TcpStream) -> String {
+    let mut line = String::new();
+    match BufReader::new(stream).read_line(&mut line) {
+        Ok(0) => "closed".to_owned(),
+        Ok(_) => line.split(' ').nth(1).unwrap_or("?").to_owned(),
+        Err(error) => format!("no answer ({})", error.kind()),
+    }
+}
+
+fn request(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let mut request = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{headers}\
+         content-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    request.extend_from_slice(body);
+    request
+}
+
+fn one(id: &str, text_bytes: usize) -> String {
+    let text = "x".repeat(text_bytes);
+    format!(
+        r#"{{"event_type":"measured","session_id":"s","event_id":"{id}","data":{{"text":"{text}"}}}}"#
+    )
+}
+
+fn event(id: &str, text_bytes: usize) -> Vec<u8> {
+    request("/events", "", one(id, text_bytes).as_bytes())
+}
+
+/// The beginning of a head.
+fn head(bytes: usize) -> Vec<u8> {
+    let mut head = b"POST /events HTTP/1.1\r\nhost: x\r\nx-long: ".to_vec();
+    head.resize(bytes, b'x');
+    head
+}
+
+fn body_begun() -> Vec<u8> {
+    let mut begun = event("slow", LARGE_BYTES - 200);
+    begun.truncate(1 << 10);
+    begun
+}
+
+/// Opens all connections, sends each the beginning of a request, and waits until the server has it all.
+fn slow(server: &Server, begun: &[u8]) -> anyhow::Result<Answers> {
+    let mut open = Vec::with_capacity(CONNECTIONS);
+    for _ in 0..CONNECTIONS {
+        let mut stream = server.connect()?;
+        stream.write_all(begun)?;
+        open.push(stream);
+    }
+    let begun = Instant::now();
+    while server.open_files()? < CONNECTIONS {
+        ensure!(begun.elapsed() < Duration::from_mins(1), "not all connections were accepted");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    let meanwhile = server.send(&event("meanwhile", 0))?;
+    Ok(Answers::from([(format!("{meanwhile} to a good event meanwhile"), 1)]))
+}
+
+/// Runs that many senders at once, each with one request.
+fn at_once(
+    server: &Server,
+    requests: impl Iterator<Item = (&'static str, Arc<Vec<u8>>)>,
+) -> anyhow::Result<Answers> {
+    let mut answers = Answers::new();
+    std::thread::scope(|scope| {
+        let senders: Vec<_> = requests
+            .map(|(name, request)| {
+                std::thread::Builder::new().stack_size(128 << 10).spawn_scoped(scope, move || {
+                    Ok::<_, std::io::Error>(format!("{}{name}", server.send(&request)?))
+                })
+            })
+            .collect();
+        for sender in senders {
+            let answer = sender?.join().map_err(|_| anyhow::anyhow!("a sender panicked"))??;
+            *answers.entry(answer).or_default() += 1;
+        }
+        Ok(answers)
+    })
+}
+
+fn large_bodies(server: &Server) -> anyhow::Result<Answers> {
+    let large = Arc::new(event("large", LARGE_BYTES - 200));
+    at_once(server, (0..LARGE_BODIES).map(|_| ("", large.clone())))
+}
+
+fn bombs(server: &Server) -> anyhow::Result<Answers> {
+    let spaces = || std::io::repeat(b' ').take(BOMB_BYTES as u64);
+    let encode = |name: &'static str, encoding: &str, body: std::io::Result<Vec<u8>>| {
+        let headers = format!("content-encoding: {encoding}\r\n");
+        body.map(|body| (name, Arc::new(request("/events", &headers, &body))))
+    };
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), Compression::best());
+    std::io::copy(&mut spaces(), &mut gzip)?;
+    let mut deflate = flate2::write::ZlibEncoder::new(Vec::new(), Compression::best());
+    std::io::copy(&mut spaces(), &mut deflate)?;
+    let bombs = [
+        encode(" (gzip)", "gzip", gzip.finish())?,
+        encode(" (deflate)", "deflate", deflate.finish())?,
+        encode(" (zstd)", "zstd", zstd::encode_all(spaces(), 3))?,
+    ];
+    at_once(server, bombs.iter().flat_map(|bomb| std::iter::repeat_n(bomb.clone(), BOMBS)))
+}
+
+/// Sends batches on 50 connections until the journal is full, and a while longer.
+fn away(server: &Server) -> anyhow::Result<Answers> {
+    let batch = |sender: usize, number: usize| {
+        let events: Vec<_> =
+            (0..500).map(|event| one(&format!("{sender}-{number}-{event}"), 200)).collect();
+        request("/events/batch", "", format!("[{}]", events.join(",")).as_bytes())
+    };
+    let mut answers = Answers::new();
+    std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..50)
+            .map(|sender| {
+                scope.spawn(move || {
+                    let mut answers = Answers::new();
+                    let mut full = None;
+                    for number in 0.. {
+                        let answer = server.send(&batch(sender, number))?;
+                        if answer == "503" {
+                            full.get_or_insert_with(Instant::now);
+                        }
+                        *answers.entry(answer).or_default() += 1;
+                        if full.is_some_and(|at: Instant| at.elapsed() > Duration::from_secs(10)) {
+                            break;
+                        }
+                    }
+                    Ok::<_, std::io::Error>(answers)
+                })
+            })
+            .collect();
+        for sender in senders {
+            for (kind, n) in sender.join().map_err(|_| anyhow::anyhow!("a sender panicked"))?? {
+                *answers.entry(kind).or_default() += n;
+            }
+        }
+        anyhow::Ok(())
+    })?;
+    let bytes = size(&server.dir)? >> 20;
+    answers.insert(format!("journal of {bytes} MiB"), 1);
+    Ok(answers)
+}
+
+fn size(dir: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(dir)? {
+        let (path, metadata) = entry.and_then(|entry| Ok((entry.path(), entry.metadata()?)))?;
+        bytes += if metadata.is_dir() { size(&path)? } else { metadata.len() };
+    }
+    Ok(bytes)
+}

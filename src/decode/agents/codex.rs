@@ -1,0 +1,18 @@
+//! Codex CLI: its hooks are like Claude Code's and name the turn; its older `notify` program gets a
+//! JSON object in kebab case.
+
+use super::{Agent, DEFAULT};
+
+pub(super) const AGENT: Agent = Agent {
+    name: "codex",
+    aliases: &["codex-cli"],
+    event: &["hook_event_name", "type"],
+    session: &["session_id", "thread-id", "conversation_id"],
+    names: &[("agent_turn_complete", "agent_stopped")],
+    recognised: |payload| {
+        payload.has("turn_id") && payload.has("hook_event_name")
+            || payload.has("turn-id") && payload.has("type")
+            || payload.text(&["transcript_path"]).is_some_and(|path| path.contains(".codex"))
+    },
+    ..DEFAULT
+};

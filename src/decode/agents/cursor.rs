@@ -1,0 +1,29 @@
+//! Cursor: <https://cursor.com/docs/hooks>. It also runs the hooks of `~/.claude/settings.json`.
+
+use super::{Agent, DEFAULT};
+
+pub(super) const AGENT: Agent = Agent {
+    name: "cursor",
+    session: &["conversation_id", "session_id"],
+    duration: &["duration_ms", "duration"],
+    subagent: &["subagent_id", "agent_id"],
+    parent: &["parent_conversation_id"],
+    names: &[
+        ("before_submit_prompt", "user_prompt_submitted"),
+        ("before_shell_execution", "shell_execution_started"),
+        ("after_shell_execution", "shell_execution_completed"),
+        ("before_mcp_execution", "mcp_execution_started"),
+        ("after_mcp_execution", "mcp_execution_completed"),
+        ("before_read_file", "file_read_started"),
+        ("after_file_edit", "file_edited"),
+        ("after_agent_response", "agent_responded"),
+        ("after_agent_thought", "agent_thought"),
+    ],
+    recognised: |payload| {
+        payload.has("conversation_id")
+            && ["generation_id", "workspace_roots", "cursor_version"]
+                .iter()
+                .any(|mark| payload.has(mark))
+    },
+    ..DEFAULT
+};

@@ -1,0 +1,116 @@
+//! The names of events: what agents call a thing, and what it is called here.
+
+use crate::event::TEXT_BYTES_MAX;
+
+/// A name as an agent has it, in snake case, and the `event_type` it becomes.
+pub(super) type Names = &'static [(&'static str, &'static str)];
+
+/// What most agents have in common, since they follow Claude Code.
+const COMMON: Names = &[
+    ("session_start", "session_started"),
+    ("session_end", "session_completed"),
+    ("user_prompt_submit", "user_prompt_submitted"),
+    ("pre_tool_use", "tool_execution_started"),
+    ("post_tool_use", TOOL_COMPLETED),
+    ("post_tool_use_failure", TOOL_FAILED),
+    ("post_tool_batch", "tool_batch_completed"),
+    ("permission_request", "permission_requested"),
+    ("permission_denied", "tool_blocked"),
+    ("notification", "system_notification"),
+    ("subagent_start", "subagent_started"),
+    ("subagent_stop", "subagent_stopped"),
+    ("stop", "agent_stopped"),
+    ("stop_failure", "agent_failed"),
+    ("pre_compact", "context_compacting"),
+    ("post_compact", "context_compacted"),
+    ("task_created", "task_created"),
+    ("task_completed", "task_completed"),
+];
+
+/// A tool has done its work ...
+pub(super) const TOOL_COMPLETED: &str = "tool_execution_completed";
+/// ... or has not.
+pub(super) const TOOL_FAILED: &str = "tool_execution_failed";
+
+/// The `event_type` of an agent's event: from the agent's own names, from the common ones, or the
+/// name itself in snake case.
+pub(super) fn event_type(name: &str, own: Names) -> String {
+    let snake = snake_case(name);
+    let known = own.iter().chain(COMMON).find(|(theirs, _)| *theirs == snake);
+    match known {
+        Some((_, ours)) => (*ours).to_owned(),
+        None if snake.is_empty() => "unknown".to_owned(),
+        None => bounded(snake),
+    }
+}
+
+/// `PreToolUse`, `preToolUse`, `pre-tool-use` and `pre.tool.use` are all `pre_tool_use`;
+/// `beforeMCPExecution` is `before_mcp_execution`.
+pub(super) fn snake_case(name: &str) -> String {
+    let characters: Vec<char> = name.trim().chars().collect();
+    let mut snake = String::with_capacity(name.len() + 4);
+    for (at, &character) in characters.iter().enumerate() {
+        if !character.is_alphanumeric() {
+            if !snake.ends_with('_') {
+                snake.push('_');
+            }
+            continue;
+        }
+        let before = at.checked_sub(1).map(|before| characters[before]);
+        let after = characters.get(at + 1);
+        let begins_word = character.is_uppercase()
+            && before.is_some_and(|before| {
+                before.is_lowercase()
+                    || before.is_numeric()
+                    || before.is_uppercase() && after.is_some_and(|after| after.is_lowercase())
+            });
+        if begins_word {
+            snake.push('_');
+        }
+        snake.extend(character.to_lowercase());
+    }
+    snake
+}
+
+/// The text, or if it is longer than an id may be, its beginning and a hash of all of it.
+pub(in crate::decode) fn bounded(text: String) -> String {
+    const HASH_BYTES: usize = 33;
+    if text.len() <= TEXT_BYTES_MAX {
+        return text;
+    }
+    let hash = xxhash_rust::xxh3::xxh3_128(text.as_bytes());
+    let mut end = TEXT_BYTES_MAX - HASH_BYTES;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}~{hash:032x}", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_every_spelling() {
+        for (name, snake) in [
+            ("PreToolUse", "pre_tool_use"),
+            ("preToolUse", "pre_tool_use"),
+            ("agent-turn-complete", "agent_turn_complete"),
+            ("tool.execute.before", "tool_execute_before"),
+            ("beforeMCPExecution", "before_mcp_execution"),
+            ("HTTP2Seen", "http2_seen"),
+            ("already_snake", "already_snake"),
+            (" Über Groß ", "über_groß"),
+        ] {
+            assert_eq!(snake_case(name), snake);
+        }
+    }
+
+    #[test]
+    fn long_names_end_in_a_hash_of_their_whole() {
+        let long = bounded("ü".repeat(300));
+        assert!(long.len() <= TEXT_BYTES_MAX, "{}", long.len());
+        assert_ne!(long, bounded("ü".repeat(301)));
+        assert_eq!(bounded("short".to_owned()), "short");
+    }
+}

@@ -1,0 +1,33 @@
+//! opencode: its plugins see `{type, properties}`. For the hooks around a tool, which have no type,
+//! a plugin sends their name and arguments in the same shape.
+
+use super::{Agent, DEFAULT};
+
+pub(super) const AGENT: Agent = Agent {
+    name: "opencode",
+    event: &["type"],
+    session: &[
+        "properties/sessionID",
+        "properties/info/sessionID",
+        "properties/part/sessionID",
+        "properties/info/id",
+        "sessionID",
+    ],
+    tool: &["properties/tool", "properties/part/tool", "tool"],
+    tool_use: &["properties/callID", "properties/part/callID", "callID"],
+    parent: &["properties/info/parentID"],
+    names: &[
+        ("tool_execute_before", "tool_execution_started"),
+        ("tool_execute_after", super::names::TOOL_COMPLETED),
+        ("session_created", "session_started"),
+        ("session_idle", "agent_stopped"),
+        ("session_error", "agent_failed"),
+        ("session_compacted", "context_compacted"),
+        ("permission_asked", "permission_requested"),
+        ("permission_updated", "permission_requested"),
+    ],
+    recognised: |payload| {
+        payload.has("properties") && payload.has("type") || payload.has("sessionID")
+    },
+    ..DEFAULT
+};

@@ -1,0 +1,16 @@
+//! Copilot in VS Code: like Claude Code, and it says when each hook fired.
+
+use super::{Agent, DEFAULT};
+
+pub(super) const AGENT: Agent = Agent {
+    name: "vscode",
+    aliases: &["vscode-copilot"],
+    session: &["session_id", "sessionId"],
+    recognised: |payload| {
+        payload.has("hook_event_name") && payload.has("tool_use_id") && payload.has("timestamp")
+            || payload
+                .text(&["transcript_path"])
+                .is_some_and(|path| path.contains("GitHub.copilot-chat"))
+    },
+    ..DEFAULT
+};

@@ -1,0 +1,29 @@
+//! Windsurf: <https://docs.windsurf.com/windsurf/cascade/hooks>. An action is a tool and its phase
+//! in one name; a trajectory is its session.
+
+use super::{Agent, DEFAULT};
+
+pub(super) const AGENT: Agent = Agent {
+    name: "windsurf",
+    event: &["agent_action_name"],
+    session: &["trajectory_id"],
+    tool: &["tool_info/mcp_tool_name"],
+    tool_from_event: |action| match action {
+        "pre_user_prompt" | "post_cascade_response" => None,
+        action => action.strip_prefix("pre_").or_else(|| action.strip_prefix("post_")),
+    },
+    names: &[
+        ("pre_user_prompt", "user_prompt_submitted"),
+        ("post_cascade_response", "agent_responded"),
+        ("pre_read_code", "tool_execution_started"),
+        ("post_read_code", super::names::TOOL_COMPLETED),
+        ("pre_write_code", "tool_execution_started"),
+        ("post_write_code", super::names::TOOL_COMPLETED),
+        ("pre_run_command", "tool_execution_started"),
+        ("post_run_command", super::names::TOOL_COMPLETED),
+        ("pre_mcp_tool_use", "tool_execution_started"),
+        ("post_mcp_tool_use", super::names::TOOL_COMPLETED),
+    ],
+    recognised: |payload| payload.has("agent_action_name"),
+    ..DEFAULT
+};

@@ -1,0 +1,204 @@
+//! The quick way through JSON: checked and taken apart in one pass, without a call for each token.
+//! What is not taken here, for whatever reason, goes the general way, by `serde_json`, which also
+//! says what is wrong with it. So this may refuse what is right, and must never take what is wrong.
+
+use super::fields::{Field, Fields};
+use super::text;
+
+/// Deepest nesting that is taken: a bit of a number for each level.
+const DEPTH_MAX: u32 = u128::BITS;
+
+/// Reads JSON from left to right. Each method reads one thing, after any white space; `None` if that
+/// does not stand there, or should be left to the general way.
+pub(super) struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// An object as an event's fields, and its text.
+    pub(super) fn fields(&mut self) -> Option<(Fields<'a>, &'a str)> {
+        let mut fields = Fields::default();
+        self.take(b'{')?;
+        let start = self.at - 1;
+        if self.take(b'}').is_none() {
+            loop {
+                let key = self.string()?;
+                self.take(b':')?;
+                let value = self.value()?;
+                match Field::of(&text::unescape(key)) {
+                    Some(field) => fields.set(field, value),
+                    None => fields.keep_extra(key, value),
+                }
+                if self.take(b',').is_none() {
+                    break;
+                }
+            }
+            self.take(b'}')?;
+        }
+        Some((fields, &self.text[start..self.at]))
+    }
+
+    /// That byte, which is not white space.
+    pub(super) fn take(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.at += 1)
+    }
+
+    /// The end of the text.
+    pub(super) fn end(&mut self) -> Option<()> {
+        self.peek().is_none().then_some(())
+    }
+
+    /// The next byte that is not white space.
+    fn peek(&mut self) -> Option<u8> {
+        let bytes = self.text.as_bytes();
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(self.at) {
+            self.at += 1;
+        }
+        bytes.get(self.at).copied()
+    }
+
+    /// A value's text.
+    fn value(&mut self) -> Option<&'a str> {
+        let first = self.peek()?;
+        let start = self.at;
+        // One bit for each array or object that this is inside of, the innermost last: 1 for objects.
+        let (mut inside, mut depth) = (0_u128, 0);
+        let mut next = first;
+        loop {
+            match next {
+                b'"' => {
+                    self.string()?;
+                }
+                b'{' | b'[' => {
+                    let is_object = next == b'{';
+                    self.at += 1;
+                    if self.take(if is_object { b'}' } else { b']' }).is_none() {
+                        if depth == DEPTH_MAX {
+                            return None;
+                        }
+                        depth += 1;
+                        inside = inside << 1 | u128::from(is_object);
+                        if is_object {
+                            self.string()?;
+                            self.take(b':')?;
+                        }
+                        next = self.peek()?;
+                        continue;
+                    }
+                }
+                b'-' | b'0'..=b'9' => self.number()?,
+                b't' => self.literal("true")?,
+                b'f' => self.literal("false")?,
+                b'n' => self.literal("null")?,
+                _ => return None,
+            }
+            // A value has ended, and with it perhaps what it is in.
+            loop {
+                if depth == 0 {
+                    return Some(&self.text[start..self.at]);
+                }
+                let is_object = inside & 1 == 1;
+                match (self.peek()?, is_object) {
+                    (b',', _) => {
+                        self.at += 1;
+                        if is_object {
+                            self.string()?;
+                            self.take(b':')?;
+                        }
+                        next = self.peek()?;
+                        break;
+                    }
+                    (b'}', true) | (b']', false) => {
+                        self.at += 1;
+                        depth -= 1;
+                        inside >>= 1;
+                    }
+                    _ => return None,
+                }
+            }
+        }
+    }
+
+    fn literal(&mut self, literal: &str) -> Option<()> {
+        let found = self.text.as_bytes()[self.at..].starts_with(literal.as_bytes());
+        found.then(|| self.at += literal.len())
+    }
+
+    /// A number: RFC 8259, section 6.
+    fn number(&mut self) -> Option<()> {
+        let bytes = self.text.as_bytes();
+        let digits = |at: usize| {
+            let count = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            (count > 0).then_some(at + count)
+        };
+        let mut at = self.at + usize::from(bytes[self.at] == b'-');
+        at = if bytes.get(at) == Some(&b'0') { at + 1 } else { digits(at)? };
+        if bytes.get(at) == Some(&b'.') {
+            at = digits(at + 1)?;
+        }
+        if let Some(b'e' | b'E') = bytes.get(at) {
+            let sign = usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
+            at = digits(at + 1 + sign)?;
+        }
+        self.at = at;
+        Some(())
+    }
+
+    /// A string with its quotes: RFC 8259, section 7.
+    fn string(&mut self) -> Option<&'a str> {
+        if self.peek()? != b'"' {
+            return None;
+        }
+        let bytes = self.text.as_bytes();
+        let start = self.at;
+        let mut at = start + 1;
+        loop {
+            at += plain_len(&bytes[at..]);
+            match bytes.get(at)? {
+                b'"' => break,
+                b'\\' => match bytes.get(at + 1)? {
+                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => at += 2,
+                    b'u' => {
+                        let hex = bytes.get(at + 2..at + 6)?;
+                        if !hex.iter().all(u8::is_ascii_hexdigit) {
+                            return None;
+                        }
+                        at += 6;
+                    }
+                    _ => return None,
+                },
+                _control => return None,
+            }
+        }
+        self.at = at + 1;
+        Some(&self.text[start..self.at])
+    }
+}
+
+/// How many bytes there are before the first quote, backslash or control character.
+///
+/// Eight at a time, by the tests for a zero byte and for a byte less than `n` of Sean Eron
+/// Anderson's "Bit Twiddling Hacks". A borrow can mark wrong bytes only after a right one.
+fn plain_len(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    let is_zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let quote = is_zero(word ^ (ONES * u64::from(b'"')));
+        let backslash = is_zero(word ^ (ONES * u64::from(b'\\')));
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let marked = (quote | backslash | control) & HIGHS;
+        if marked != 0 {
+            return at * 8 + (marked.trailing_zeros() / 8) as usize;
+        }
+    }
+    let special = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
+    bytes.len() - rest.len() + rest.iter().position(special).unwrap_or(rest.len())
+}

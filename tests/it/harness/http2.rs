@@ -1,0 +1,89 @@
+//! A connection that speaks HTTP/2, over whatever stream.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+use tokio_rustls::TlsConnector;
+use ureq::http::Request;
+
+use super::client::{Answer, JSON};
+
+pub(crate) struct Http2 {
+    runtime: Runtime,
+    sender: SendRequest<Full<Bytes>>,
+}
+
+impl Http2 {
+    /// Prior knowledge: HTTP/2 from the first byte, without encryption.
+    #[track_caller]
+    pub(crate) fn plain(address: SocketAddr) -> Self {
+        let runtime = Runtime::new().expect("a runtime");
+        let stream = runtime.block_on(TcpStream::connect(address)).expect("a connection");
+        Self::over(runtime, stream)
+    }
+
+    /// HTTP/2 if the server chooses it out of what the configuration offers.
+    #[track_caller]
+    pub(crate) fn tls(address: SocketAddr, config: rustls::ClientConfig) -> Self {
+        let runtime = Runtime::new().expect("a runtime");
+        let stream = runtime.block_on(async {
+            let stream = TcpStream::connect(address).await.expect("a connection");
+            let name = ServerName::try_from("localhost").expect("a name");
+            TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("a handshake")
+        });
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        Self::over(runtime, stream)
+    }
+
+    fn over(
+        runtime: Runtime,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) -> Self {
+        let handshake = handshake(TokioExecutor::new(), TokioIo::new(stream));
+        let (sender, connection) = runtime.block_on(handshake).expect("HTTP/2");
+        // Its end is seen by the next request.
+        runtime.spawn(async move { drop(connection.await) });
+        Self { runtime, sender }
+    }
+
+    /// Sends a request; an error if no answer came.
+    pub(crate) fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl AsRef<[u8]>,
+    ) -> Result<Answer, hyper::Error> {
+        let mut request = Request::builder().method(method).uri(format!("http://localhost{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = Full::new(Bytes::copy_from_slice(body.as_ref()));
+        let request = request.body(body).expect("a request");
+        self.runtime.block_on(async {
+            self.sender.ready().await?;
+            let (head, body) = self.sender.send_request(request).await?.into_parts();
+            let body = body.collect().await?.to_bytes();
+            Ok(Answer {
+                status: head.status.as_u16(),
+                headers: head.headers,
+                text: String::from_utf8(body.to_vec()).expect("text"),
+            })
+        })
+    }
+
+    /// Sends an event; the answer.
+    #[track_caller]
+    pub(crate) fn event(&mut self, event: &serde_json::Value) -> Answer {
+        let headers = [("content-type", JSON)];
+        self.send("POST", "/events", &headers, event.to_string()).expect("an answer")
+    }
+}

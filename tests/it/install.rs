@@ -1,0 +1,229 @@
+//! `hooks-backend install` and `uninstall`: other people's settings stay what they are, to the byte.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::harness::client::JSON;
+use crate::harness::server::Ended;
+use crate::harness::{Place, Server};
+
+/// Each agent's settings, for the user and for a project.
+const FILES: [(&str, &str, &str); 5] = [
+    ("claude-code", ".claude/settings.json", ".claude/settings.json"),
+    ("codex", ".codex/hooks.json", ".codex/hooks.json"),
+    ("gemini", ".gemini/settings.json", ".gemini/settings.json"),
+    ("cursor", ".cursor/hooks.json", ".cursor/hooks.json"),
+    ("copilot", ".copilot/hooks/hooks-backend.json", ".github/hooks/hooks-backend.json"),
+];
+
+/// Settings as people have them: others' hooks, comments, trailing commas, tabs, odd spaces.
+const SETTINGS: [&str; 6] = [
+    "{}\n",
+    "",
+    r#"{"version":1,"model":"opus","hooks":{"PreToolUse":[{"matcher":"Bash","hooks":[{"type":"command","command":"guard.sh \"$X\" // no comment"}]}],"Stop":[]}}"#,
+    "{\n\t// mine\n\t\"version\": 1,\n\t\"permissions\": { \"allow\": [ \"Bash(ls:*)\" ], },\n\t\"hooks\": {\n\t\t/* others' */\n\t\t\"PreToolUse\": [\n\t\t\t{\n\t\t\t\t\"matcher\": \"Edit|Write\",\n\t\t\t\t\"hooks\": [ { \"type\": \"command\", \"command\": \"fmt\" } ],\n\t\t\t}, // last\n\t\t],\n\t},\n}\n",
+    "{\r\n    \"version\": 1,\r\n    \"hooks\": {\r\n        \"preToolUse\": [ { \"command\": \"./audit.sh\" } ],\r\n        \"BeforeTool\": [\r\n        ]\r\n    },\r\n    \"env\": { \"A\": \"1\"   }\r\n}",
+    "\u{feff}{\n  \"version\": 1\n  ,\"hooks\" :\n  { }\n}\n\n",
+];
+
+fn run(home: &Path, arguments: &[&str]) -> Ended {
+    let mut command = Server::builder().directory(home).set("HOME", home);
+    for argument in arguments {
+        command = command.argument(argument);
+    }
+    command.run()
+}
+
+#[track_caller]
+fn succeed(home: &Path, arguments: &[&str]) -> String {
+    let ended = run(home, arguments);
+    assert!(ended.status.success(), "{arguments:?}: {}", ended.log);
+    ended.output
+}
+
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+    fs::write(path, text).expect("a file");
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).expect("the settings")
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("a directory");
+    entries.map(|entry| entry.expect("an entry").path()).collect()
+}
+
+#[test]
+fn settings_are_the_same_to_the_byte_after_uninstall() {
+    for (agent, user, project) in FILES {
+        for (file, scope) in [(user, "--user"), (project, "--project")] {
+            for before in SETTINGS {
+                let place = Place::jsonl();
+                let home = place.directory();
+                let path = home.join(file);
+                write(&path, before);
+                let mode = fs::Permissions::from_mode(0o600);
+                fs::set_permissions(&path, mode.clone()).expect("a mode");
+
+                let shown = succeed(home, &["install", agent, scope]);
+                let after = text(&path);
+                assert_ne!(after, before);
+                assert!(shown.contains("\n+"), "{shown}");
+                // The others' parts are there as they were, and so are the comments.
+                for kept in ["// mine", "/* others' */", "guard.sh", "./audit.sh", "// last"] {
+                    assert_eq!(after.contains(kept), before.contains(kept), "{kept}: {after}");
+                }
+                let again = succeed(home, &["install", agent, scope]);
+                assert!(again.contains("nothing to change"), "{again}");
+                assert_eq!(text(&path), after);
+
+                succeed(home, &["uninstall", agent, scope]);
+                assert_eq!(text(&path), before, "{agent} {scope}");
+                assert_eq!(
+                    fs::metadata(&path).expect("a file").permissions().mode() & 0o777,
+                    0o600
+                );
+                assert_eq!(files(path.parent().expect("a directory")), std::slice::from_ref(&path));
+                let nothing = succeed(home, &["uninstall", agent, scope]);
+                assert!(nothing.contains("nothing to take out"), "{nothing}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_was_not_there_is_gone_again() {
+    for (agent, file, _) in FILES {
+        let place = Place::jsonl();
+        let path = place.directory().join(file);
+        let shown = succeed(place.directory(), &["install", agent, "--dry-run"]);
+        assert!(shown.contains('+') && !path.exists(), "{shown}");
+        succeed(place.directory(), &["install", agent]);
+        let settings: Value = serde_json::from_str(&text(&path)).expect("JSON");
+        let hooks = settings["hooks"].as_object().expect("hooks");
+        assert!(hooks.len() >= 8, "{settings}");
+        let shown = succeed(place.directory(), &["uninstall", agent]);
+        assert!(shown.contains("deleted") && !path.exists(), "{shown}");
+    }
+}
+
+#[test]
+fn what_was_changed_since_stays_and_only_ours_goes() {
+    let place = Place::jsonl();
+    let path = place.directory().join(".claude/settings.json");
+    write(&path, "{\n  \"model\": \"opus\"\n}\n");
+    succeed(place.directory(), &["install", "claude-code"]);
+    let theirs = json!({ "type": "command", "command": "say done" });
+    let mut settings: Value = serde_json::from_str(&text(&path)).expect("JSON");
+    settings["hooks"]["Stop"][0]["hooks"].as_array_mut().expect("hooks").push(theirs.clone());
+    settings["hooks"]["PreToolUse"]
+        .as_array_mut()
+        .expect("entries")
+        .insert(0, json!({ "hooks": [theirs] }));
+    settings["model"] = json!("sonnet");
+    write(&path, &settings.to_string());
+
+    // Another address replaces the old one.
+    succeed(place.directory(), &["install", "claude-code", "--url", "http://hooks.example:9000/"]);
+    let after = text(&path);
+    assert!(after.contains("http://hooks.example:9000/hooks/claude-code"), "{after}");
+    assert!(!after.contains("127.0.0.1"), "{after}");
+    succeed(place.directory(), &["uninstall", "claude-code"]);
+    let left: Value = serde_json::from_str(&text(&path)).expect("JSON");
+    assert_eq!(
+        left,
+        json!({
+            "model": "sonnet",
+            "hooks": { "Stop": [{ "hooks": [theirs] }], "PreToolUse": [{ "hooks": [theirs] }] },
+        })
+    );
+}
+
+#[test]
+fn a_link_stays_a_link() {
+    let place = Place::jsonl();
+    let (path, target) =
+        (place.directory().join(".gemini/settings.json"), place.directory().join("dotfiles.json"));
+    write(&target, "{ }");
+    fs::create_dir(place.directory().join(".gemini")).expect("a directory");
+    std::os::unix::fs::symlink(&target, &path).expect("a link");
+    succeed(place.directory(), &["install", "gemini"]);
+    assert!(path.is_symlink() && text(&target).contains("BeforeTool"));
+    succeed(place.directory(), &["uninstall", "gemini"]);
+    assert_eq!((path.is_symlink(), &*text(&target)), (true, "{ }"));
+}
+
+#[test]
+fn what_is_not_understood_is_left_alone_with_words() {
+    let place = Place::jsonl();
+    let path = place.directory().join(".cursor/hooks.json");
+    for (before, words) in [
+        ("{\n  \"hooks\": {\n", "line 2"),
+        ("[]", "not a JSON object"),
+        ("{\"hooks\": {\"stop\": \"x\"}}", "'hooks.stop' is not an array"),
+    ] {
+        write(&path, before);
+        let ended = run(place.directory(), &["install", "cursor"]);
+        assert_eq!(ended.status.code(), Some(1));
+        assert!(ended.log.contains(words) && ended.log.contains("hooks.json"), "{}", ended.log);
+        assert_eq!(text(&path), before);
+    }
+    for (arguments, words) in [
+        (&["install", "cursor", "--url", "localhost:8080"][..], "must be like http://"),
+        (&["install", "claude-code", "--url", "http://x/'; rm -rf"], "must be like http://"),
+        (&["install", "emacs"], "claude-code, codex, gemini, cursor, copilot"),
+    ] {
+        let ended = run(place.directory(), arguments);
+        assert!(!ended.status.success() && ended.log.contains(words), "{}", ended.log);
+    }
+}
+
+/// What is registered is what an agent would run or call; so the test does.
+#[test]
+fn what_is_registered_reaches_the_server() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let url = format!("http://{}", server.client.address);
+    let home = Place::jsonl();
+    for (agent, file, _) in FILES {
+        succeed(home.directory(), &["install", agent, "--url", &url]);
+        let settings: Value =
+            serde_json::from_str(&text(&home.directory().join(file))).expect("JSON");
+        let (event, entries) =
+            settings["hooks"].as_object().and_then(|hooks| hooks.iter().next()).expect("hooks");
+        let hook = entries[0]["hooks"].get(0).unwrap_or(&entries[0]);
+        let payload = json!({ "session_id": agent, "hook_event_name": event }).to_string();
+        if let Some(address) = hook["url"].as_str() {
+            let path = address.strip_prefix(&url).expect("our server");
+            let headers = [("X-Workflow-Id", ""), ("Authorization", "Bearer ")];
+            server.client.post(path, JSON, &headers, payload).expect(200);
+            continue;
+        }
+        let command = hook["command"].as_str().or(hook["bash"].as_str()).expect("a command");
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", command])
+            .env_clear()
+            .env("HOME", home.directory())
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        child.stdin.take().expect("a pipe").write_all(payload.as_bytes()).expect("it reads");
+        assert!(child.wait().expect("it ends").success());
+    }
+    let mut agents: Vec<String> = place
+        .events()
+        .iter()
+        .map(|event| format!("{} {}", event["agent"], event["session_id"]))
+        .collect();
+    agents.sort_unstable();
+    let mut expected = FILES.map(|(agent, _, _)| format!("\"{agent}\" \"{agent}\""));
+    expected.sort_unstable();
+    assert_eq!(agents, expected);
+}

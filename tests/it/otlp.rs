@@ -1,0 +1,177 @@
+//! `POST /v1/logs`: what an OpenTelemetry exporter sends is what is stored, once.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use crate::harness::client::JSON;
+use crate::harness::{Place, Storage};
+
+both!(
+    protobuf_and_json_of_one_export_are_the_same_events,
+    tokens_and_cost_of_a_session_add_up,
+    codex_gemini_and_gen_ai_names_are_understood,
+);
+
+const PROTOBUF: &str = "application/x-protobuf";
+
+/// What the exporters of the OpenTelemetry SDK for Python made of the same three records.
+const CLAUDE_CODE: &str = include_str!("../payloads/otlp-claude-code.json");
+const CLAUDE_CODE_HEX: &str = include_str!("../payloads/otlp-claude-code.hex");
+const OTHERS: &str = include_str!("../payloads/otlp-others.json");
+
+fn protobuf() -> Vec<u8> {
+    let digits: String = CLAUDE_CODE_HEX.split_whitespace().collect();
+    (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hex"))
+        .collect()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+fn protobuf_and_json_of_one_export_are_the_same_events(storage: Storage) {
+    let place = Place::new(storage);
+    let server = place.server().start();
+    let body = protobuf();
+    let answer = server.client.post("/v1/logs", PROTOBUF, &[], &body).expect(200);
+    assert_eq!((answer.header("content-type"), &*answer.text), (PROTOBUF, ""));
+    let first = place.settled(&server);
+    assert_eq!(first.len(), 3);
+
+    let answer = server.client.post("/v1/logs", JSON, &[], CLAUDE_CODE).expect(200);
+    assert_eq!((answer.header("content-type"), &*answer.text), (JSON, "{}"));
+    let encoded = [("content-encoding", "gzip")];
+    server.client.post("/v1/logs", PROTOBUF, &encoded, gzip(&body)).expect(200);
+    let mut chunked = server.client.connect();
+    chunked.write(format!(
+        "POST /v1/logs HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {PROTOBUF}\r\n\
+         transfer-encoding: chunked\r\n\r\n"
+    ));
+    for part in body.chunks(100) {
+        chunked.write(format!("{:x}\r\n", part.len()));
+        chunked.write(part);
+        chunked.write("\r\n");
+    }
+    chunked.write("0\r\n\r\n");
+    assert!(chunked.read_to_end().starts_with("HTTP/1.1 200 OK"));
+    assert_eq!(place.settled(&server), first);
+
+    let tool = first.iter().find(|event| event["tool_name"] == "Bash").expect("stored");
+    assert_eq!(tool["event_type"], "claude_code.tool_result");
+    assert_eq!(tool["session_id"], "otlp-1");
+    assert_eq!(tool["agent"], "claude-code");
+    assert_eq!(tool["tool_use_id"], "toolu_9");
+    assert_eq!(tool["duration_ms"], 55);
+    assert_eq!(tool["timestamp"], "2026-11-23T09:00:00.126456Z");
+    assert_eq!(
+        tool["data"],
+        json!({
+            "body": "claude_code.tool_result",
+            "attributes": {
+                "session.id": "otlp-1", "event.name": "tool_result", "tool_name": "Bash",
+                "tool_use_id": "toolu_9", "success": true, "duration_ms": 55, "tags": ["a", "b"],
+            },
+            "severity_number": 9,
+            "resource": { "service.name": "claude-code", "service.version": "2.1.70" },
+            "scope": "com.anthropic.claude_code.events",
+            "scope_version": "2.1.70",
+        })
+    );
+}
+
+fn tokens_and_cost_of_a_session_add_up(storage: Storage) {
+    let place = Place::new(storage);
+    let server = place.server().start();
+    server.client.post("/v1/logs", JSON, &[], CLAUDE_CODE).expect(200);
+    let stored = place.settled(&server);
+    let sum = |fact: &str| stored.iter().filter_map(|event| event[fact].as_f64()).sum::<f64>();
+    assert_eq!((sum("input_tokens"), sum("output_tokens"), sum("cost_usd")), (2000.0, 400.0, 0.02));
+    if storage == Storage::Postgres {
+        let sums = place.database().query(
+            "SELECT concat_ws(' ', sum(input_tokens), sum(output_tokens), sum(cost_usd))
+             FROM hook_events WHERE session_id = 'otlp-1'",
+        );
+        assert_eq!(sums, ["2000 400 0.02"]);
+    }
+}
+
+fn codex_gemini_and_gen_ai_names_are_understood(storage: Storage) {
+    let place = Place::new(storage);
+    let server = place.server().start();
+    server.client.post("/v1/logs", JSON, &[], OTHERS).expect(200);
+    let stored = place.settled(&server);
+    let name = "gen_ai.client.inference.operation.details";
+    for expected in [
+        json!({ "event_type": "codex.sse_event", "session_id": "codex-1", "agent": "codex", "input_tokens": 900, "output_tokens": 70, "timestamp": "2026-11-23T09:00:00.000000Z" }),
+        json!({ "event_type": "codex.tool_result", "tool_name": "shell", "tool_use_id": "call_1", "duration_ms": 31 }),
+        json!({ "event_type": "gemini_cli.tool_call", "session_id": "gemini-1", "agent": "gemini", "tool_name": "read_file", "duration_ms": 4.5 }),
+        json!({ "event_type": "gemini_cli.api_response", "input_tokens": 11, "output_tokens": 12 }),
+        json!({ "event_type": name, "session_id": "conv-1", "agent": "Shop Assistant", "tool_name": "search", "tool_use_id": "call_7", "input_tokens": 5, "output_tokens": 6 }),
+    ] {
+        let event = stored.iter().find(|event| event["event_type"] == expected["event_type"]);
+        let event = event.unwrap_or_else(|| panic!("{expected} is not stored"));
+        for (field, value) in expected.as_object().expect("fields") {
+            assert_eq!(event[field], *value, "{field} of {event}");
+        }
+    }
+    let of = |event_type: &str| {
+        &stored.iter().find(|event| event["event_type"] == event_type).expect("stored")["data"]
+    };
+    assert_eq!(of("codex.sse_event")["trace_id"], "5b8efff798038103d269b633813fc60c");
+    assert_eq!(of("codex.sse_event")["span_id"], "eee19b7ec3c1b174");
+    assert_eq!(
+        of("gemini_cli.tool_call")["attributes"]["function_args"],
+        json!({ "path": "a.rs" })
+    );
+    let attributes = &of(name)["attributes"];
+    assert_eq!(attributes["odd"], "NaN");
+    assert_eq!(attributes["blob"], "aGk=");
+    assert_eq!(attributes["none"], Value::Null);
+}
+
+#[test]
+fn a_bad_record_is_counted_and_the_rest_is_stored() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let body = json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": [
+        { "timeUnixNano": "1795424400000000000", "body": { "stringValue": "ok" } },
+        { "timeUnixNano": "soon" },
+    ] }] }] });
+    let answer = server.client.post("/v1/logs", JSON, &[], body.to_string()).expect(200).json();
+    assert_eq!(answer["partialSuccess"]["rejectedLogRecords"], "1");
+    let message = answer["partialSuccess"]["errorMessage"].to_string();
+    assert!(message.contains("at 1") && message.contains("soon"), "{message}");
+    let events = place.events();
+    assert_eq!((events.len(), &events[0]["event_type"]), (1, &json!("ok")));
+    assert_eq!(place.rejected()[0]["event"], json!({ "timeUnixNano": "soon" }));
+
+    // resource_logs { scope_logs { log_records: a byte that begins no field } }
+    let bad = [0x0a, 5, 0x12, 3, 0x12, 1, 0xff];
+    let answer = server.client.post("/v1/logs", PROTOBUF, &[], bad).expect(200);
+    // partial_success { rejected_log_records: 1, error_message ... }
+    assert!(answer.text.as_bytes()[2..].starts_with(&[0x08, 1, 0x12]), "{answer:?}");
+    assert_eq!(place.events().len(), 1);
+}
+
+#[test]
+fn refusals_are_in_the_encoding_of_the_request() {
+    let place = Place::jsonl();
+    let server = place.server().set("API_KEYS", "otel:key-1:ingest").ready().start();
+    let key = [("authorization", "Bearer key-1")];
+    let post = |kind: &str, body: &str| server.client.post("/v1/logs", kind, &key, body);
+    let answer = post(JSON, "{\"resourceLogs\":7}").expect(400);
+    assert_eq!(answer.header("content-type"), JSON);
+    assert!(answer.json()["message"].as_str().is_some_and(|text| text.contains("OTLP")));
+    let answer = post(PROTOBUF, "\u{7f}").expect(400);
+    assert_eq!(answer.header("content-type"), PROTOBUF);
+    assert!(answer.text.starts_with('\u{12}') && answer.text.contains("OTLP"), "{answer:?}");
+    let answer = post("text/plain", "").expect(415);
+    assert!(answer.json()["detail"].as_str().is_some_and(|text| text.contains(PROTOBUF)));
+    server.client.post("/v1/logs", JSON, &[], "{}").expect(401);
+    assert_eq!(post(JSON, "{}").expect(200).text, "{}");
+}
