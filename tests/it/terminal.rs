@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::server::Ended;
+use crate::harness::server::{Builder, Ended};
 use crate::harness::{Place, Server, Storage, assert_exactly, event, eventually, ids};
 
 both!(query_and_export_write_json_lines, tail_shows_the_newest_and_follows_across_a_restart,);
@@ -13,7 +13,7 @@ both!(query_and_export_write_json_lines, tail_shows_the_newest_and_follows_acros
 fn run(server: &Server, arguments: &[&str]) -> Ended {
     let url = format!("http://{}", server.client.address);
     let builder = Server::builder().set("HOOKS_URL", url);
-    arguments.iter().fold(builder, |builder, argument| builder.argument(argument)).run()
+    arguments.iter().fold(builder, Builder::argument).run()
 }
 
 fn lines(text: &str) -> Vec<Value> {
