@@ -9,11 +9,22 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::event::Timestamp;
 
+/// Where a server is if nobody says.
+pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+
+/// A server's address as paths are put after it. An empty variable is one that is not set.
+pub(super) fn address(url: &str) -> &str {
+    match url.trim().trim_end_matches('/') {
+        "" => DEFAULT_URL,
+        url => url,
+    }
+}
+
 /// Which server, and who asks.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Target {
     /// The server's address
-    #[arg(long, env = "HOOKS_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, env = "HOOKS_URL", value_name = "URL", default_value = DEFAULT_URL)]
     pub(super) url: String,
 
     /// The key that the server asks for, if it does
@@ -80,7 +91,7 @@ impl Client {
     }
 
     fn with(target: &Target, limits: impl FnOnce(Builder) -> Builder) -> Self {
-        let url = target.url.trim().trim_end_matches('/').to_owned();
+        let url = address(&target.url).to_owned();
         let mut config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .user_agent(concat!("hooks-backend/", env!("CARGO_PKG_VERSION")));

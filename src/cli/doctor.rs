@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::client::{Client, Target};
+use super::client::{Client, Target, address};
 use super::install::{Agent, Registered, Scope, registered};
 use super::say;
 use super::spool::Spool;
@@ -129,7 +129,7 @@ fn round_trip(client: &Client, report: &mut Report) {
 }
 
 fn agents(target: &Target, report: &mut Report) {
-    let url = target.url.trim().trim_end_matches('/');
+    let url = address(&target.url);
     let mut any = false;
     for agent in Agent::ALL {
         let mut found: Vec<Registered> = [Scope::User, Scope::Project]

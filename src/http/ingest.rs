@@ -61,6 +61,8 @@ pub(super) async fn take(
             None => body,
             Some(encoding) => decompress(encoding, &body, bytes_max, &mut hold)?,
         };
+        // Decoding takes another copy of the body, and the records one more.
+        hold.grow_to(received_bytes.max(body.len()) + 2 * body.len())?;
         let decoded = input.decode(&body, &parts.headers, &shared, &shared.context(received_at))?;
         hold.grow_to(body.len() + decoded.batch.bytes().len())?;
         let events = decoded.batch.len() + decoded.rejected.len();

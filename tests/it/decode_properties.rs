@@ -36,13 +36,15 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
+const TEXT_FACTS: [&str; 5] =
+    ["agent", "tool_name", "tool_use_id", "subagent_id", "parent_session_id"];
+const NUMBER_FACTS: [&str; 4] = ["duration_ms", "input_tokens", "output_tokens", "cost_usd"];
+
 fn object(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Map<String, Value>> {
     let key = prop_oneof![
         ".{0,8}".prop_map(String::from),
-        Just("agent".to_owned()),
-        Just("tool_name".to_owned()),
-        Just("tool_use_id".to_owned()),
-        Just("duration_ms".to_owned()),
+        proptest::sample::select(&TEXT_FACTS[..]).prop_map(str::to_owned),
+        proptest::sample::select(&NUMBER_FACTS[..]).prop_map(str::to_owned),
     ];
     proptest::collection::vec((key, value), 0..6).prop_map(|members| members.into_iter().collect())
 }
@@ -117,11 +119,20 @@ proptest! {
         let read = Event::from_line(lines[0]).unwrap();
         let compact = Value::from(data.clone()).to_string();
         prop_assert_eq!(&*read.data, compact);
-        prop_assert_eq!(read.facts.agent.as_deref(), fact(&data, "agent"));
-        prop_assert_eq!(read.facts.tool_name.as_deref(), fact(&data, "tool_name"));
-        prop_assert_eq!(read.facts.tool_use_id.as_deref(), fact(&data, "tool_use_id"));
-        let duration = data.get("duration_ms").filter(|value| value.is_number());
-        prop_assert_eq!(read.facts.duration_ms.as_deref().map(str::to_owned), duration.map(Value::to_string));
+        let facts = &read.facts;
+        let texts = [
+            &facts.agent, &facts.tool_name, &facts.tool_use_id, &facts.subagent_id,
+            &facts.parent_session_id,
+        ];
+        for (name, text) in TEXT_FACTS.into_iter().zip(texts) {
+            prop_assert_eq!(text.as_deref(), fact(&data, name));
+        }
+        let numbers =
+            [&facts.duration_ms, &facts.input_tokens, &facts.output_tokens, &facts.cost_usd];
+        for (name, number) in NUMBER_FACTS.into_iter().zip(numbers) {
+            let expected = data.get(name).filter(|value| value.is_number()).map(Value::to_string);
+            prop_assert_eq!(number.as_deref(), expected.as_deref());
+        }
 
         let mut again = Vec::new();
         read.write_line(&mut again);

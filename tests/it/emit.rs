@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::harness::client::JSON;
 use crate::harness::place::read_lines;
 use crate::harness::{Place, Server};
 
@@ -115,6 +116,18 @@ fn a_payload_from_standard_input_is_stored() {
     assert_eq!((&events[0]["agent"], &events[0]["workflow_id"]), (&json!("cursor"), &json!("w-1")));
     assert_eq!(events[1]["data"], json!({ "unparsed": "no JSON" }));
     assert_eq!(user.waiting(), [] as [Value; 0]);
+}
+
+#[test]
+fn a_hook_that_is_registered_both_ways_is_stored_once() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let user = User::of(&server);
+    let payload = r#"{ "hook_event_name": "PreToolUse", "session_id": "s", "tool_use_id": "t" }"#;
+    server.client.post("/hooks/claude-code", JSON, &[], payload).expect(200);
+    user.emit(payload);
+    user.emit(&payload.replace(' ', "\n"));
+    assert_eq!(sessions(&place), ["s"]);
 }
 
 #[test]

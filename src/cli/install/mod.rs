@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, ensure};
 use similar::TextDiff;
 
+use super::client::{DEFAULT_URL, address};
 use super::say;
 
 pub(super) use agents::{Agent, Scope};
@@ -24,7 +25,7 @@ pub struct InstallArgs {
     place: PlaceArgs,
 
     /// The server's address, as the agent reaches it
-    #[arg(long, env = "HOOKS_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, env = "HOOKS_URL", value_name = "URL", default_value = DEFAULT_URL)]
     url: String,
 
     /// Register commands (emit) even where the agent can call the server itself (Claude Code): slower,
@@ -58,7 +59,7 @@ pub struct PlaceArgs {
 /// # Errors
 /// If the settings cannot be read, understood or written.
 pub(super) fn install(args: &InstallArgs) -> anyhow::Result<()> {
-    let url = args.url.trim().trim_end_matches('/');
+    let url = address(&args.url);
     let is_url = url.starts_with("http://") || url.starts_with("https://");
     let quotable = !url.contains(|c: char| c.is_whitespace() || "'\"\\$`;&|<>()?#".contains(c));
     ensure!(

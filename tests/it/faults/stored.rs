@@ -35,10 +35,10 @@ pub(crate) fn line_files(data: &Path) -> Vec<PathBuf> {
     let files: BTreeMap<_, _> = named
         .filter(|(name, _)| {
             let name = name.to_string_lossy();
+            let beside = [".lock", ".torn", ".index", ".index-wal", ".index-shm"];
             name.starts_with("events")
                 && name.contains(".jsonl")
-                && !name.ends_with(".lock")
-                && !name.ends_with(".torn")
+                && !beside.iter().any(|suffix| name.ends_with(suffix))
         })
         .collect();
     files.into_values().collect()
