@@ -24,9 +24,12 @@ struct Question {
     #[command(flatten)]
     target: Target,
 
-    /// Parameters as GET /events has them: session_id, event_id, event_type, workflow_id, phase_id,
-    /// milestone_id, agent, tool_name, tool_use_id, since, until (a time, or how long ago: 15m), q, fields,
-    /// data
+    // Not a comment, whose names would need marks.
+    #[arg(
+        help = "Parameters as GET /events has them: session_id, event_id, event_type, workflow_id, \
+        phase_id, milestone_id, agent, tool_name, tool_use_id, since, until (a time, or how long \
+        ago: 15m), q, fields, data; export has order and format (ndjson, csv), too"
+    )]
     #[arg(value_name = "NAME=VALUE", value_parser = parse_parameter)]
     parameters: Vec<(String, String)>,
 }

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::{Semaphore, watch};
 
@@ -146,6 +146,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/sessions", get(read::sessions))
         .route("/sessions/{session_id}", get(read::session))
         .route("/stats", get(read::stats))
+        .route("/openapi.json", get(openapi))
         .route("/health", get(health::health))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
@@ -156,6 +157,12 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(|| async { Problem::not_found() })
         .layer(from_fn_with_state(app.clone(), guard::guard))
         .with_state(app)
+}
+
+/// What this API is, kept by hand.
+async fn openapi() -> Response {
+    let json = [(axum::http::header::CONTENT_TYPE, "application/json")];
+    (json, include_str!("openapi.json")).into_response()
 }
 
 /// Counts and times a request of a known route.

@@ -1,0 +1,101 @@
+//! `hooks-backend query`, `tail` and `export`: what the API shows, in a pipe.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::harness::server::{Builder, Ended};
+use crate::harness::{Place, Server, Storage, assert_exactly, event, eventually, ids};
+
+both!(query_and_export_write_json_lines, tail_shows_the_newest_and_follows_across_a_restart,);
+
+fn run(server: &Server, arguments: &[&str]) -> Ended {
+    let url = format!("http://{}", server.client.address);
+    let builder = Server::builder().set("HOOKS_URL", url);
+    arguments.iter().fold(builder, Builder::argument).run()
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn query_and_export_write_json_lines(storage: Storage) {
+    let place = Place::new(storage);
+    let server = place.server().ready().start();
+    let events: Vec<_> = (0..30)
+        .map(|number| {
+            let mut event = event(&format!("{number:02}"));
+            event["timestamp"] = json!(1_795_000_000 + number);
+            event
+        })
+        .collect();
+    server.client.batch(&events).expect(202);
+    crate::reading::shown(&server.client, 30);
+
+    let ended = run(&server, &["query", "-n", "3", "session_id=session-1", "until=1795000020"]);
+    assert!(ended.status.success(), "{}", ended.log);
+    assert_eq!(ids(&lines(&ended.output)), ["19", "18", "17"]);
+    let exported = run(&server, &["export"]);
+    assert_eq!(ids(&lines(&exported.output)), ids(&events));
+    let file = place.directory().join("out.csv");
+    let path = file.to_str().expect("a path");
+    let ended = run(&server, &["export", "-o", path, "format=csv", "fields=event_id"]);
+    assert!(ended.status.success() && ended.output.is_empty(), "{}", ended.log);
+    let text = std::fs::read_to_string(&file).expect("the file");
+    assert!(text.starts_with("event_id\r\n00\r\n01\r\n"), "{text}");
+
+    let refused = run(&server, &["query", "since=yesterday"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.log.contains("since is \"yesterday\"; allowed:"), "{}", refused.log);
+    let refused = run(&server, &["query", "nonsense"]);
+    assert!(refused.log.contains("expected NAME=VALUE"), "{}", refused.log);
+    let away = Server::builder().set("HOOKS_URL", "http://127.0.0.1:1").argument("tail").run();
+    assert_eq!(away.status.code(), Some(1));
+    assert!(away.log.contains("does not answer") && away.log.contains("HOOKS_URL"), "{}", away.log);
+}
+
+/// Ends the process with the test.
+struct Tail(Child);
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn tail_shows_the_newest_and_follows_across_a_restart(storage: Storage) {
+    let place = Place::new(storage);
+    // The same address after the restart.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    let port = port.expect("a port").port().to_string();
+    let mut server = place.server().set("PORT", &port).ready().start();
+    server.client.batch(&[event("1"), event("2"), event("3")]).expect(202);
+    crate::reading::shown(&server.client, 3);
+    let mut tail = Command::new(env!("CARGO_BIN_EXE_hooks-backend"))
+        .args(["tail", "-f", "-n", "2", "--url", &format!("http://127.0.0.1:{port}")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .map(Tail)
+        .expect("the program");
+    let output = tail.0.stdout.take().expect("its output");
+    let mut output = BufReader::new(output).lines();
+    let mut next = || -> Value {
+        let line = output.next().expect("a line").expect("text");
+        serde_json::from_str(&line).expect("JSON")
+    };
+    let mut found = vec![next(), next()];
+    server.client.event(&event("4")).expect(202);
+    found.push(next());
+    server.kill9();
+    server.restart();
+    eventually("the server answers", || {
+        server.client.send("GET", "/health/ready", &[], b"").map(drop)
+    });
+    for id in ["5", "6", "7"] {
+        server.client.event(&event(id)).expect(202);
+    }
+    found.extend([next(), next(), next()]);
+    assert_exactly(&found[2..], ["4", "5", "6", "7"]);
+}
