@@ -88,6 +88,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         say(format_args!("{line}"));
     }
     say(format_args!("{} events of session {session} are stored at {}", shown.len(), client.url()));
+    say(format_args!("look at them: hooks-backend query session_id={session}"));
     Ok(())
 }
 
