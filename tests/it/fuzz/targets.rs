@@ -329,7 +329,7 @@ fn journal_segment() {
                     through = true;
                 }
             }
-            let rows = Rows::encode(chunk);
+            let rows = Rows::encode(chunk, 1);
             assert_eq!(rows.len() + rows.faulty_len(), count);
             assert_eq!(rows.faulty().count(), rows.faulty_len());
         }
