@@ -51,7 +51,7 @@ fn main() -> anyhow::Result<()> {
         if !only.is_empty() && !only.iter().any(|only| name.contains(only.as_str())) {
             continue;
         }
-        let mut server = Server::start()?;
+        let mut server = Server::start(name.contains("slow"))?;
         let answers = abuse(&server)?;
         let peak_mib = server.peak_mib()?;
         let good = server.send(&event("good", 0))?;
@@ -70,7 +70,8 @@ struct Server {
 }
 
 impl Server {
-    fn start() -> anyhow::Result<Self> {
+    /// With `patient`, slow clients are left to pile up and not cut off.
+    fn start(patient: bool) -> anyhow::Result<Self> {
         let dir = std::env::temp_dir().join(format!("hooks-limits-{}", std::process::id()));
         // What an earlier server of this run has left.
         let _ = std::fs::remove_dir_all(&dir);
@@ -83,9 +84,8 @@ impl Server {
             .env("JOURNAL_MAX_BYTES", JOURNAL_MAX_BYTES)
             // Some are left for asking how the server is.
             .env("MAX_CONNECTIONS", "11000")
-            // Slow clients are to pile up, not to be cut off.
-            .env("HEADER_TIMEOUT", "1h")
-            .env("BODY_TIMEOUT", "1h")
+            .env("HEADER_TIMEOUT", if patient { "1h" } else { "30s" })
+            .env("BODY_TIMEOUT", if patient { "1h" } else { "30s" })
             .env("SHUTDOWN_TIMEOUT", "0s")
             .stderr(Stdio::piped())
             .spawn()?;

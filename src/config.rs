@@ -141,6 +141,12 @@ pub struct Config {
     #[arg(long, env, value_name = "REDACT", default_value = "off", global = true)]
     pub redact: Redact,
 
+    /// Up to how many bytes rejected.jsonl keeps copies of the invalid events of a batch, which their
+    /// sender is told of; what was answered 202 is always kept. Units: KiB, MiB, GiB
+    #[arg(long, env, value_name = "REJECTED_MAX_BYTES", default_value = "256MiB", global = true)]
+    #[arg(value_parser = parse_rejected_bytes)]
+    pub rejected_max_bytes: u64,
+
     /// Most bytes of request bodies in memory at once; beyond it, 503. Units: KiB, MiB, GiB
     #[arg(long, env, value_name = "MAX_INFLIGHT_BYTES", default_value = "256MiB", global = true)]
     #[arg(value_parser = parse_journal_bytes)]
@@ -316,6 +322,10 @@ fn parse_journal_bytes(text: &str) -> Result<u64, String> {
     parse_bytes(text, 1 << 20, "1MiB", 1 << 60)
 }
 
+fn parse_rejected_bytes(text: &str) -> Result<u64, String> {
+    parse_bytes(text, 1024, "1KiB", 1 << 60)
+}
+
 fn parse_body_bytes(text: &str) -> Result<u64, String> {
     // What `jsonb` can hold, and what is sure to be readable with every escape written out.
     parse_bytes(text, 1024, "1KiB", 256 << 20)
@@ -358,7 +368,11 @@ fn parse_bytes(text: &str, min: u64, min_name: &str, max: u64) -> Result<u64, St
         })
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+/// Reads a time such as `30s`, `5m`, `1h` or `7d`; without a unit, in seconds.
+///
+/// # Errors
+/// What is allowed.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit: u64 = match text[digits.len()..].trim().to_ascii_lowercase().as_str() {
         "" | "s" => 1,

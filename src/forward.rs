@@ -458,7 +458,8 @@ fn set_aside(rejected: &RejectedFile, rows: &Rows, delivered: &Delivered) -> std
         "events that cannot be stored were set aside"
     );
     let entries = all.iter().map(|(original, error)| Entry { field: None, error, original });
-    rejected.append(entries, Durability::Synced)
+    rejected.append(entries, Durability::Synced)?;
+    Ok(())
 }
 
 /// Runs what blocks on the disk or the processor away from the network's threads. A panic there is

@@ -28,6 +28,8 @@ pub struct Metrics {
     /// Events not stored, by reason: `invalid` (by the wire contract), `store` (the store refused
     /// the content), `damaged` (on disk).
     pub events_rejected: IntCounterVec,
+    /// Invalid events of which `rejected.jsonl` had no room for a copy.
+    pub rejected_dropped: IntCounter,
     /// Secrets replaced by marks, by rule: a standard one, or one that the patterns file names.
     pub redacted: IntCounterVec,
     /// Repeated events, by who noticed: `window` (this server's memory) or `store`.
@@ -147,6 +149,10 @@ impl Metrics {
                 "hooks_events_rejected_total",
                 "Events set aside, by reason: invalid, store (refused the content), damaged.",
                 &["reason"],
+            )?,
+            rejected_dropped: make.counter(
+                "hooks_rejected_dropped_total",
+                "Invalid events, named to their sender, of which rejected.jsonl had no room for a copy.",
             )?,
             redacted: make.counters(
                 "hooks_redacted_total",

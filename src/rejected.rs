@@ -1,5 +1,8 @@
 //! `rejected.jsonl`: events that could not be stored, with the reason and the original, so that
 //! none is dropped silently.
+//!
+//! What the sender was told of is kept up to a size (`REJECTED_MAX_BYTES`), so that whoever sends bad
+//! events without end fills no disk. What was answered 202 is kept in any case.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -15,7 +18,9 @@ use crate::event::Timestamp;
 #[derive(Debug)]
 pub struct RejectedFile {
     path: PathBuf,
-    writing: Mutex<()>,
+    bytes_max: u64,
+    /// Held while writing; whether there was no room the last time.
+    full: Mutex<bool>,
 }
 
 /// One rejected event.
@@ -32,16 +37,27 @@ pub struct Entry<'a> {
 /// Whether the entries must be on disk before the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// The sender hears of them; a crash of the machine may lose this copy.
+    /// The sender hears of them; a crash of the machine may lose this copy, and a full file has no
+    /// room for it.
     Written,
     /// The sender was told 202.
     Synced,
 }
 
+/// What became of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// They are in the file.
+    All,
+    /// None is: the file is as large as it may be.
+    None,
+}
+
 impl RejectedFile {
-    /// Entries go to the file at `path`.
-    pub fn new(path: PathBuf) -> Self {
-        Self { path, writing: Mutex::new(()) }
+    /// Entries go to the file at `path`, those that are only [`Durability::Written`] while it has at
+    /// most `bytes_max` bytes.
+    pub fn new(path: PathBuf, bytes_max: u64) -> Self {
+        Self { path, bytes_max, full: Mutex::new(false) }
     }
 
     /// Where entries go.
@@ -57,7 +73,7 @@ impl RejectedFile {
         &self,
         entries: impl Iterator<Item = Entry<'a>>,
         durability: Durability,
-    ) -> io::Result<()> {
+    ) -> io::Result<Kept> {
         let rejected_at = Timestamp::now().to_string();
         let mut lines = Vec::new();
         for entry in entries {
@@ -75,9 +91,23 @@ impl RejectedFile {
             serde_json::to_writer(&mut lines, &line)?;
             lines.push(b'\n');
         }
-        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
         // Opened each time, which is rare, so that whoever moves the file away loses nothing.
         let mut file = OpenOptions::new().append(true).create(true).open(&self.path)?;
+        if durability == Durability::Written {
+            let was_full = *full;
+            *full = file.metadata()?.len() + lines.len() as u64 > self.bytes_max;
+            if *full {
+                if !was_full {
+                    tracing::warn!(
+                        file = %self.path.display(), bytes_max = self.bytes_max,
+                        "no more copies of invalid events are kept (REJECTED_MAX_BYTES) until the \
+                         file is moved away; hooks_rejected_dropped_total counts them"
+                    );
+                }
+                return Ok(Kept::None);
+            }
+        }
         if let Err(error) = file.write_all(&lines) {
             // Part of a line may be there; the next entry must not become part of it. If this
             // fails too, the reader sees one bad line.
@@ -89,7 +119,7 @@ impl RejectedFile {
             let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
             File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
         }
-        Ok(())
+        Ok(Kept::All)
     }
 }
 

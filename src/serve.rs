@@ -96,7 +96,7 @@ impl Running {
             format!("cannot listen on {}:{} (HOST, PORT)", config.host, config.port)
         })?;
         let address = listener.local_addr()?;
-        let rejected = Arc::new(RejectedFile::new(place.rejected));
+        let rejected = Arc::new(RejectedFile::new(place.rejected, config.rejected_max_bytes));
 
         let (framing, reader) = (place.opened.framing(), place.opened.reader());
         let (journal, journal_ended) =

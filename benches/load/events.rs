@@ -21,6 +21,8 @@ pub(crate) enum Shape {
     Small,
     /// What coding agents send: `data` has a median of 2 KB, 34 KB at p90, 277 KB at p99.
     Real,
+    /// 2 KB, the median of those. Every fourth has an address in it, every fiftieth a token.
+    Typical,
 }
 
 /// A small source of numbers that is the same in every run (`splitmix64`).
@@ -141,13 +143,14 @@ impl Template {
 /// The requests of a load: `batch` events each; 0 for single events on `/events`.
 pub(crate) fn templates(shape: Shape, batch: usize) -> Vec<Template> {
     let mut numbers = Numbers(1);
-    let count = if shape == Shape::Small { 64 } else { REAL_TEMPLATES };
+    let count = if shape == Shape::Real { REAL_TEMPLATES } else { 64 };
     let size = |at: usize| real_bytes((at as f64 + 0.5) / REAL_TEMPLATES as f64);
     (0..count)
         .map(|at| {
             let events: Vec<String> = (0..batch.max(1))
                 .map(|of| match shape {
                     Shape::Small => small(&mut numbers),
+                    Shape::Typical => typical(at * batch + of, &mut numbers),
                     // Any 512 in a row have every size once.
                     Shape::Real => real(size((at + of * 37) % REAL_TEMPLATES), &mut numbers),
                 })
@@ -214,6 +217,16 @@ fn real_bytes(quantile: f64) -> usize {
     let ((q0, low), (q1, high)) = (QUANTILES[above - 1], QUANTILES[above]);
     let part = (quantile - q0) / (q1 - q0);
     (low.ln() + part * (high.ln() - low.ln())).exp() as usize
+}
+
+fn typical(number: usize, numbers: &mut Numbers) -> String {
+    let event = real(2000, numbers);
+    let with = |text: &str| event.replacen("return", text, 1);
+    match number {
+        number if number.is_multiple_of(50) => with(&format!("ghp_{}", "0aB1".repeat(9))),
+        number if number.is_multiple_of(4) => with("https://docs.example.org/page?of=1"),
+        _ => event,
+    }
 }
 
 /// An event whose `data` has about that many bytes. Every other one is spaced as Python's

@@ -6,6 +6,7 @@ use agentic_hooks_backend::decode::{Context, Format, decode};
 use agentic_hooks_backend::event::Timestamp;
 use agentic_hooks_backend::journal::{self, Batch, Framing, SyncObserver};
 use agentic_hooks_backend::line::line_key;
+use agentic_hooks_backend::redact::{Redact, Redactor};
 use agentic_hooks_backend::store::postgres::Rows;
 use anyhow::{Context as _, bail, ensure};
 
@@ -13,10 +14,12 @@ use crate::events::{Shape, Template, templates};
 use crate::process::Scratch;
 
 /// What can be counted, and how many events a round of it has.
-pub(crate) const CASES: [(&str, usize); 6] = [
+pub(crate) const CASES: [(&str, usize); 8] = [
     ("decode-single", 1),
     ("decode-batch-of-50", 50),
     ("decode-large", 1),
+    ("decode-typical-batch-of-50", 50),
+    ("decode-typical-batch-of-50-redacted", 50),
     ("encode-rows", 50),
     ("encode-rows-large", 1),
     ("key-of-line", 1),
@@ -27,15 +30,24 @@ pub(crate) fn run(case: &str, rounds: usize) -> anyhow::Result<()> {
     let (template, format) = match case {
         "decode-batch-of-50" | "encode-rows" => (template(Shape::Small, 50), Format::Array),
         "decode-large" | "encode-rows-large" => (template(Shape::Real, 0), Format::Object),
+        "decode-typical-batch-of-50" | "decode-typical-batch-of-50-redacted" => {
+            (template(Shape::Typical, 50), Format::Array)
+        }
         _ => (template(Shape::Small, 0), Format::Object),
     };
+    let redactor = match case {
+        "decode-typical-batch-of-50-redacted" => Redactor::new(&Redact::Standard),
+        _ => Ok(None),
+    };
+    let redactor = redactor.map_err(anyhow::Error::msg)?;
+    let redactor = redactor.as_ref();
     match case {
-        "decode-single" | "decode-batch-of-50" | "decode-large" => {
-            repeat(rounds, || decoded(&template, format))
+        decode if decode.starts_with("decode-") => {
+            repeat(rounds, || decoded(&template, format, redactor))
         }
-        "encode-rows" | "encode-rows-large" => encode(decoded(&template, format)?, rounds),
+        "encode-rows" | "encode-rows-large" => encode(decoded(&template, format, None)?, rounds),
         "key-of-line" => {
-            let line = decoded(&template, format)?;
+            let line = decoded(&template, format, None)?;
             let line = line.records().next().context("a record")?.1.trim_ascii_end();
             let line = &line[..line.len() - 9];
             repeat(rounds, || line_key(line).context("a key"))
@@ -53,13 +65,17 @@ fn template(shape: Shape, batch: usize) -> Template {
     template
 }
 
-fn decoded(template: &Template, format: Format) -> anyhow::Result<Batch> {
+fn decoded(
+    template: &Template,
+    format: Format,
+    redactor: Option<&Redactor>,
+) -> anyhow::Result<Batch> {
     let context = Context {
         received_at: Timestamp::from_micros(1_795_424_400_123_456).context("a time")?,
         framing: Framing::Checksummed,
         batch_events_max: 10_000,
         depth_max: 120,
-        redactor: None,
+        redactor,
     };
     let decoded = decode(format, &template.bytes[template.body_start..], &context)?;
     ensure!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);

@@ -11,6 +11,7 @@ mod instructions;
 mod latency;
 mod postgres_load;
 mod process;
+mod redact;
 mod resources;
 mod table;
 
@@ -31,7 +32,7 @@ struct Options {
     #[arg(long)]
     quick: bool,
     /// Only what has this in its name; can be given several times. Names: ingest, latency,
-    /// postgres, backlog, growth, memory, start, idle, binary
+    /// redact, postgres, backlog, growth, memory, start, idle, binary
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Seconds of each measurement [default: 3; quick: 1]
@@ -145,9 +146,10 @@ fn main() -> anyhow::Result<()> {
     // PostgreSQL's user must be able to enter.
     std::fs::set_permissions(bench.dir(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
 
-    let all: [(&str, Measure); 9] = [
+    let all: [(&str, Measure); 10] = [
         ("ingest", ingest::run),
         ("latency", latency::run),
+        ("redact", redact::run),
         ("postgres", postgres_load::live),
         ("backlog", postgres_load::backlog),
         ("growth", postgres_load::growth),

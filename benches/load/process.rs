@@ -119,6 +119,15 @@ pub(crate) enum Storage {
 impl Process {
     /// Starts the server in a directory of its own; what is there already is its backlog.
     pub(crate) fn server(dir: &Path, storage: &Storage) -> anyhow::Result<Self> {
+        Self::server_with(dir, storage, &[])
+    }
+
+    /// As [`Process::server`], with more settings.
+    pub(crate) fn server_with(
+        dir: &Path,
+        storage: &Storage,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_hooks-backend"));
         command.env_clear().current_dir(dir).env("PORT", "0");
@@ -129,6 +138,7 @@ impl Process {
         if let Storage::Postgres(url) = storage {
             command.env("DATABASE_URL", url);
         }
+        command.envs(settings.iter().copied());
         Self::start(command, "/health/ready")
     }
 

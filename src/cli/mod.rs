@@ -5,6 +5,7 @@ mod client;
 mod demo;
 mod doctor;
 mod emit;
+mod import;
 mod install;
 mod read;
 mod spool;
@@ -34,6 +35,8 @@ pub enum Command {
     Export(read::ExportArgs),
     /// Send a made-up session, so that there is something to look at
     Demo(demo::Args),
+    /// Send the events of JSON Lines files to a server; what is sent twice is stored once
+    Import(import::Args),
 }
 
 /// They are parsed apart from the server's settings: an agent runs hooks with whatever environment it
@@ -77,6 +80,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Tail(args) => ended(read::tail(&args)),
         Command::Export(args) => ended(read::export(&args)),
         Command::Demo(args) => ended(demo::run(&args)),
+        Command::Import(args) => import::run(&args),
     }
 }
 

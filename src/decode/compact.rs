@@ -95,7 +95,7 @@ pub(super) fn compact(raw: &str, depth_max: usize) -> Result<(Cow<'_, str>, Fact
 }
 
 #[derive(Clone, Copy)]
-enum Fact {
+pub(super) enum Fact {
     Agent,
     ToolName,
     ToolUseId,
@@ -108,7 +108,7 @@ enum Fact {
 }
 
 impl Fact {
-    fn of(key: &[u8]) -> Option<Self> {
+    pub(super) fn of(key: &[u8]) -> Option<Self> {
         match key {
             b"agent" => Some(Self::Agent),
             b"tool_name" => Some(Self::ToolName),
@@ -124,7 +124,7 @@ impl Fact {
     }
 
     /// A fact longer than a name may be is none.
-    fn keep_string<'a>(self, facts: &mut Facts<'a>, raw: &'a str) {
+    pub(super) fn keep_string<'a>(self, facts: &mut Facts<'a>, raw: &'a str) {
         let value = text::unescape(raw);
         if value.len() > crate::event::TEXT_BYTES_MAX {
             return;
@@ -139,7 +139,7 @@ impl Fact {
         }
     }
 
-    fn keep_number<'a>(self, facts: &mut Facts<'a>, raw: &'a str) {
+    pub(super) fn keep_number<'a>(self, facts: &mut Facts<'a>, raw: &'a str) {
         let value = Some(Cow::Borrowed(raw));
         match self {
             Self::DurationMs => facts.duration_ms = value,

@@ -27,6 +27,17 @@ pub(super) enum Field {
 impl Field {
     const COUNT: usize = 8;
 
+    pub(super) const ALL: [Self; Self::COUNT] = [
+        Self::EventId,
+        Self::EventType,
+        Self::SessionId,
+        Self::WorkflowId,
+        Self::PhaseId,
+        Self::MilestoneId,
+        Self::Data,
+        Self::Timestamp,
+    ];
+
     pub(super) fn of(name: &str) -> Option<Self> {
         Some(match name {
             "event_id" => Self::EventId,
@@ -101,6 +112,11 @@ impl<'a> Fields<'a> {
     /// Takes out the fields that the contract does not name.
     pub(super) fn take_extra(&mut self) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
         std::mem::take(&mut self.extra)
+    }
+
+    /// Whether a field is there, be it null.
+    pub(super) fn has(&self, field: Field) -> bool {
+        self.known[field as usize].is_some()
     }
 
     /// The event that these fields make, ready to be stored.

@@ -89,8 +89,12 @@ fn fields(text: &str) -> Result<Fields<'_>, serde_json::Error> {
 }
 
 /// One event a line. A line that is no JSON spoils itself alone, unless there is no valid one.
-pub(super) fn lines(body: &str, context: &Context<'_>) -> Result<Decoded, DecodeError> {
-    let mut collector = Collector::new(context, super::agents::rename);
+pub(super) fn lines(
+    body: &str,
+    context: &Context<'_>,
+    rename: impl Rename,
+) -> Result<Decoded, DecodeError> {
+    let mut collector = Collector::new(context, rename);
     let mut first_error = None;
     let mut any_json = false;
     for (number, line) in body.lines().enumerate() {

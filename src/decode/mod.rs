@@ -8,6 +8,7 @@ mod fields;
 mod json;
 mod otlp;
 mod scan;
+mod stored;
 pub mod text;
 pub mod timestamp;
 
@@ -52,6 +53,8 @@ pub enum Format {
     Array,
     /// One event a line.
     Ndjson,
+    /// One event a line, as a server has stored it.
+    Stored,
     /// One CloudEvent: structured content mode, CloudEvents 1.0 JSON Event Format, section 3.
     CloudEvent,
     /// A JSON array of CloudEvents: the same specification's JSON Batch Format, section 4.
@@ -161,7 +164,8 @@ pub fn decode(format: Format, body: &[u8], context: &Context<'_>) -> Result<Deco
     match format {
         Format::Object => json::object(text, context, agents::rename),
         Format::Array => json::array(text, context, agents::rename),
-        Format::Ndjson => json::lines(text, context),
+        Format::Ndjson => json::lines(text, context, agents::rename),
+        Format::Stored => json::lines(text, context, stored::rename),
         Format::CloudEvent => json::object(text, context, cloudevents::rename),
         Format::CloudEvents => json::array(text, context, cloudevents::rename),
     }

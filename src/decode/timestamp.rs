@@ -34,6 +34,10 @@ pub fn parse_text(text: &str) -> Result<Timestamp, String> {
         // A zone's name alone would need the zone database to be understood.
         (None, Some(_)) => return Err(bad()),
     };
+    // RFC 3339 ends at 23:59, the parser a little later.
+    if offset.seconds().abs() >= 86_400 {
+        return Err(bad());
+    }
     let time = pieces.time().unwrap_or(Time::midnight());
     micros(DateTime::from_parts(pieces.date(), time), offset)
         .and_then(Timestamp::from_micros)

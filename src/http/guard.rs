@@ -35,7 +35,7 @@ pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
     if (status.is_client_error() || status.is_server_error())
         && status != StatusCode::REQUEST_TIMEOUT
     {
-        leftover.discard().await;
+        leftover.discard(app.body_timeout).await;
     }
     if let Some(limit) = response.extensions().get() {
         app.metrics.count_limit(*limit);

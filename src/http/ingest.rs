@@ -18,7 +18,9 @@ use super::{App, Forwarding, STORED_TIMEOUT, Scope};
 use crate::config::Ack;
 use crate::decode::{self, Context, Decoded, Encoding, Format, OtlpEncoding};
 use crate::event::Timestamp;
-use crate::rejected::{Durability, Entry};
+use crate::http::STORED_LINES;
+use crate::journal::Framing;
+use crate::rejected::{Durability, Entry, Kept};
 
 /// Above this, and if it is compressed, a body is decoded on a thread that may take its time.
 const INLINE_BYTES_MAX: usize = 256 << 10;
@@ -61,7 +63,16 @@ pub(super) async fn take(
             None => body,
             Some(encoding) => decompress(encoding, &body, bytes_max, &mut hold)?,
         };
-        let decoded = input.decode(&body, &parts.headers, &shared, &shared.context(received_at))?;
+        // Decoding takes another copy of the body, and the records one more.
+        hold.grow_to(received_bytes.max(body.len()) + 2 * body.len())?;
+        let is_stored_lines = input.is_stored_lines();
+        let mut decoded =
+            input.decode(&body, &parts.headers, &shared, &shared.context(received_at))?;
+        if is_stored_lines && shared.framing == Framing::Checksummed {
+            // Among them may be what the database refused, under ids that the journal knows. They have
+            // ids and timestamps, so the table's key finds those that it has.
+            decoded.batch.keep_repeats();
+        }
         hold.grow_to(body.len() + decoded.batch.bytes().len())?;
         let events = decoded.batch.len() + decoded.rejected.len();
         shared.rates.charge(&sender, events, body.len().saturating_sub(received_bytes));
@@ -156,7 +167,7 @@ fn count_invalid(app: &App, events: usize) {
 
 /// The sender is told of the rejected events in any case; this copy is for whoever runs the server.
 async fn keep_rejected(app: &App, rejected: Vec<decode::Rejected>) {
-    let file = app.rejected.clone();
+    let (file, events) = (app.rejected.clone(), rejected.len() as u64);
     let kept = tokio::task::spawn_blocking(move || {
         let entries = rejected.iter().map(|rejected| Entry {
             field: rejected.reason.field.as_deref(),
@@ -166,7 +177,8 @@ async fn keep_rejected(app: &App, rejected: Vec<decode::Rejected>) {
         file.append(entries, Durability::Written)
     });
     let error = match kept.await {
-        Ok(Ok(())) => return,
+        Ok(Ok(Kept::All)) => return,
+        Ok(Ok(Kept::None)) => return app.metrics.rejected_dropped.inc_by(events),
         Ok(Err(error)) => error.to_string(),
         Err(error) => error.to_string(),
     };
@@ -234,6 +246,7 @@ impl Input {
             }
             "application/json" => Self::Body(plain),
             "application/x-ndjson" | "application/jsonl" if !single => Self::Body(Format::Ndjson),
+            STORED_LINES if !single => Self::Body(Format::Stored),
             "application/cloudevents+json" if single => Self::Body(Format::CloudEvent),
             "application/cloudevents-batch+json" if !single => Self::Body(Format::CloudEvents),
             other => {
@@ -246,6 +259,10 @@ impl Input {
                 return Err(Problem::unsupported_type(other, allowed));
             }
         })
+    }
+
+    fn is_stored_lines(&self) -> bool {
+        matches!(self, Self::Body(Format::Stored))
     }
 
     fn decode(

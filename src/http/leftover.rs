@@ -13,9 +13,8 @@ use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 
-/// How much is read, and for how long.
+/// How much is read.
 const DISCARD_BYTES_MAX: usize = 64 << 20;
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The way back for a body.
 pub(super) struct Leftover(Option<oneshot::Receiver<Body>>);
@@ -31,8 +30,8 @@ impl Leftover {
         (request.map(lend), Self(Some(returned)))
     }
 
-    /// Reads what the handler has left, once it is done with the request.
-    pub(super) async fn discard(self) {
+    /// Reads what the handler has left, once it is done with the request, for no longer than that.
+    pub(super) async fn discard(self, timeout: Duration) {
         let Some(mut body) = self.0.and_then(|mut returned| returned.try_recv().ok()) else {
             return;
         };
@@ -45,7 +44,7 @@ impl Leftover {
             }
         };
         // A sender that is too slow or sends too much loses its connection.
-        let _ = tokio::time::timeout(DISCARD_TIMEOUT, read).await;
+        let _ = tokio::time::timeout(timeout, read).await;
     }
 }
 

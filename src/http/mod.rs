@@ -46,6 +46,9 @@ use problem::Problem;
 /// How long a request with `ack=stored` waits for the store. Longer than any sender does.
 const STORED_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The media type of lines as a server has stored them, which `import` sends.
+pub const STORED_LINES: &str = "application/vnd.hooks-backend.stored+jsonl";
+
 /// What every handler can reach.
 #[derive(Debug)]
 pub struct App {

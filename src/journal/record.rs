@@ -19,12 +19,13 @@ pub struct Batch {
     framing: Framing,
     bytes: Vec<u8>,
     records: Vec<(u128, usize)>,
+    keeps_repeats: bool,
 }
 
 impl Batch {
     /// An empty batch.
     pub fn new(framing: Framing) -> Self {
-        Self { framing, bytes: Vec::new(), records: Vec::new() }
+        Self { framing, bytes: Vec::new(), records: Vec::new(), keeps_repeats: false }
     }
 
     /// Adds the record that `write` appends, which must contain no line feed, under the key that it
@@ -51,6 +52,17 @@ impl Batch {
         self.bytes.push(b'\n');
         self.records.push((key, self.bytes.len()));
         Ok(())
+    }
+
+    /// Makes the journal write records whose keys it has seen, too. For a store that knows repeats by
+    /// itself, where what it refused before is to be delivered again.
+    pub fn keep_repeats(&mut self) {
+        self.keeps_repeats = true;
+    }
+
+    /// Whether records are written whose keys were seen before.
+    pub(super) fn keeps_repeats(&self) -> bool {
+        self.keeps_repeats
     }
 
     /// Whether there is no record.

@@ -102,7 +102,8 @@ impl Group {
     fn add(&mut self, append: Append, window: &mut Window) {
         let mut duplicates = 0;
         for (key, record) in append.batch.records() {
-            if window.insert(key) {
+            let is_new = window.insert(key);
+            if is_new || append.batch.keeps_repeats() {
                 self.bytes.extend_from_slice(record);
                 self.keys.push(key);
             } else {

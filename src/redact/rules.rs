@@ -16,6 +16,9 @@ pub(super) struct Standard {
     pub(super) pattern: &'static str,
     /// What a pattern cannot tell.
     pub(super) check: Option<fn(&str) -> bool>,
+    /// A byte that every match has after the literal. For a literal that is common, so that the
+    /// rest need not be looked at for it.
+    pub(super) companion: Option<u8>,
 }
 
 const fn rule(
@@ -23,7 +26,7 @@ const fn rule(
     literals: &'static [&'static str],
     pattern: &'static str,
 ) -> Standard {
-    Standard { name, literals, pattern, check: None }
+    Standard { name, literals, pattern, check: None, companion: None }
 }
 
 pub(super) const STANDARD: &[Standard] = &[
@@ -139,18 +142,22 @@ pub(super) const STANDARD: &[Standard] = &[
         literals: &["Bearer ", "bearer ", "BEARER "],
         pattern: r"(?-u:\b)(?:Bearer|bearer|BEARER) +(?P<secret>[A-Za-z0-9._~+/-]{20,}=*)",
         check: Some(is_no_word),
+        companion: None,
     },
     Standard {
         name: "basic-auth",
         literals: &["Basic ", "basic ", "BASIC "],
         pattern: r"(?-u:\b)(?:Basic|basic|BASIC) +(?P<secret>[A-Za-z0-9+/]{4,}={0,2})",
         check: Some(is_basic_auth),
+        companion: None,
     },
-    rule(
-        "url-password",
-        &["://"],
-        r#"://[^\s/:@"'<>\[\]\\]{0,100}:(?P<secret>[^\s/@"'<>\[\]\\]{1,256})@"#,
-    ),
+    Standard {
+        name: "url-password",
+        literals: &["://"],
+        pattern: r#"://[^\s/:@"'<>\[\]\\]{0,100}:(?P<secret>[^\s/@"'<>\[\]\\]{1,256})@"#,
+        check: None,
+        companion: Some(b'@'),
+    },
 ];
 
 /// Whether this has a digit, or letters of both cases, as made-up text of some length does.

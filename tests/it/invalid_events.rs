@@ -80,7 +80,11 @@ fn an_invalid_event_is_422_and_names_the_field() {
     assert_exactly(&place.events(), ["good"]);
 }
 
-both!(the_largest_allowed_values_are_accepted);
+both!(
+    the_largest_allowed_values_are_accepted,
+    the_deepest_allowed_nesting_can_be_chosen_and_is_named,
+    a_full_rejected_file_takes_only_what_was_accepted,
+);
 
 fn the_largest_allowed_values_are_accepted(storage: Storage) {
     let place = Place::new(storage);
@@ -167,4 +171,60 @@ fn a_line_that_is_no_json_spoils_only_itself() {
     assert_eq!(answer["rejected"][1]["index"], 2);
     assert_exactly(&place.events(), ["1", "2"]);
     assert_eq!(place.rejected()[0]["text"], "{\"event_id\": ");
+}
+
+fn the_deepest_allowed_nesting_can_be_chosen_and_is_named(storage: Storage) {
+    let place = Place::new(storage);
+    let server = place.server().set("MAX_DEPTH", "1000").start();
+    let deep = |id: &str, levels: usize| {
+        let text = event(id).to_string();
+        let value = nested(levels);
+        text.replacen('{', &format!("{{\"data\":{value},\"more\":{value},"), 1)
+    };
+    let lines = [deep("deep", 1000), deep("deeper", 1001)].join("\n");
+    let answer = server.client.post("/events/batch", NDJSON, &[], lines).expect(202);
+    let error = &answer.json()["rejected"][0]["error"];
+    assert_eq!(error, "is nested deeper than 1000 levels (MAX_DEPTH)");
+    match storage {
+        // As text: not every reader of JSON goes that deep.
+        Storage::Jsonl => {
+            let text = std::fs::read_to_string(place.file()).expect("the file");
+            assert_eq!(text.matches(&nested(1000)).count(), 2);
+        }
+        Storage::Postgres => {
+            crate::harness::place::forwarded(&server);
+            let read = "SELECT replace(data::text, ' ', '') || replace(extra::text, ' ', '') FROM hook_events";
+            let rows = place.database().query(read);
+            assert_eq!(rows, [format!("{}{{\"more\":{}}}", nested(1000), nested(1000))]);
+        }
+    }
+}
+
+fn a_full_rejected_file_takes_only_what_was_accepted(storage: Storage) {
+    let place = Place::new(storage);
+    let server = place.server().set("REJECTED_MAX_BYTES", "1KiB").start();
+    let batch = |id: &str| {
+        let refused = event(id).to_string().replacen('{', "{\"data\":{\"n\":1e200000},", 1);
+        let body = format!("[{},{refused},{{}}]", event(&format!("good-{id}")));
+        server.client.post("/events/batch", JSON, &[], body).expect(202);
+    };
+    for id in 0..20 {
+        batch(&id.to_string());
+    }
+    if storage == Storage::Postgres {
+        crate::harness::place::forwarded(&server);
+    }
+    let text = std::fs::read_to_string(place.rejected_file()).expect("the file");
+    let invalid = text.lines().filter(|line| line.contains("\"event\":{}")).count() as u64;
+    assert!((1..20).contains(&invalid), "{invalid}");
+    assert_eq!(server.client.metric("hooks_rejected_dropped_total"), 20 - invalid);
+    assert_eq!(server.log().matches("REJECTED_MAX_BYTES").count(), 1, "{}", server.log());
+    if storage == Storage::Postgres {
+        assert_eq!(text.matches("1e200000").count(), 20);
+    }
+    // With room again, copies are kept again.
+    std::fs::remove_file(place.rejected_file()).expect("the file is there");
+    batch("20");
+    let text = std::fs::read_to_string(place.rejected_file()).expect("a new file");
+    assert!(text.contains("\"event\":{}"), "{text}");
 }

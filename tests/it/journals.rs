@@ -23,8 +23,8 @@ fn many_servers_that_start_at_once_on_an_empty_database_all_deliver() {
         assert!(!server.log().contains("ERROR"), "{}", server.log());
     }
     assert_exactly(&place.events(), (0..6).map(|number| number.to_string()));
-    let versions = "SELECT version::text FROM hook_schema_versions";
-    assert_eq!(place.database().query(versions), ["1"]);
+    let each_once = "SELECT (count(*) = max(version))::text FROM hook_schema_versions";
+    assert_eq!(place.database().query(each_once), ["true"]);
 }
 
 fn copy(from: &Path, to: &Path) {

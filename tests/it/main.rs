@@ -15,6 +15,7 @@ macro_rules! both {
 }
 
 mod access;
+mod bad_input;
 mod cloudevents;
 mod configuration;
 mod crashes;
@@ -28,10 +29,12 @@ mod errors;
 mod export;
 mod faults;
 mod full_disk;
+mod fuzz;
 mod guard;
 mod health_and_metrics;
 mod hooks;
 mod https;
+mod import;
 mod index;
 mod ingest;
 mod install;

@@ -21,7 +21,7 @@ mod plan;
 mod proxy;
 mod report;
 mod retention;
-mod rng;
+pub(crate) mod rng;
 mod senders;
 mod server;
 mod stored;

@@ -88,13 +88,18 @@ impl Place {
         paths
     }
 
-    /// What was set aside.
-    pub(crate) fn rejected(&self) -> Vec<Value> {
+    /// Where it is written what was set aside.
+    pub(crate) fn rejected_file(&self) -> PathBuf {
         let directory = match self.database {
             Some(_) => self.journal(),
             None => self.directory().join(".agentic/analytics"),
         };
-        let path = directory.join("rejected.jsonl");
+        directory.join("rejected.jsonl")
+    }
+
+    /// What was set aside.
+    pub(crate) fn rejected(&self) -> Vec<Value> {
+        let path = self.rejected_file();
         if path.exists() { read_lines(&path) } else { Vec::new() }
     }
 

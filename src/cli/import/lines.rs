@@ -1,0 +1,136 @@
+//! A line of a file becomes the line that is sent.
+
+use crate::decode::{text, timestamp};
+use crate::event::Timestamp;
+use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// A line to be sent.
+pub(super) struct Line {
+    /// Where it stood, from 1.
+    pub(super) number: u64,
+    /// The event.
+    pub(super) event: String,
+    /// Whether it had id and timestamp of its own, as what a server has stored does.
+    pub(super) is_complete: bool,
+}
+
+/// What to send for a line: the line itself, or the original that an entry of `rejected.jsonl` holds.
+/// What a second import needs to know the event again is added where it is missing: an `event_id`, made
+/// of the line's number and content, and as `timestamp` when the event was rejected, or else `known_by`.
+///
+/// # Errors
+/// Why it cannot be an event.
+pub(super) fn prepare(line: &str, number: u64, known_by: Timestamp) -> Result<Line, String> {
+    let members = Members::of(line)?;
+    let Some((original, rejected_at)) = members.rejected() else {
+        return Ok(complete(line, &members, number, known_by));
+    };
+    // In an original of several lines, line feeds stand between tokens alone.
+    let original = original.replace(['\n', '\r'], " ");
+    let members = Members::of(&original).map_err(|error| {
+        format!("the rejected original cannot be imported before it is mended: {error}")
+    })?;
+    Ok(complete(&original, &members, number, rejected_at.unwrap_or(known_by)))
+}
+
+fn complete(event: &str, members: &Members<'_>, number: u64, known_by: Timestamp) -> Line {
+    let event = event.trim();
+    let missing = |member: Option<&str>| member.is_none_or(|raw| raw == "null");
+    let mut additions = Vec::new();
+    if missing(members.event_id) {
+        additions.push(format!("\"event_id\":\"{}\"", derived_id(event, number)));
+    }
+    if missing(members.timestamp) {
+        additions.push(format!("\"timestamp\":\"{known_by}\""));
+    }
+    let is_complete = additions.is_empty();
+    let event = match event.strip_suffix('}').filter(|_| !is_complete) {
+        None => event.to_owned(),
+        // At the end, since of two members of one name the last counts.
+        Some(open) => {
+            let comma = if members.count == 0 { "" } else { "," };
+            format!("{open}{comma}{}}}", additions.join(","))
+        }
+    };
+    Line { number, event, is_complete }
+}
+
+/// An id that the same line at the same place has every time.
+fn derived_id(event: &str, number: u64) -> String {
+    let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+    hasher.update(&number.to_le_bytes());
+    hasher.update(event.as_bytes());
+    format!("import-{:032x}", hasher.digest128())
+}
+
+/// The members of an object that matter here, raw; of two of one name the last.
+#[derive(Default)]
+struct Members<'a> {
+    event_id: Option<&'a str>,
+    timestamp: Option<&'a str>,
+    rejected_at: Option<&'a str>,
+    error: Option<&'a str>,
+    event: Option<&'a str>,
+    text: Option<&'a str>,
+    /// Members in all, and those that `rejected.jsonl` does not have.
+    count: usize,
+    others: usize,
+}
+
+impl<'a> Members<'a> {
+    fn of(line: &'a str) -> Result<Self, String> {
+        serde_json::from_str(line).map_err(|error| format!("not a JSON object: {error}"))
+    }
+
+    /// The original and when it was rejected, if this is an entry of `rejected.jsonl`.
+    fn rejected(&self) -> Option<(String, Option<Timestamp>)> {
+        let (rejected_at, _) = (self.rejected_at?, self.error?);
+        let original = match (self.event, self.text) {
+            (Some(event), None) => event.to_owned(),
+            (None, Some(raw)) => text::unescape(raw).into_owned(),
+            _ => return None,
+        };
+        let rejected_at = timestamp::parse_text(&text::unescape(rejected_at)).ok();
+        (self.others == 0).then_some((original, rejected_at))
+    }
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an event: a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Members::default();
+        while let Some(name) = map.next_key::<&'de RawValue>()? {
+            members.count += 1;
+            let place = match &*text::unescape(name.get()) {
+                "event_id" => &mut members.event_id,
+                "timestamp" => &mut members.timestamp,
+                "rejected_at" => &mut members.rejected_at,
+                "error" => &mut members.error,
+                "event" => &mut members.event,
+                "text" => &mut members.text,
+                name => {
+                    members.others += usize::from(name != "field");
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            *place = Some(map.next_value::<&'de RawValue>()?.get());
+        }
+        Ok(members)
+    }
+}

@@ -1,0 +1,282 @@
+//! `hooks-backend import`: files go to a server by the way of all events, once however often.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::harness::client::{JSON, NDJSON};
+use crate::harness::server::{Builder, Ended};
+use crate::harness::{Place, Server, Storage, assert_exactly, event, only};
+
+both!(
+    a_stored_line_becomes_the_event_that_it_was,
+    what_is_imported_twice_is_stored_once,
+    rejected_events_are_taken_back_after_a_fix,
+);
+
+/// The command, to a server that is there or not.
+fn import(place: &Place, address: std::net::SocketAddr, files: &[&Path]) -> Builder {
+    let command = Server::builder().directory(place.directory()).argument("import");
+    let command = command.argument("--url").argument(format!("http://{address}"));
+    files.iter().fold(command, Builder::argument)
+}
+
+#[track_caller]
+fn imported(place: &Place, server: &Server, files: &[&Path], output: &str) -> Ended {
+    let ended = import(place, server.client.address, files).run();
+    assert_eq!(ended.output.trim_end(), output, "{}", ended.log);
+    assert_eq!(ended.status.success(), output.ends_with("rejected 0"), "{}", ended.log);
+    ended
+}
+
+fn file(place: &Place, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+    let path = place.directory().join(name);
+    std::fs::write(&path, bytes).expect("a file");
+    path
+}
+
+/// So many events, one a line.
+fn numbered(count: usize) -> String {
+    let lines: Vec<String> = (0..count).map(|n| event(&n.to_string()).to_string()).collect();
+    lines.join("\n") + "\n"
+}
+
+/// Stored lines, without the time at which they were received.
+fn lines(text: &str) -> Vec<String> {
+    let cut = |line: &str| {
+        let start = line.find(",\"received_at\":\"").expect("a stored line");
+        format!("{}{}", &line[..start], &line[start + 44..])
+    };
+    text.lines().map(cut).collect()
+}
+
+fn a_stored_line_becomes_the_event_that_it_was(storage: Storage) {
+    let from = Place::jsonl();
+    let first = from.server().start();
+    let sent = [
+        r#"{"event_type":"t","session_id":"s","timestamp":"2026-11-23T09:00:00.5+01:00"}"#,
+        r#"{"event_type":"té\n","session_id":"s\u0041","event_id":"1","workflow_id":"w","phase_id":"","milestone_id":"m","timestamp":1795424400,"data":{"agent":"a","tool_name":"Bash","tool_use_id":"u","duration_ms":1.50,"n":1e-7,"n":[1.25E+0 , {}]}}"#,
+        r#"{"event_type":"t","session_id":"s","event_id":"2","data":{"agent":5},"more":{"b":1, "a":2},"extra":{"c":3},"received_at":"before","agent":"sent","x":null}"#,
+        r#"{"event_type":"t","session_id":"s","event_id":"3","data":{"text":"\u00e9\/\ud83e\udd80"}}"#,
+    ];
+    first.client.post("/events/batch", NDJSON, &[], sent.join("\n")).expect(202);
+    let cloud = r#"{"specversion":"1.0","id":"4","type":"t","source":"/x","subject":"s","sessionid":"z","data":"no object"}"#;
+    first.client.post("/events", "application/cloudevents+json", &[], cloud).expect(202);
+    let original = std::fs::read_to_string(from.file()).expect("the file");
+    assert_eq!(original.lines().count(), 5);
+
+    let to = Place::new(storage);
+    let second = to.server().start();
+    imported(&from, &second, &[&from.file()], "read 5, accepted 5, rejected 0");
+    if storage == Storage::Jsonl {
+        let copy = std::fs::read_to_string(to.file()).expect("the file");
+        assert_eq!(lines(&copy), lines(&original));
+    }
+    let (mut stored, mut expected) = (to.settled(&second), from.events());
+    let by_id = |event: &Value| event["event_id"].to_string();
+    stored.sort_by_key(by_id);
+    expected.sort_by_key(by_id);
+    for (stored, expected) in stored.iter_mut().zip(&mut expected) {
+        (stored["received_at"], expected["received_at"]) = (json!(0), json!(0));
+    }
+    assert_eq!(stored, expected);
+}
+
+fn what_is_imported_twice_is_stored_once(storage: Storage) {
+    let place = Place::new(storage);
+    let server = place.server().start();
+    let mut text = numbered(1200);
+    // Without ids, two of them the same, one with white space around and one without a line feed.
+    for line in ["{\"event_type\":\"t\",\"session_id\":\"s\"}\n", "\n  \n"] {
+        text.push_str(line);
+    }
+    text.push_str("{\"event_type\":\"t\",\"session_id\":\"s\"}\r\n");
+    text.push_str(
+        " {\"event_type\":\"t\", \"session_id\":\"s\", \"event_id\":null, \"timestamp\":null } ",
+    );
+    let plain = file(&place, "events.jsonl", &text);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text.as_bytes()).expect("in memory");
+    let gzip = file(&place, "events.jsonl.gz", encoder.finish().expect("in memory"));
+    let zstd = zstd::encode_all(text.as_bytes(), 3).expect("in memory");
+    let zstd = file(&place, "events.jsonl.zst", zstd);
+    // Compressed or moved, a file keeps its time.
+    let time = std::fs::metadata(&plain).and_then(|metadata| metadata.modified()).expect("a time");
+    for path in [&gzip, &zstd] {
+        let file = std::fs::File::options().write(true).open(path).expect("a file");
+        file.set_modified(time).expect("its time is set");
+    }
+
+    imported(&place, &server, &[&plain], "read 1203, accepted 1203, rejected 0");
+    imported(&place, &server, &[&gzip, &zstd], "read 2406, accepted 2406, rejected 0");
+    let stdin = import(&place, server.client.address, &[Path::new("-")]);
+    let stdin = stdin.wrapped(["/bin/sh", "-c", "exec \"$@\" < events.jsonl.gz", "sh"]);
+    assert_eq!(stdin.run().output.trim_end(), "read 1203, accepted 1203, rejected 0");
+
+    let stored = place.settled(&server);
+    let derived: Vec<&Value> = stored
+        .iter()
+        .filter(|event| event["event_id"].as_str().is_some_and(|id| id.starts_with("import-")))
+        .collect();
+    assert_eq!(derived.len(), 3);
+    assert_eq!(stored.len(), 1203);
+}
+
+fn rejected_events_are_taken_back_after_a_fix(storage: Storage) {
+    let place = Place::new(storage);
+    let mut server = place.server().set("MAX_DEPTH", "2").start();
+    let deep = |id: &str| {
+        let mut event = event(id);
+        event["data"] = json!({ "a": { "b": { "c": 1 } } });
+        event
+    };
+    let body = format!(
+        "{}\n{}\n{}\n{}\n",
+        event("good"),
+        deep("deep"),
+        r#"{"event_id":"refused","event_type":"t","session_id":"s","timestamp":"2026-11-23","data":{"n":1e200000}}"#,
+        r#"{"event_id":"cut","event_type":"t","session_id":"s""#,
+    );
+    server.client.post("/events/batch", NDJSON, &[], body).expect(202);
+    let pretty = serde_json::to_string_pretty(&[event("also good"), deep("pretty")]).expect("JSON");
+    server.client.post("/events/batch", JSON, &[], pretty).expect(202);
+    if storage == Storage::Postgres {
+        crate::harness::place::forwarded(&server);
+    }
+    server.stop();
+
+    // The fix: a setting, and the number in the file.
+    let text = std::fs::read_to_string(place.rejected_file()).expect("what was set aside");
+    let rejected = file(&place, "rejected.jsonl", text.replace("1e200000", "1e2"));
+    std::fs::remove_file(place.rejected_file()).expect("it was there");
+    let server = place.server().start();
+    let summary = match storage {
+        // Here it was stored as it is.
+        Storage::Jsonl => "read 3, accepted 2, rejected 1",
+        Storage::Postgres => "read 4, accepted 3, rejected 1",
+    };
+    let ended = imported(&place, &server, &[&rejected], summary);
+    assert!(ended.log.contains("rejected.jsonl:") && ended.log.contains("mended"), "{}", ended.log);
+    if storage == Storage::Jsonl {
+        let text = std::fs::read_to_string(place.file()).expect("the file");
+        assert_eq!(text.lines().count(), 5);
+        assert!(text.contains("\"pretty\"") && text.contains("\"deep\""), "{text}");
+    } else {
+        let stored = place.settled(&server);
+        assert_exactly(&stored, ["good", "also good", "deep", "pretty", "refused"]);
+        assert_eq!(only(&stored, "refused")["timestamp"], "2026-11-23T00:00:00.000000Z");
+        assert_eq!(only(&stored, "deep")["data"], deep("")["data"]);
+    }
+}
+
+#[test]
+fn what_is_refused_is_named_by_its_line_and_the_rest_goes_through() {
+    let place = Place::jsonl();
+    // Batches are cut until the server takes them.
+    let server = place.server().set("MAX_BATCH_EVENTS", "7").set("MAX_BODY_BYTES", "10KiB").start();
+    let mut large = event("large");
+    large["data"] = json!({ "text": "x".repeat(11 << 10) });
+    let mut lines: Vec<Vec<u8>> =
+        (0..40).map(|n| event(&n.to_string()).to_string().into_bytes()).collect();
+    lines[2] = b"no json".to_vec();
+    lines[10] = b"[1]".to_vec();
+    lines[20] = br#"{"event_type":"t"}"#.to_vec();
+    lines[25] = b"{\"event_type\":\"\xff\"}".to_vec();
+    lines[30] = large.to_string().into_bytes();
+    let path = file(&place, "mixed.jsonl", lines.join(&b"\n"[..]));
+    let ended = imported(&place, &server, &[&path], "read 40, accepted 35, rejected 5");
+    for (line, reason) in [
+        (3, "not a JSON object"),
+        (11, "not a JSON object"),
+        (21, "session_id is required"),
+        (26, "not UTF-8"),
+        (31, "MAX_BODY_BYTES"),
+    ] {
+        let named =
+            |log: &str| log.contains(&format!("mixed.jsonl:{line}: ")) && log.contains(reason);
+        assert!(ended.log.lines().any(named), "{line} {reason}: {}", ended.log);
+    }
+    assert_eq!(place.events().len(), 35);
+}
+
+#[test]
+fn an_import_that_stops_says_where_to_go_on() {
+    let place = Place::jsonl();
+    let server = place.server().start();
+    let text = numbered(1100);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    encoder.write_all(text.as_bytes()).expect("in memory");
+    let whole = encoder.finish().expect("in memory");
+    let cut = file(&place, "cut.gz", &whole[..whole.len() / 2]);
+    let ended = import(&place, server.client.address, &[&cut, &cut]).run();
+    assert_eq!(ended.status.code(), Some(1));
+    let stored = place.events().len();
+    assert!((400..700).contains(&stored), "{stored}");
+    assert!(ended.log.contains("cut.gz cannot be read"), "{}", ended.log);
+    let go_on = format!("--from-line {} {} {}\n", stored + 1, cut.display(), cut.display());
+    assert!(ended.log.contains(&go_on), "{}", ended.log);
+
+    let mended = file(&place, "mended.gz", &whole);
+    let rest = import(&place, server.client.address, &[&mended]).argument("--from-line");
+    let ended = rest.argument((stored + 1).to_string()).run();
+    let expected = format!("read {}, accepted {0}, rejected 0", 1100 - stored);
+    assert_eq!(ended.output.trim_end(), expected, "{}", ended.log);
+    assert_exactly(&place.events(), (0..1100).map(|n| n.to_string()));
+}
+
+#[test]
+fn a_server_that_cannot_be_used_is_said_to_be() {
+    let place = Place::jsonl();
+    let server = place.server().set("API_KEYS", "a:secret-key-0123456789:ingest").start();
+    let path = file(&place, "events.jsonl", format!("{}\n", event("1")));
+    let address = server.client.address;
+    for (command, said) in [
+        (import(&place, address, &[&path]), "HOOKS_API_KEY"),
+        (import(&place, address, &[&path]).set("HOOKS_API_KEY", "wrong"), "HOOKS_API_KEY"),
+        (import(&place, address, &[Path::new("nowhere.jsonl")]), "nowhere.jsonl cannot be read"),
+        (
+            import(&place, "127.0.0.1:1".parse().expect("an address"), &[&path])
+                .argument("--retry-for")
+                .argument("0"),
+            "no answer from http://127.0.0.1:1",
+        ),
+    ] {
+        let ended = command.run();
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+        assert!(ended.log.contains(said), "{}", ended.log);
+        assert!(!ended.log.contains("wrong"), "{}", ended.log);
+        let read = usize::from(!said.contains("nowhere"));
+        assert_eq!(
+            ended.output,
+            format!(
+                "read {read}, accepted 0, rejected 0
+"
+            )
+        );
+    }
+    let command = import(&place, address, &[&path]).set("HOOKS_API_KEY", "secret-key-0123456789");
+    assert_eq!(command.run().output, "read 1, accepted 1, rejected 0\n");
+    assert_exactly(&place.events(), ["1"]);
+}
+
+/// A journal that is full because the database is away: 503 with `Retry-After`.
+#[test]
+fn an_import_waits_while_the_server_has_no_room() {
+    let place = Place::postgres_away();
+    let server = place.server().set("JOURNAL_MAX_BYTES", "1MiB").start();
+    let events = 8000;
+    let text = numbered(events);
+    let path = file(&place, "events.jsonl", text);
+    let command = import(&place, server.client.address, &[&path]);
+    let running = std::thread::spawn(move || command.run());
+    crate::harness::eventually("the journal is full", || {
+        let refused = "hooks_http_requests_total{route=\"/events/batch\",status=\"503\"}";
+        crate::harness::eventually::when(server.client.metric(refused), |count| *count > 0)
+    });
+    place.database().create();
+    let ended = running.join().expect("it ran");
+    assert_eq!(ended.output, format!("read {events}, accepted {events}, rejected 0\n"));
+    assert_eq!(ended.log.matches("trying again: 503").count(), 1, "{}", ended.log);
+    assert_eq!(place.settled(&server).len(), events);
+}
