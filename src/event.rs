@@ -168,6 +168,18 @@ pub struct Facts<'a> {
     pub parent_session_id: Option<Cow<'a, str>>,
 }
 
+/// A JSON number as a count, if it is one: it may be spelled with a fraction (`12.0`).
+pub fn count(number: &str) -> Option<i64> {
+    const EXACT_BELOW: f64 = 9e15;
+    let fraction = || number.parse::<f64>().ok().filter(|number| number.abs() < EXACT_BELOW);
+    number.parse().ok().or_else(|| fraction().map(|number| number as i64))
+}
+
+/// A JSON number as a floating-point number, if it is in range.
+pub fn measure(number: &str) -> Option<f64> {
+    number.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
 impl Facts<'_> {
     /// These facts, and where there is none, the other's.
     #[must_use]

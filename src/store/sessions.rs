@@ -60,6 +60,12 @@ pub struct Session {
     pub tool_failures: i64,
     /// How many were not allowed.
     pub tools_blocked: i64,
+    /// Tokens that models read, where events tell.
+    pub input_tokens: i64,
+    /// Tokens that models wrote.
+    pub output_tokens: i64,
+    /// What that cost, in US dollars.
+    pub cost_usd: f64,
     /// A workflow it belongs to.
     pub workflow_id: Option<String>,
     /// Its agent.
@@ -119,7 +125,7 @@ fn as_text<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::E
 }
 
 /// What [`Store::summaries`] selects.
-const SUMMARY: [Kind; 12] = [
+const SUMMARY: [Kind; 15] = [
     Kind::Text,
     Kind::Time,
     Kind::Time,
@@ -132,6 +138,9 @@ const SUMMARY: [Kind; 12] = [
     Kind::Number,
     Kind::Text,
     Kind::Text,
+    Kind::Float,
+    Kind::Float,
+    Kind::Float,
 ];
 
 impl Store {
@@ -206,17 +215,22 @@ impl Store {
             return Ok(Vec::new());
         }
         let sum = |types: &str| format!("count(CASE WHEN event_type IN ({types}) THEN 1 END)");
+        // In floating point, which no sender's numbers make overflow.
+        let total = |column: &str| format!("sum(CAST({column} AS double precision))");
         let last =
             |types: &str| format!("max(CASE WHEN event_type IN {types} THEN \"timestamp\" END)");
         let mut select = Statement::new(&format!(
             "SELECT session_id, min(\"timestamp\"), max(\"timestamp\"), {}, {}, count(*), {}, {}, {}, \
-             {}, max(workflow_id), max(agent) FROM hook_events",
+             {}, max(workflow_id), max(agent), {}, {}, {} FROM hook_events",
             last(ENDED),
             last(WAITING),
             sum("'user_prompt_submitted'"),
             sum("'tool_execution_completed', 'tool_execution_failed'"),
             sum("'tool_execution_failed'"),
             sum("'tool_blocked'"),
+            total("input_tokens"),
+            total("output_tokens"),
+            total("cost_usd"),
         ));
         let marks = vec!["?"; ids.len()].join(", ");
         let values = ids.iter().cloned().map(Value::Text);
@@ -294,6 +308,10 @@ fn summary(row: &[Cell]) -> Option<Session> {
         tool_uses: row[7].number(),
         tool_failures: row[8].number(),
         tools_blocked: row[9].number(),
+        input_tokens: row[12].float().unwrap_or_default() as i64,
+        output_tokens: row[13].float().unwrap_or_default() as i64,
+        // What adding up left behind the ninth digit is of no meaning.
+        cost_usd: (row[14].float().unwrap_or_default() * 1e9).round() / 1e9,
         workflow_id: row[10].text().map(str::to_owned),
         agent: row[11].text().map(str::to_owned),
     })

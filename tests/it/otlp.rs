@@ -5,7 +5,8 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use crate::harness::client::JSON;
-use crate::harness::{Place, Storage};
+use crate::harness::eventually::when;
+use crate::harness::{Place, Storage, eventually};
 
 both!(
     protobuf_and_json_of_one_export_are_the_same_events,
@@ -91,6 +92,12 @@ fn tokens_and_cost_of_a_session_add_up(storage: Storage) {
     let stored = place.settled(&server);
     let sum = |fact: &str| stored.iter().filter_map(|event| event[fact].as_f64()).sum::<f64>();
     assert_eq!((sum("input_tokens"), sum("output_tokens"), sum("cost_usd")), (2000.0, 400.0, 0.02));
+    let session = eventually("the session is read", || {
+        when(server.client.get("/sessions/otlp-1", &[]), |answer| answer.status == 200)
+    });
+    let session = session.json();
+    let told = ["input_tokens", "output_tokens", "cost_usd"].map(|sum| session[sum].as_f64());
+    assert_eq!(told, [Some(2000.0), Some(400.0), Some(0.02)]);
     if storage == Storage::Postgres {
         let sums = place.database().query(
             "SELECT concat_ws(' ', sum(input_tokens), sum(output_tokens), sum(cost_usd))

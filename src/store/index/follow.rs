@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::files::{self, Identity, MARK_BYTES};
 use super::lines::Line;
 use super::{OFFSET_BITS, Shared, schema};
-use crate::event::{Event, Timestamp};
+use crate::event::{Event, Timestamp, count, measure};
 use crate::journal::Appended;
 use crate::metrics::Metrics;
 
@@ -366,7 +366,8 @@ fn read_lines(file: &File, position: u64, len: u64, block: &mut Vec<u8>) -> io::
 fn insert(index: &Connection, number: i64, position: u64, block: &[u8]) -> rusqlite::Result<()> {
     let mut insert = index.prepare(
         "INSERT OR IGNORE INTO hook_events VALUES
-             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
+             ?17)",
     )?;
     let read_at = Timestamp::now();
     let mut start = 0;
@@ -380,8 +381,6 @@ fn insert(index: &Connection, number: i64, position: u64, block: &[u8]) -> rusql
             (Line::Own(event), _) | (_, Some(event)) => event,
             (Line::Foreign(_), None) => continue,
         };
-        let duration_ms =
-            event.facts.duration_ms.as_ref().and_then(|number| number.parse::<f64>().ok());
         insert.execute(params![
             id,
             line.len() as i64,
@@ -396,7 +395,10 @@ fn insert(index: &Connection, number: i64, position: u64, block: &[u8]) -> rusql
             event.facts.agent,
             event.facts.tool_name,
             event.facts.tool_use_id,
-            duration_ms.filter(|number| number.is_finite()),
+            event.facts.duration_ms.as_deref().and_then(measure),
+            event.facts.input_tokens.as_deref().and_then(count),
+            event.facts.output_tokens.as_deref().and_then(count),
+            event.facts.cost_usd.as_deref().and_then(measure),
         ])?;
     }
     Ok(())

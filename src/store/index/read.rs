@@ -70,7 +70,7 @@ impl ToSql for Value {
     }
 }
 
-/// The columns from which an event is found in its file, in the order of [`Reader::line`].
+/// The columns from which an event is found in its file, in the order of [`line()`].
 pub(super) const PLACE_COLUMNS: &str =
     "id, bytes, foreign_line, session_id, event_id, \"timestamp\"";
 

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 const APPLICATION_ID: i32 = 0x68_6f_6f_6b;
 
 /// Raised with every change of [`TABLES`], or of what stands in them.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// How long a reader waits while the write-ahead log is reset.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,20 +30,23 @@ CREATE TABLE files (
     mark     INTEGER NOT NULL
 );
 CREATE TABLE hook_events (
-    id           INTEGER PRIMARY KEY,
-    bytes        INTEGER NOT NULL,
-    foreign_line INTEGER NOT NULL,
-    session_id   TEXT NOT NULL,
-    event_id     TEXT NOT NULL,
-    "timestamp"  INTEGER NOT NULL,
-    event_type   TEXT NOT NULL,
-    workflow_id  TEXT,
-    phase_id     TEXT,
-    milestone_id TEXT,
-    agent        TEXT,
-    tool_name    TEXT,
-    tool_use_id  TEXT,
-    duration_ms  REAL
+    id            INTEGER PRIMARY KEY,
+    bytes         INTEGER NOT NULL,
+    foreign_line  INTEGER NOT NULL,
+    session_id    TEXT NOT NULL,
+    event_id      TEXT NOT NULL,
+    "timestamp"   INTEGER NOT NULL,
+    event_type    TEXT NOT NULL,
+    workflow_id   TEXT,
+    phase_id      TEXT,
+    milestone_id  TEXT,
+    agent         TEXT,
+    tool_name     TEXT,
+    tool_use_id   TEXT,
+    duration_ms   REAL,
+    input_tokens  INTEGER,
+    output_tokens INTEGER,
+    cost_usd      REAL
 );
 CREATE UNIQUE INDEX events_key ON hook_events (session_id, event_id, "timestamp");
 CREATE INDEX events_timestamp ON hook_events ("timestamp");

@@ -191,7 +191,7 @@ pub(super) async fn next_row(rows: &mut Pin<&mut RowStream>) -> Result<Option<Ro
 /// How many columns [`event_columns`] has.
 pub(super) const EVENT_COLUMNS: usize = 19;
 
-/// What an event is made of, in the order in which [`line`] reads it.
+/// What an event is made of, in the order in which [`line()`] reads it.
 pub(super) fn event_columns(with_data: bool) -> String {
     let (data, extra) =
         if with_data { ("data::text", "extra::text") } else { ("'{}'", "NULL::text") };

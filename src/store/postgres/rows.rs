@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::expansion::{EXPANSION_BYTES_MAX, expansion};
 use crate::decode::text::replace_unicode_escapes;
-use crate::event::{Event, Timestamp};
+use crate::event::{Event, Timestamp, count, measure};
 use crate::journal::{Chunk, Record};
 
 /// The columns in the order in which rows are encoded, and their types.
@@ -237,20 +237,14 @@ fn optional(value: Option<&Cow<'_, str>>, out: &mut Vec<u8>) {
 }
 
 fn double(number: Option<&Cow<'_, str>>, out: &mut Vec<u8>) {
-    match number.and_then(|number| number.parse::<f64>().ok()) {
-        Some(number) if number.is_finite() => field(&number.to_be_bytes(), out),
-        _ => null(out),
+    match number.and_then(|number| measure(number)) {
+        Some(number) => field(&number.to_be_bytes(), out),
+        None => null(out),
     }
 }
 
-/// A count may be spelled with a fraction (`12.0`); what is no count at all is null.
 fn bigint(number: Option<&Cow<'_, str>>, out: &mut Vec<u8>) {
-    const EXACT_BELOW: f64 = 9e15;
-    let whole = number.and_then(|number| {
-        let fraction = || number.parse::<f64>().ok().filter(|number| number.abs() < EXACT_BELOW);
-        number.parse::<i64>().ok().or_else(|| fraction().map(|number| number as i64))
-    });
-    match whole {
+    match number.and_then(|number| count(number)) {
         Some(number) => field(&number.to_be_bytes(), out),
         None => null(out),
     }
