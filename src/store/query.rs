@@ -178,12 +178,25 @@ impl Cell {
 pub(super) struct Statement {
     pub(super) text: String,
     pub(super) values: Vec<Value>,
+    /// Which of its indexes SQLite is to take: it keeps no statistics by which it could tell.
+    pub(super) by: Option<&'static str>,
     conditions: usize,
 }
 
 impl Statement {
     pub(super) fn new(text: &str) -> Self {
         Self { text: text.to_owned(), ..Self::default() }
+    }
+
+    /// The text for SQLite.
+    pub(super) fn text_for_sqlite(&self) -> String {
+        match self.by {
+            Some(index) => {
+                let table = format!("FROM hook_events INDEXED BY {index}");
+                self.text.replacen("FROM hook_events", &table, 1)
+            }
+            None => self.text.clone(),
+        }
     }
 
     /// Appends SQL in which `?` stands for the next of the values.
@@ -208,6 +221,18 @@ impl Statement {
 
     /// Adds the conditions of a filter, except for its text.
     pub(super) fn filter(&mut self, filter: &Filter) {
+        let has = |column: &str| filter.equal.iter().any(|(equal, _)| *equal == column);
+        self.by = Some(if has("session_id") {
+            "events_key"
+        } else if has("workflow_id") {
+            "events_workflow"
+        } else if has("tool_name") {
+            "events_tool"
+        } else if filter.event_types.len() == 1 {
+            "events_type"
+        } else {
+            "events_timestamp"
+        });
         for (column, value) in &filter.equal {
             self.condition(&format!("{column} = ?"), [Value::Text(value.clone())]);
         }

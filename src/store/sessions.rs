@@ -234,6 +234,7 @@ impl Store {
         ));
         let marks = vec!["?"; ids.len()].join(", ");
         let values = ids.iter().cloned().map(Value::Text);
+        select.by = Some("events_key");
         select.condition(&format!("session_id IN ({marks})"), values);
         select.push(" GROUP BY session_id", []);
         self.fold(select, &SUMMARY, Vec::new(), |found, row| found.extend(summary(row))).await
@@ -244,6 +245,7 @@ impl Store {
             "SELECT tool_name, count(*), \
              count(CASE WHEN event_type = 'tool_execution_failed' THEN 1 END) FROM hook_events",
         );
+        select.by = Some("events_key");
         select.condition("session_id = ?", [Value::Text(session_id.to_owned())]);
         select.condition("tool_name IS NOT NULL", []);
         let uses = "event_type IN ('tool_execution_completed', 'tool_execution_failed')";

@@ -103,7 +103,7 @@ impl<'s> Reader<'s> {
         select.page(answering.page());
         let Self { index, shared, files, deadline } = self;
         let sql = |error: rusqlite::Error| read_error(&error);
-        let mut statement = index.prepare(&select.text).map_err(sql)?;
+        let mut statement = index.prepare(&select.text_for_sqlite()).map_err(sql)?;
         let mut rows = statement.query(params_from_iter(&select.values)).map_err(sql)?;
         while let Some(row) = rows.next().map_err(sql)? {
             if answering.is_full() {
@@ -128,7 +128,7 @@ impl<'s> Reader<'s> {
         mut call: impl FnMut(&[Cell]),
     ) -> Result<(), ReadError> {
         let sql = |error: rusqlite::Error| read_error(&error);
-        let mut prepared = self.index.prepare(&statement.text).map_err(sql)?;
+        let mut prepared = self.index.prepare(&statement.text_for_sqlite()).map_err(sql)?;
         let mut rows = prepared.query(params_from_iter(&statement.values)).map_err(sql)?;
         let mut cells = Vec::new();
         while let Some(row) = rows.next().map_err(sql)? {

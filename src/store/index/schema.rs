@@ -17,8 +17,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Numbers of files never come back, so that whoever has passed one has passed it for good; they hold
 /// for this index alone, which `indexes` names. `id` of an event says where its line stands:
 /// see [`super::OFFSET_BITS`]. The table has the name that it has in PostgreSQL, so that questions are
-/// the same. Each index has time last, so that new rows
-/// go to a few pages, which stay in memory.
+/// the same. Each index has time last, or
+/// first, so that new rows go to a few pages, which stay in memory.
 const TABLES: &str = r#"
 CREATE TABLE indexes (name INTEGER NOT NULL);
 INSERT INTO indexes VALUES (abs(random() >> 16));
@@ -49,7 +49,7 @@ CREATE TABLE hook_events (
     cost_usd      REAL
 );
 CREATE UNIQUE INDEX events_key ON hook_events (session_id, event_id, "timestamp");
-CREATE INDEX events_timestamp ON hook_events ("timestamp");
+CREATE INDEX events_timestamp ON hook_events ("timestamp", session_id);
 CREATE INDEX events_type ON hook_events (event_type, "timestamp");
 CREATE INDEX events_workflow ON hook_events (workflow_id, "timestamp") WHERE workflow_id IS NOT NULL;
 CREATE INDEX events_tool ON hook_events (tool_name, "timestamp") WHERE tool_name IS NOT NULL;
