@@ -80,7 +80,7 @@ fn scan<R: Rename>(body: &str, collector: &mut Collector<'_, R>) -> Option<()> {
 }
 
 /// The fields of a text that is one object.
-fn fields(text: &str) -> Result<Fields<'_>, serde_json::Error> {
+pub(super) fn fields(text: &str) -> Result<Fields<'_>, serde_json::Error> {
     let mut scanner = Scanner::new(text);
     match scanner.fields() {
         Some((fields, _)) if scanner.end().is_some() => Ok(fields),

@@ -155,6 +155,11 @@ pub(crate) fn compacted(raw: &str) -> std::borrow::Cow<'_, str> {
     compact::compact(raw, usize::MAX).map_or(raw.into(), |(compact, _)| compact)
 }
 
+/// Whether bytes are one JSON object.
+pub fn is_object(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| json::fields(text).is_ok())
+}
+
 /// Decodes a body.
 ///
 /// # Errors

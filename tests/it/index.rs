@@ -65,6 +65,19 @@ fn lines_of_other_processes_are_found_and_shown_in_our_form() {
 }
 
 #[test]
+fn a_line_that_was_edited_in_its_place_spoils_no_answer() {
+    let place = Place::jsonl();
+    let server = place.server().ready().start();
+    server.client.batch(&[event("1"), event("2"), event("3")]).expect(202);
+    shows(&server.client, &["1", "2", "3"]);
+    let text = std::fs::read_to_string(place.file()).expect("the file");
+    let edited = text.replacen("{\"event_id\":\"2\",", "{\"event_id\":\"2\";", 1);
+    assert_ne!(edited, text);
+    std::fs::write(place.file(), edited).expect("the file can be written");
+    shows(&server.client, &["1", "3"]);
+}
+
+#[test]
 fn an_index_that_is_deleted_damaged_or_not_ours_is_built_again() {
     let place = Place::jsonl();
     let mut server = place.server().ready().start();

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use serde::Deserialize;
 
-use crate::decode::{Context, Format, decode};
+use crate::decode::{Context, Format, decode, is_object};
 use crate::event::{Event, Timestamp};
 use crate::journal::Framing;
 
@@ -71,7 +71,8 @@ pub(super) fn read_back(
         return Ok(None);
     }
     match foreign_as {
-        None => Ok((line.first() == Some(&b'{') && line.last() == Some(&b'}')).then_some(line)),
+        // Someone may have edited it in its place; an answer must be JSON all the same.
+        None => Ok(is_object(&line).then_some(line)),
         Some((event_id, timestamp)) => Ok(foreign(&line, event_id, timestamp)),
     }
 }
