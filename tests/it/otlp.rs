@@ -154,7 +154,7 @@ fn a_bad_record_is_counted_and_the_rest_is_stored() {
     let message = answer["partialSuccess"]["errorMessage"].to_string();
     assert!(message.contains("at 1") && message.contains("soon"), "{message}");
     let events = place.events();
-    assert_eq!((events.len(), &events[0]["event_type"]), (1, &json!("ok")));
+    assert_eq!((events.len(), &events[0]["event_type"]), (1, &json!("log")));
     assert_eq!(place.rejected()[0]["event"], json!({ "timeUnixNano": "soon" }));
 
     // resource_logs { scope_logs { log_records: a byte that begins no field } }

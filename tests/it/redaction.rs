@@ -135,6 +135,32 @@ fn every_standard_rule_replaces_its_secret_wherever_it_stands(storage: Storage) 
 }
 
 #[test]
+fn every_way_in_is_redacted() {
+    let place = Place::jsonl();
+    let server = place.server().set("REDACT", "standard").start();
+    let token = format!("ghp_{}", "aB3d".repeat(9));
+    let hook = json!({ "hook_event_name": "PreToolUse", "session_id": "s", "tool_name": "Bash",
+        "tool_use_id": "1", "tool_input": { "command": token } });
+    server.client.post("/hooks/claude-code", JSON, &[], hook.to_string()).expect(200);
+    let deep = format!(
+        "{{\"session_id\":\"s\",\"deep\":{}\"{token}\"{}}}",
+        "[".repeat(200),
+        "]".repeat(200)
+    );
+    server.client.post("/hooks/auto", JSON, &[], deep).expect(200);
+    let emitted = json!({ "agent": "codex", "payload": { "prompt": token } });
+    server.client.post("/hooks", NDJSON, &[], emitted.to_string()).expect(202);
+    let logs = json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": [{
+        "timeUnixNano": "1795424400000000000", "body": { "stringValue": token },
+        "attributes": [{ "key": "k", "value": { "stringValue": token } }] }] }] }] });
+    server.client.post("/v1/logs", JSON, &[], logs.to_string()).expect(200);
+    let text = std::fs::read_to_string(place.file()).expect("the file");
+    assert_eq!(text.lines().count(), 4, "{text}");
+    assert!(!text.contains(&token), "{text}");
+    assert!(text.lines().all(|line| line.contains("[redacted:github-token]")), "{text}");
+}
+
+#[test]
 fn escapes_hide_no_secret_and_the_rest_is_kept_to_the_byte() {
     let place = Place::jsonl();
     let server = place.server().set("REDACT", "standard").start();

@@ -148,7 +148,11 @@ fn event_type(record: &LogRecord, attributes: &Attributes<'_>) -> String {
     if !record.event_name.is_empty() {
         return record.event_name.clone();
     }
-    let is_name = |text: &&String| !text.is_empty() && !text.contains(char::is_whitespace);
+    // Dotted words, as in `claude_code.api_request`; other text is what was logged.
+    let is_name = |text: &&String| {
+        let is_part = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.');
+        text.contains('.') && text.bytes().all(is_part)
+    };
     let body = match record.body.as_ref().and_then(|body| body.value.as_ref()) {
         Some(Value::String(text)) => Some(text).filter(is_name),
         _ => None,
