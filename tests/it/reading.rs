@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::eventually::when;
 use crate::harness::{Client, Place, Server, Storage, eventually, ids};
 
 both!(
@@ -31,9 +30,10 @@ fn with(storage: Storage, events: &[Value]) -> (Place, Server) {
 pub(crate) fn shown(client: &Client, events: usize) {
     eventually("the events are shown", || {
         let answer = client.get("/events?limit=1000&fields=event_id", &[]);
-        when(answer, |answer| {
-            answer.status == 200 && answer.json()["events"].as_array().map(Vec::len) == Some(events)
-        })
+        let is_shown = answer.status == 200
+            && answer.json()["events"].as_array().map(Vec::len) == Some(events);
+        // The health tells whether they are stored and not shown, or not stored.
+        if is_shown { Ok(()) } else { Err((answer.text, client.health())) }
     });
 }
 
