@@ -413,18 +413,17 @@ impl Forwarder {
 
     /// Sets the status to what is stored if everything before `position` is.
     async fn count_backlog(&self, position: u64) {
-        // Bytes can be read a moment before it is told that they were appended. A writer that is
-        // gone tells nothing more.
-        let mut told = self.appended.clone();
-        let _ = told.wait_for(|appended| appended.end >= position).await;
-        // Its end and its count belong together, so what is appended meanwhile changes nothing.
-        let appended = *told.borrow();
+        // The end and the count belong together, so what is appended meanwhile changes nothing.
+        let appended = *self.appended.borrow();
         let reader = self.reader.clone();
-        let count = move || reader.records_between(position, appended.end);
-        let backlog = blocking(count).await.unwrap_or(0);
+        // Bytes can be read, and so be stored, a moment before it is told that they were appended.
+        let (start, end) = (position.min(appended.end), position.max(appended.end));
+        let count = move || reader.records_between(start, end);
+        let between = blocking(count).await.unwrap_or(0) as i64;
+        let backlog = if position <= appended.end { between } else { -between };
         self.status.send_modify(|status| {
             status.position = position;
-            status.records = appended.records as i64 - backlog as i64;
+            status.records = appended.records as i64 - backlog;
         });
     }
 }
