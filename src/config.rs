@@ -99,6 +99,11 @@ pub struct Config {
     #[arg(long, env, value_name = "TLS_KEY", global = true)]
     pub tls_key: Option<PathBuf>,
 
+    /// Whether events keep the name of the key with which they were sent
+    #[arg(long, env, value_name = "STORE_KEY_NAME", default_value = "false", global = true)]
+    #[arg(action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    pub store_key_name: bool,
+
     /// Least severe messages to log
     #[arg(
         long,

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 pub const TEXT_BYTES_MAX: usize = 255;
 
 /// The members of a stored event, in the order of the line.
-pub const MEMBERS: [&str; 19] = [
+pub const MEMBERS: [&str; 20] = [
     "event_id",
     "event_type",
     "session_id",
@@ -27,6 +27,7 @@ pub const MEMBERS: [&str; 19] = [
     "cost_usd",
     "subagent_id",
     "parent_session_id",
+    "key_name",
     "extra",
 ];
 
@@ -139,6 +140,8 @@ pub struct Event<'a> {
     pub received_at: Timestamp,
     /// What `data` says of the agent and its tool.
     pub facts: Facts<'a>,
+    /// The name of the API key with which it was sent, where that is kept.
+    pub key_name: Option<Cow<'a, str>>,
     /// A JSON object of the fields this contract does not name.
     pub extra: Option<Cow<'a, str>>,
 }
@@ -257,6 +260,7 @@ impl Event<'_> {
         for (key, value) in [
             (&b",\"subagent_id\":"[..], &self.facts.subagent_id),
             (b",\"parent_session_id\":", &self.facts.parent_session_id),
+            (b",\"key_name\":", &self.key_name),
         ] {
             if let Some(text) = value {
                 out.extend_from_slice(key);

@@ -69,7 +69,7 @@ impl<'a> Cursor<'a> {
         let timestamp = self.timestamp()?;
         self.literal(",\"received_at\":")?;
         let received_at = self.timestamp()?;
-        let mut facts = Facts::default();
+        let (mut facts, mut key_name) = (Facts::default(), None);
         for (name, fact) in [
             (",\"agent\":", &mut facts.agent),
             (",\"tool_name\":", &mut facts.tool_name),
@@ -90,6 +90,7 @@ impl<'a> Cursor<'a> {
         for (name, fact) in [
             (",\"subagent_id\":", &mut facts.subagent_id),
             (",\"parent_session_id\":", &mut facts.parent_session_id),
+            (",\"key_name\":", &mut key_name),
         ] {
             self.text_fact(name, fact)?;
         }
@@ -109,6 +110,7 @@ impl<'a> Cursor<'a> {
             timestamp,
             received_at,
             facts,
+            key_name,
             extra,
         })
     }

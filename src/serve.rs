@@ -148,6 +148,7 @@ impl Running {
             body_bytes_max: usize::try_from(config.max_body_bytes)?,
             batch_events_max: config.max_batch_events as usize,
             depth_max: config.max_depth as usize,
+            keeps_key_names: config.store_key_name,
             redactor,
             body_timeout: config.body_timeout,
             header_bytes_max: limits.header_bytes_max,

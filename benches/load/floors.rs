@@ -35,6 +35,7 @@ fn parsed(format: Format, body: &Bytes) -> Response {
         framing: Framing::Plain,
         batch_events_max: 10_000,
         depth_max: 120,
+        key_name: None,
         redactor: None,
     };
     match decode::decode(format, body, &context) {

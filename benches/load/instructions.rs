@@ -75,6 +75,7 @@ fn decoded(
         framing: Framing::Checksummed,
         batch_events_max: 10_000,
         depth_max: 120,
+        key_name: None,
         redactor,
     };
     let decoded = decode(format, &template.bytes[template.body_start..], &context)?;

@@ -152,6 +152,7 @@ impl<'a> Fields<'a> {
             received_at: context.received_at,
             extra: self.extra(context, &mut found)?.map(Cow::Owned),
             facts: self.facts.clone().or(facts),
+            key_name: context.key_name.map(Cow::Borrowed),
             event_id,
             event_type,
             session_id,

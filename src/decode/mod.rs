@@ -34,6 +34,8 @@ pub struct Context<'r> {
     pub batch_events_max: usize,
     /// Deepest nesting of objects and arrays in `data` or an extra field.
     pub depth_max: usize,
+    /// The name of the sender's API key, where it is to be kept.
+    pub key_name: Option<&'r str>,
     /// What takes secrets out.
     pub redactor: Option<&'r Redactor>,
 }

@@ -1,6 +1,6 @@
 //! Lines that a server has stored, for `import`: the line becomes the event that it was. Its extra
 //! fields stand under `extra` and become fields again, its facts count as they are, and
-//! `received_at` is the time at which this server receives it. A line of another form is an event
+//! `received_at` is the time at which this server receives it; `key_name` is that of who imports. A line of another form is an event
 //! as senders send it.
 
 use std::borrow::Cow;
@@ -48,7 +48,7 @@ fn is_stored(fields: &Fields<'_>) -> bool {
     let mut received = false;
     let all_known = fields.extras().iter().all(|(name, _)| {
         received |= name == "\"received_at\"";
-        matches!(&**name, "\"received_at\"" | "\"extra\"") || fact(name).is_some()
+        matches!(&**name, "\"received_at\"" | "\"key_name\"" | "\"extra\"") || fact(name).is_some()
     });
     received && all_known && Field::ALL.iter().all(|field| fields.has(*field))
 }

@@ -44,7 +44,7 @@ pub(super) async fn take(
     let (parts, body) = request.into_parts();
     let key = app.access.check(&parts.headers, Scope::Ingest)?;
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.ip());
-    let sender = Sender::new(key, peer);
+    let sender = Sender::new(key.clone(), peer);
     app.rates.admit(&sender)?;
     let _entered = app.drain.enter()?;
     let received_at = Timestamp::now();
@@ -66,8 +66,12 @@ pub(super) async fn take(
         // Decoding takes another copy of the body, and the records one more.
         hold.grow_to(received_bytes.max(body.len()) + 2 * body.len())?;
         let is_stored_lines = input.is_stored_lines();
-        let mut decoded =
-            input.decode(&body, &parts.headers, &shared, &shared.context(received_at))?;
+        let mut decoded = input.decode(
+            &body,
+            &parts.headers,
+            &shared,
+            &shared.context(received_at, key.as_deref()),
+        )?;
         if is_stored_lines && shared.framing == Framing::Checksummed {
             // Among them may be what the database refused, under ids that the journal knows. They have
             // ids and timestamps, so the table's key finds those that it has.

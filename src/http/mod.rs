@@ -86,6 +86,8 @@ pub struct App {
     pub batch_events_max: usize,
     /// Deepest nesting in an event's fields.
     pub depth_max: usize,
+    /// Whether events keep the name of the API key with which they were sent.
+    pub keeps_key_names: bool,
     /// What takes secrets out of events.
     pub redactor: Option<Redactor>,
     /// How long a body may take to arrive.
@@ -97,13 +99,14 @@ pub struct App {
 }
 
 impl App {
-    /// What the events of a request received at that time have in common.
-    fn context(&self, received_at: Timestamp) -> Context<'_> {
+    /// What the events of a request received at that time, with the key of that name, have in common.
+    fn context<'c>(&'c self, received_at: Timestamp, key_name: Option<&'c str>) -> Context<'c> {
         Context {
             received_at,
             framing: self.framing,
             batch_events_max: self.batch_events_max,
             depth_max: self.depth_max,
+            key_name: key_name.filter(|_| self.keeps_key_names),
             redactor: self.redactor.as_ref(),
         }
     }

@@ -25,8 +25,35 @@ pub struct Stats {
     pub truncated: bool,
     /// Events by time: the buckets that have any, oldest first.
     pub buckets: Vec<StatsBucket>,
+    /// What models used in all of it.
+    #[serde(flatten)]
+    pub usage: Usage,
     /// Tools, those with the most uses first.
     pub tools: Vec<ToolStats>,
+}
+
+/// What models used, where events tell.
+#[derive(Clone, Copy, Debug, Default, Serialize, PartialEq)]
+pub struct Usage {
+    /// Tokens that they read.
+    pub input_tokens: i64,
+    /// Tokens that they wrote.
+    pub output_tokens: i64,
+    /// What that cost, in US dollars, to the billionth.
+    pub cost_usd: f64,
+}
+
+impl Usage {
+    fn add(&mut self, other: Self) {
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.cost_usd += other.cost_usd;
+    }
+
+    /// Without what adding binary fractions leaves behind.
+    fn rounded(self) -> Self {
+        Self { cost_usd: (self.cost_usd * 1e9).round() / 1e9, ..self }
+    }
 }
 
 /// The events of some time.
@@ -38,6 +65,9 @@ pub struct StatsBucket {
     pub events: usize,
     /// How many of each type.
     pub types: BTreeMap<String, usize>,
+    /// What models used in it.
+    #[serde(flatten)]
+    pub usage: Usage,
 }
 
 /// A tool's figures.
@@ -85,11 +115,17 @@ impl Distribution {
 struct Counting {
     bucket_micros: i64,
     events: usize,
-    buckets: BTreeMap<i64, BTreeMap<String, usize>>,
+    buckets: BTreeMap<i64, Bucket>,
     types: HashSet<String>,
     tools: HashMap<String, Tool>,
     started: HashMap<(String, String), i64>,
     ended: HashMap<(String, String), (String, i64)>,
+}
+
+#[derive(Default)]
+struct Bucket {
+    types: BTreeMap<String, usize>,
+    usage: Usage,
 }
 
 #[derive(Default)]
@@ -119,7 +155,13 @@ impl Counting {
             self.types.insert(name.clone());
         }
         let bucket = time.micros().div_euclid(self.bucket_micros);
-        *self.buckets.entry(bucket).or_default().entry(name).or_default() += 1;
+        let bucket = self.buckets.entry(bucket).or_default();
+        *bucket.types.entry(name).or_default() += 1;
+        bucket.usage.add(Usage {
+            input_tokens: row[6].number(),
+            output_tokens: row[7].number(),
+            cost_usd: row[8].float().unwrap_or_default(),
+        });
 
         let Some(tool_name) = row[2].text() else { return };
         let use_of = || Some((row[5].text()?.to_owned(), row[3].text()?.to_owned()));
@@ -152,13 +194,19 @@ impl Counting {
                 tool.elapsed_ms.extend(elapsed.filter(|elapsed| *elapsed >= 0.0));
             }
         }
-        let buckets = self.buckets.into_iter().map(|(bucket, types)| StatsBucket {
-            start: Timestamp::from_micros(bucket * self.bucket_micros)
-                .unwrap_or(Timestamp::MIN)
-                .to_string(),
-            events: types.values().sum(),
-            types,
+        let mut usage = Usage::default();
+        let buckets = self.buckets.into_iter().map(|(bucket, Bucket { types, usage: used })| {
+            usage.add(used);
+            StatsBucket {
+                start: Timestamp::from_micros(bucket * self.bucket_micros)
+                    .unwrap_or(Timestamp::MIN)
+                    .to_string(),
+                events: types.values().sum(),
+                types,
+                usage: used.rounded(),
+            }
         });
+        let buckets = buckets.collect();
         let tools = self.tools.into_iter().map(|(tool_name, tool)| ToolStats {
             tool_name,
             uses: tool.uses,
@@ -172,14 +220,25 @@ impl Counting {
         Stats {
             events: self.events.min(STATS_EVENTS_MAX),
             truncated: self.events > STATS_EVENTS_MAX,
-            buckets: buckets.collect(),
+            buckets,
+            usage: usage.rounded(),
             tools,
         }
     }
 }
 
 /// What [`Store::stats`] selects.
-const KINDS: [Kind; 6] = [Kind::Time, Kind::Text, Kind::Text, Kind::Text, Kind::Float, Kind::Text];
+const KINDS: [Kind; 9] = [
+    Kind::Time,
+    Kind::Text,
+    Kind::Text,
+    Kind::Text,
+    Kind::Float,
+    Kind::Text,
+    Kind::Number,
+    Kind::Number,
+    Kind::Float,
+];
 
 impl Store {
     /// What happened among the events that a filter lets through, in buckets of that many seconds.
@@ -188,8 +247,8 @@ impl Store {
     /// If the store cannot answer.
     pub async fn stats(&self, filter: &Filter, bucket_seconds: i64) -> Result<Stats, ReadError> {
         let mut select = Statement::new(
-            "SELECT \"timestamp\", event_type, tool_name, tool_use_id, duration_ms, session_id \
-             FROM hook_events",
+            "SELECT \"timestamp\", event_type, tool_name, tool_use_id, duration_ms, session_id, \
+             input_tokens, output_tokens, cost_usd FROM hook_events",
         );
         select.filter(filter);
         select.push(&format!(" ORDER BY \"timestamp\" DESC LIMIT {}", STATS_EVENTS_MAX + 1), []);

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::client::JSON;
-use crate::harness::{Answer, Client, Place, Server, event, eventually};
+use crate::harness::{Answer, Client, Place, Server, Storage, event, eventually};
 
 fn post(client: &Client, id: &str, headers: &[(&str, &str)]) -> Answer {
     client.post("/events", JSON, headers, event(id).to_string())
@@ -42,6 +42,30 @@ fn with_keys_only_those_with_the_scope_write() {
     server.client.get("/metrics", &[]).expect(200);
     assert_eq!(place.events().len(), 3);
     assert!(!server.log().contains("key-"), "{}", server.log());
+}
+
+both!(the_keys_name_is_kept_where_that_is_asked_for);
+
+fn the_keys_name_is_kept_where_that_is_asked_for(storage: Storage) {
+    for (asked, kept) in [("true", json!("ci")), ("false", json!(null))] {
+        let place = Place::new(storage);
+        let keys = "ci:key-1:ingest,eyes:key-2:read";
+        let server = place.server().set("API_KEYS", keys).set("STORE_KEY_NAME", asked);
+        let server = server.ready().start();
+        let mut forged = event("1");
+        forged["data"] = json!({ "key_name": "boss" });
+        forged["key_name"] = json!("boss");
+        let key = [("x-api-key", "key-1")];
+        server.client.post("/events", JSON, &key, forged.to_string()).expect(202);
+        let stored = place.settled(&server);
+        assert_eq!(stored[0]["key_name"], kept);
+        assert_eq!(stored[0]["extra"], json!({ "key_name": "boss" }));
+        let read = eventually("the event can be read", || {
+            let answer = server.client.get("/events", &[("x-api-key", "key-2")]).json();
+            answer["events"].get(0).cloned().ok_or(answer)
+        });
+        assert_eq!(read.get("key_name").cloned().unwrap_or_default(), kept);
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ fn context() -> Context<'static> {
         framing: Framing::Plain,
         batch_events_max: 100,
         depth_max: 120,
+        key_name: None,
         redactor: None,
     }
 }

@@ -157,10 +157,19 @@ fn stats_count_events_and_time_tools(storage: Storage) {
         events.push(at(use_id * 1000 + 2 * (use_id + 1), kind, use_id, "Bash", Some(use_id + 1)));
     }
     events.push(at(100_000, "tool_blocked", 500, "Write", None));
+    for cost in [0.1, 0.2] {
+        let mut request = at(101_000, "claude_code.api_request", 0, "", None);
+        request["data"] = json!({"input_tokens": 20, "output_tokens": 3, "cost_usd": cost});
+        events.push(request);
+    }
     let (_place, server) = with(storage, &events);
     let span = "since=2026-11-20T10:00:00Z&until=2026-11-20T10:02:00Z";
     let stats = get(&server, &format!("/stats?{span}&bucket=1m"));
-    assert_eq!(stats["events"], 201);
+    assert_eq!(stats["events"], 203);
+    for usage in [&stats, &stats["buckets"][1]] {
+        let used = (&usage["input_tokens"], &usage["output_tokens"], &usage["cost_usd"]);
+        assert_eq!(used, (&json!(40), &json!(6), &json!(0.3)));
+    }
     assert_eq!(stats["truncated"], false);
     assert_eq!(stats["bucket_seconds"], 60);
     assert_eq!(stats["since"], "2026-11-20T10:00:00.000000Z");
@@ -171,6 +180,7 @@ fn stats_count_events_and_time_tools(storage: Storage) {
         json!({
             "start": "2026-11-20T10:00:00.000000Z", "events": 120,
             "types": {"tool_execution_completed": 60, "tool_execution_started": 60},
+            "input_tokens": 0, "output_tokens": 0, "cost_usd": 0.0,
         })
     );
     assert_eq!(buckets[1]["types"]["tool_execution_failed"], 10);

@@ -93,6 +93,7 @@ fn foreign(line: &[u8], event_id: &str, timestamp: Timestamp) -> Option<Vec<u8>>
         framing: Framing::Plain,
         batch_events_max: 1,
         depth_max: usize::MAX,
+        key_name: None,
         redactor: None,
     };
     let decoded = decode(Format::Object, &event, &context).ok()?;

@@ -9,19 +9,24 @@ use rusqlite::{Connection, OpenFlags};
 const APPLICATION_ID: i32 = 0x68_6f_6f_6b;
 
 /// Raised with every change of [`TABLES`], or of what stands in them.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
+
+/// When the write-ahead log goes into the database: 16 MiB of pages, so that a page that many
+/// transactions have changed is written once.
+const CHECKPOINT_PAGES: i32 = 4096;
 
 /// How long a reader waits while the write-ahead log is reset.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Numbers of files never come back, so that whoever has passed one has passed it for good; they hold
-/// for this index alone, which `indexes` names. `id` of an event says where its line stands:
+/// for this index alone, which `indexes` names. There, too, stands during which run of the machine it
+/// is being written; nothing, once it was closed and is safe on the disk. `id` of an event says where its line stands:
 /// see [`super::OFFSET_BITS`]. The table has the name that it has in PostgreSQL, so that questions are
 /// the same. Each index has time last, or
 /// first, so that new rows go to a few pages, which stay in memory.
 const TABLES: &str = r#"
-CREATE TABLE indexes (name INTEGER NOT NULL);
-INSERT INTO indexes VALUES (abs(random() >> 16));
+CREATE TABLE indexes (name INTEGER NOT NULL, boot TEXT);
+INSERT INTO indexes VALUES (abs(random() >> 16), NULL);
 CREATE TABLE files (
     number   INTEGER PRIMARY KEY AUTOINCREMENT,
     device   INTEGER NOT NULL,
@@ -100,8 +105,34 @@ fn open_as_it_is(path: &Path) -> rusqlite::Result<Option<Connection>> {
         tracing::info!(file = %path.display(), "the index is of another version; building it again");
         return Ok(None);
     }
+    let boot: Option<String> = index.query_row("SELECT boot FROM indexes", [], |row| row.get(0))?;
+    if boot.is_some() && boot != this_boot() {
+        tracing::info!(
+            file = %path.display(),
+            "the machine went down while the index was written; building it again"
+        );
+        return Ok(None);
+    }
     set_up(&index)?;
     Ok(Some(index))
+}
+
+/// Which run of the machine this is.
+fn this_boot() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}
+
+/// Puts all on the disk, and notes that it is there; where readers are in the way, an index that a
+/// machine's fall leaves behind is built again.
+pub(super) fn close(index: Connection, path: &Path) -> rusqlite::Result<()> {
+    index.busy_timeout(Duration::ZERO)?;
+    let busy: bool = index.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if !busy && std::fs::File::open(path).and_then(|file| file.sync_all()).is_ok() {
+        index.pragma_update(None, "synchronous", "full")?;
+        index.execute("UPDATE indexes SET boot = NULL", [])?;
+    }
+    index.close().map_err(|(_, error)| error)
 }
 
 /// Makes an empty index in the place of what is there.
@@ -111,21 +142,25 @@ pub(super) fn make(path: &Path) -> rusqlite::Result<Connection> {
         let _ = std::fs::remove_file(with_suffix(path, suffix));
     }
     let index = Connection::open(path)?;
-    set_up(&index)?;
     index.execute_batch(&format!(
-        "BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; \
-         COMMIT"
+        "PRAGMA journal_mode = wal; BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; \
+         PRAGMA user_version = {VERSION}; COMMIT"
     ))?;
+    set_up(&index)?;
     Ok(index)
 }
 
-/// Readers and the writer do not wait for each other, and a transaction needs no sync: after a power
-/// cut the index is as it was at some earlier transaction, and goes on from there.
+/// Readers and the writer do not wait for each other, and nothing is ever synced, since whoever waits for
+/// the disk would hold up those who wait for the journal. A process that dies takes nothing along; a
+/// machine that goes down may, so an index that was not closed before is built again.
 fn set_up(index: &Connection) -> rusqlite::Result<()> {
     index.busy_timeout(BUSY_TIMEOUT)?;
     index.pragma_update(None, "journal_mode", "wal")?;
-    index.pragma_update(None, "synchronous", "normal")?;
-    index.pragma_update(None, "cache_size", -65_536)
+    index.pragma_update(None, "synchronous", "off")?;
+    index.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    index.pragma_update(None, "cache_size", -16_384)?;
+    index.execute("UPDATE indexes SET boot = ?1", [this_boot().unwrap_or_default()])?;
+    Ok(())
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -189,7 +189,7 @@ pub(super) async fn next_row(rows: &mut Pin<&mut RowStream>) -> Result<Option<Ro
 }
 
 /// How many columns [`event_columns`] has.
-pub(super) const EVENT_COLUMNS: usize = 19;
+pub(super) const EVENT_COLUMNS: usize = 20;
 
 /// What an event is made of, in the order in which [`line()`] reads it.
 pub(super) fn event_columns(with_data: bool) -> String {
@@ -198,7 +198,7 @@ pub(super) fn event_columns(with_data: bool) -> String {
     format!(
         "session_id, event_id, \"timestamp\", event_type, workflow_id, phase_id, milestone_id, \
          {data}, {extra}, received_at, agent, tool_name, tool_use_id, duration_ms, input_tokens, \
-         output_tokens, cost_usd, subagent_id, parent_session_id"
+         output_tokens, cost_usd, subagent_id, parent_session_id, key_name"
     )
 }
 
@@ -230,6 +230,7 @@ pub(super) fn line(row: &Row) -> Result<(Key, Vec<u8>), tokio_postgres::Error> {
             subagent_id: text(17)?,
             parent_session_id: text(18)?,
         },
+        key_name: text(19)?,
     };
     let mut line = Vec::with_capacity(event.data.len() + 512);
     event.write_line(&mut line);

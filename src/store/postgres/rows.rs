@@ -11,7 +11,7 @@ use crate::event::{Event, Timestamp, count, measure};
 use crate::journal::{Chunk, Record};
 
 /// The columns in the order in which rows are encoded, and their types.
-pub(super) const COLUMNS: [(&str, &str); 21] = [
+pub(super) const COLUMNS: [(&str, &str); 22] = [
     ("session_id", "text"),
     ("event_id", "text"),
     ("timestamp", "timestamp with time zone"),
@@ -30,6 +30,7 @@ pub(super) const COLUMNS: [(&str, &str); 21] = [
     ("cost_usd", "double precision"),
     ("subagent_id", "text"),
     ("parent_session_id", "text"),
+    ("key_name", "text"),
     ("extra", "jsonb"),
     ("journal", "integer"),
     ("position", "bigint"),
@@ -205,6 +206,7 @@ fn tuple(event: &Event<'_>, out: &mut Vec<u8>) {
     double(event.facts.cost_usd.as_ref(), out);
     optional(event.facts.subagent_id.as_ref(), out);
     optional(event.facts.parent_session_id.as_ref(), out);
+    optional(event.key_name.as_ref(), out);
     match &event.extra {
         Some(extra) => jsonb(extra, out),
         None => null(out),

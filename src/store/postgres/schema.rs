@@ -37,6 +37,7 @@ CREATE TABLE hook_events (
     cost_usd          double precision,
     subagent_id       text COLLATE "C",
     parent_session_id text COLLATE "C",
+    key_name          text COLLATE "C",
     extra             jsonb,
     -- In which journal it stood and where, so that those who follow can go on after it.
     journal           integer,

@@ -71,7 +71,7 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
 fn context(redactor: Option<&Redactor>) -> Context<'_> {
     let received_at = Timestamp::from_micros(1_795_424_400_123_456).expect("a time");
     let framing = Framing::Plain;
-    Context { received_at, framing, batch_events_max: 100, depth_max: 20, redactor }
+    Context { received_at, framing, batch_events_max: 100, depth_max: 20, key_name: None, redactor }
 }
 
 fn standard() -> Redactor {

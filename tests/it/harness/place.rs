@@ -145,7 +145,7 @@ pub(crate) fn forwarded(server: &Server) {
     });
 }
 
-const FIELDS: [&str; 19] = [
+const FIELDS: [&str; 20] = [
     "event_id",
     "event_type",
     "session_id",
@@ -164,6 +164,7 @@ const FIELDS: [&str; 19] = [
     "cost_usd",
     "subagent_id",
     "parent_session_id",
+    "key_name",
     "extra",
 ];
 
