@@ -28,6 +28,11 @@ const LINE_BYTES_MAX: usize = 256 << 20;
 /// one for each of a thousand requests a second would take the disk from those who wait for theirs.
 const PASS_INTERVAL: Duration = Duration::from_millis(25);
 
+/// While events come in, this rests three times as long as it works, but no longer than that: it may fall
+/// behind, and must not hold up those who wait for an answer.
+const REST_FACTOR: u32 = 3;
+const REST_MAX: Duration = Duration::from_millis(250);
+
 /// The thread's niceness: what waits for an answer goes first.
 const NICENESS: i32 = 10;
 
@@ -114,7 +119,7 @@ impl Follower {
         let _ = rustix::process::nice(NICENESS);
         loop {
             let begun = Instant::now();
-            let pause = match self.pass(&stop) {
+            let pause = match self.pass(appended.clone(), &stop) {
                 Ok(()) => SURVEY_INTERVAL,
                 Err(error) => {
                     self.failed(&error);
@@ -160,7 +165,11 @@ impl Follower {
     }
 
     /// Reads all that is new.
-    fn pass(&mut self, stop: &watch::Receiver<bool>) -> Result<(), FollowError> {
+    fn pass(
+        &mut self,
+        mut appended: watch::Receiver<Appended>,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<(), FollowError> {
         let current = Identity::of(&self.shared.jsonl)?;
         let known = self.open.as_ref().and_then(|open| open.sources.last());
         let due = self.surveyed.is_none_or(|at| at.elapsed() >= SURVEY_INTERVAL);
@@ -168,6 +177,7 @@ impl Follower {
             self.survey()?;
         }
         let Some(open) = &mut self.open else { return Ok(()) };
+        let mut begun = Instant::now();
         for at in 0..open.sources.len() {
             while open.read_block(at, &mut self.block)? {
                 let (bytes, lag_bytes) = open.size();
@@ -180,6 +190,11 @@ impl Follower {
                 if *stop.borrow() {
                     return Ok(());
                 }
+                if appended.has_changed().unwrap_or_default() {
+                    appended.mark_unchanged();
+                    std::thread::sleep((begun.elapsed() * REST_FACTOR).min(REST_MAX));
+                }
+                begun = Instant::now();
             }
         }
         if self.report.take().is_some() {
