@@ -111,6 +111,30 @@ fn an_index_that_is_deleted_damaged_or_not_ours_is_built_again() {
 }
 
 #[test]
+fn an_index_that_a_machines_fall_has_left_behind_is_built_again() {
+    let place = Place::jsonl();
+    let mut server = place.server().ready().start();
+    server.client.batch(&[event("1"), event("2")]).expect(202);
+    shows(&server.client, &["1", "2"]);
+    let change = |statements: &str| {
+        let index = rusqlite::Connection::open(index(&place)).expect("the index");
+        index.execute_batch(statements).expect("it can be changed");
+    };
+    // What another run of the machine was writing may lack anything.
+    server.kill9();
+    change("UPDATE indexes SET boot = 'another'; DELETE FROM hook_events WHERE event_id = '1'");
+    server.restart();
+    shows(&server.client, &["1", "2"]);
+    server.logged("the machine went down");
+    // What was closed is safe, whichever run it was.
+    server.stop();
+    let index = rusqlite::Connection::open(index(&place)).expect("the index");
+    let boot: Option<String> =
+        index.query_row("SELECT boot FROM indexes", [], |row| row.get(0)).expect("a row");
+    assert_eq!(boot, None);
+}
+
+#[test]
 fn an_index_goes_on_where_it_was_and_knows_a_file_that_is_another() {
     let place = Place::jsonl();
     let mut server = place.server().ready().start();
