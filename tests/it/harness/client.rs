@@ -198,8 +198,10 @@ impl Connection {
         let mut read = Vec::new();
         let mut byte = [0];
         while !String::from_utf8_lossy(&read).ends_with(text) {
-            let count = self.0.read(&mut byte).expect("the server answers");
-            assert_eq!(count, 1, "closed after {:?}", String::from_utf8_lossy(&read));
+            // Unlike `read`, this goes on after a signal.
+            if let Err(error) = self.0.read_exact(&mut byte) {
+                panic!("{error} after {:?}", String::from_utf8_lossy(&read));
+            }
             read.push(byte[0]);
         }
         String::from_utf8_lossy(&read).into_owned()
