@@ -121,13 +121,14 @@ impl<'a> Fields<'a> {
 
     /// The event that these fields make, ready to be stored.
     pub(super) fn into_line(
-        self,
+        mut self,
         context: &Context<'_>,
         redactions: &mut Redactions,
         out: &mut Vec<u8>,
     ) -> Result<u128, Invalid> {
         // Those of an event that turns out to be invalid are found again in its original.
         let mut found = Redactions::default();
+        let known_facts = std::mem::take(&mut self.facts);
         let event_type = self.required_text(Field::EventType)?;
         let session_id = self.required_text(Field::SessionId)?;
         let event_id = match self.text(Field::EventId, 1)? {
@@ -151,7 +152,7 @@ impl<'a> Fields<'a> {
             timestamp: self.timestamp(context.received_at)?,
             received_at: context.received_at,
             extra: self.extra(context, &mut found)?.map(Cow::Owned),
-            facts: self.facts.clone().or(facts),
+            facts: known_facts.or(facts),
             key_name: context.key_name.map(Cow::Borrowed),
             event_id,
             event_type,
