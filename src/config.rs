@@ -157,7 +157,7 @@ pub struct Config {
     #[arg(value_parser = parse_journal_bytes)]
     pub max_inflight_bytes: u64,
 
-    /// Most open connections; beyond it, new ones wait to be accepted
+    /// Most open connections; beyond it, 503
     #[arg(long, env, value_name = "MAX_CONNECTIONS", default_value_t = 10_000, global = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
