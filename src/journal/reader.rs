@@ -49,6 +49,11 @@ impl Chunk {
         })
     }
 
+    /// The records as they stand in the journal.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Whether there is nothing to read yet.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()

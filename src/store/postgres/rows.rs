@@ -61,7 +61,8 @@ impl Rows {
     /// Encodes a chunk of the journal that has this number in the database. Takes about a microsecond an event, and does not block otherwise.
     pub fn encode(chunk: Chunk, journal: i32) -> Self {
         let mut rows = Self {
-            tuples: Vec::new(),
+            // A row is hardly longer than its record.
+            tuples: Vec::with_capacity(chunk.bytes().len()),
             ends: Vec::new(),
             days: BTreeSet::new(),
             oldest: None,
