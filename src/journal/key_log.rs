@@ -1,9 +1,9 @@
-//! The keys of a growing file's records, in chunks in a file beside it, so that a start need not read
+//! The keys of a growing file's records, in spans in a file beside it, so that a start need not read
 //! the records again.
 //!
-//! Derived and disposable, and never synced: a chunk is written after its records are durable and
-//! answered, and is trusted only if the file's inode and what stands before the chunk's end are what
-//! they were. Records without a chunk that fits are read themselves: see [`super::recent`].
+//! Derived and disposable, and never synced: a span is written after its records are durable and
+//! answered, and is trusted only if the file's inode and what stands before the span's end are what
+//! they were. Records without a span that fits are read themselves: see [`super::recent`].
 //!
 //! When the file has the keys of more than a window, it becomes `.old`, in place of the one before, and a
 //! new one is begun: so the two have some 36 MiB at most.
@@ -16,28 +16,28 @@ use std::sync::Arc;
 
 use super::window::WINDOW_RECORDS;
 
-/// A chunk is written once it has so many keys, or its records have so many bytes: what a start after
-/// a crash reads at most, some milliseconds' worth. Tests use few records, and want many chunks.
-const CHUNK_KEYS: usize = if cfg!(test) { 4 } else { 4096 };
-const CHUNK_BYTES: u64 = if cfg!(test) { 32 << 10 } else { 2 << 20 };
+/// A span is written once it has so many keys, or its records have so many bytes: what a start after
+/// a crash reads at most, some milliseconds' worth. Tests use few records, and want many spans.
+const SPAN_KEYS: usize = if cfg!(test) { 4 } else { 4096 };
+const SPAN_BYTES: u64 = if cfg!(test) { 32 << 10 } else { 2 << 20 };
 
-/// With fewer of both, reading the records costs as little as a chunk.
-const CHUNK_KEYS_MIN: usize = if cfg!(test) { 2 } else { 32 };
-const CHUNK_BYTES_MIN: u64 = 64 << 10;
+/// With fewer of both, reading the records costs as little as a span.
+const SPAN_KEYS_MIN: usize = if cfg!(test) { 2 } else { 32 };
+const SPAN_BYTES_MIN: u64 = 64 << 10;
 
-/// When the file becomes the old one: its keys fill the window then, with room for chunks' heads.
+/// When the file becomes the old one: its keys fill the window then, with room for spans' heads.
 const TURN_BYTES: u64 = if cfg!(test) { 4096 } else { WINDOW_RECORDS as u64 * 16 + (2 << 20) };
 
-/// How many bytes before a chunk's end are hashed, at most: some small records, or the end of a large one
+/// How many bytes before a span's end are hashed, at most: some small records, or the end of a large one
 /// with the time to the microsecond.
 const MARK_BYTES: u64 = 4096;
 
-/// A chunk begins with this, the numbers of [`Head`] in little endian, the CRC-32C of its keys and that of
+/// A span begins with this, the numbers of [`Head`] in little endian, the CRC-32C of its keys and that of
 /// the head up to there. The keys follow, 16 bytes each, in the order of their records.
 const MAGIC: &[u8; 8] = b"hookkey1";
 const HEAD_BYTES: usize = 64;
 
-/// Which records a chunk is about.
+/// Which records a span is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Head {
     inode: u64,
@@ -86,18 +86,18 @@ impl Head {
 
 /// Records in a row, and their keys in the same order.
 #[derive(Debug)]
-pub(super) struct Chunk {
+pub(super) struct Span {
     head: Head,
     keys: Vec<u128>,
 }
 
-impl Chunk {
+impl Span {
     fn new(inode: u64, from: u64) -> Self {
         let head = Head { inode, from, to: from, mark: 0, mark_bytes: 0, keys: 0 };
         Self { head, keys: Vec::new() }
     }
 
-    /// A chunk of records that stand in the file already.
+    /// A span of records that stand in the file already.
     pub(super) fn read(
         file: &File,
         inode: u64,
@@ -105,12 +105,12 @@ impl Chunk {
         to: u64,
         keys: &[u128],
     ) -> io::Result<Self> {
-        let mut chunk = Self::new(inode, from);
+        let mut span = Self::new(inode, from);
         let bytes = (to - from).min(MARK_BYTES);
         let mut end = vec![0; bytes as usize];
         file.read_exact_at(&mut end, to - bytes)?;
-        chunk.extend(to, &end, keys);
-        Ok(chunk)
+        span.extend(to, &end, keys);
+        Ok(span)
     }
 
     /// Adds records that end in those bytes, at `to`.
@@ -127,12 +127,12 @@ impl Chunk {
     }
 }
 
-/// Whether records of so many bytes and keys make a chunk.
+/// Whether records of so many bytes and keys make a span.
 pub(super) fn is_due(bytes: u64, keys: usize) -> bool {
-    bytes >= CHUNK_BYTES || keys >= CHUNK_KEYS
+    bytes >= SPAN_BYTES || keys >= SPAN_KEYS
 }
 
-/// A chunk in the file, its keys unread.
+/// A span in the file, its keys unread.
 #[derive(Debug)]
 pub(super) struct Saved {
     head: Head,
@@ -152,7 +152,7 @@ impl Saved {
         self.head.to
     }
 
-    /// Whether this file has the records that the chunk is about.
+    /// Whether this file has the records that the span is about.
     pub(super) fn fits(&self, file: &File, inode: u64) -> bool {
         let mut end = vec![0; self.head.mark_bytes as usize];
         let Some(at) = self.head.to.checked_sub(end.len() as u64) else { return false };
@@ -171,25 +171,25 @@ impl Saved {
     }
 }
 
-/// The file of chunks, to append to.
+/// The file of spans, to append to.
 #[derive(Debug)]
 pub(super) struct KeyLog {
     path: PathBuf,
     file: Option<Arc<File>>,
-    /// Where the last whole chunk ends, and the next one is written.
+    /// Where the last whole span ends, and the next one is written.
     len: u64,
     /// What is durable, but not in the file yet.
-    pending: Chunk,
+    pending: Span,
     failing: bool,
 }
 
 impl KeyLog {
     /// Nothing is opened yet.
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, file: None, len: 0, pending: Chunk::new(0, 0), failing: false }
+        Self { path, file: None, len: 0, pending: Span::new(0, 0), failing: false }
     }
 
-    /// Opens the file, making it if need be; returns the chunks that are there, in no order. What is
+    /// Opens the file, making it if need be; returns the spans that are there, in no order. What is
     /// damaged, and what stands behind it, is left out, and will be written over.
     pub(super) fn open(&mut self) -> Vec<Saved> {
         let mut saved = Vec::new();
@@ -213,7 +213,7 @@ impl KeyLog {
         if head.inode != inode || head.to != from {
             // Another file, or one that others have changed: what is between can be read there.
             self.save_all();
-            self.pending = Chunk::new(inode, from);
+            self.pending = Span::new(inode, from);
         }
         self.pending.extend(from + records.len() as u64, records, keys);
     }
@@ -228,25 +228,25 @@ impl KeyLog {
     /// Writes what was taken note of.
     pub(super) fn save_all(&mut self) {
         let Head { inode, to, .. } = self.pending.head;
-        let mut pending = std::mem::replace(&mut self.pending, Chunk::new(inode, to));
+        let mut pending = std::mem::replace(&mut self.pending, Span::new(inode, to));
         self.write(&pending);
         pending.keys.clear();
         self.pending.keys = pending.keys;
     }
 
-    /// Writes a chunk, if it is worth it. Where that fails, a start takes longer, and nothing else.
-    pub(super) fn write(&mut self, chunk: &Chunk) {
-        let bytes = chunk.head.to - chunk.head.from;
-        if chunk.keys.len() < CHUNK_KEYS_MIN && bytes < CHUNK_BYTES_MIN {
+    /// Writes a span, if it is worth it. Where that fails, a start takes longer, and nothing else.
+    pub(super) fn write(&mut self, span: &Span) {
+        let bytes = span.head.to - span.head.from;
+        if span.keys.len() < SPAN_KEYS_MIN && bytes < SPAN_BYTES_MIN {
             return;
         }
-        match self.try_write(chunk) {
+        match self.try_write(span) {
             Ok(()) => self.failing = false,
             Err(error) => self.failed(&error),
         }
     }
 
-    fn try_write(&mut self, chunk: &Chunk) -> io::Result<()> {
+    fn try_write(&mut self, span: &Span) -> io::Result<()> {
         if self.len >= TURN_BYTES {
             match std::fs::rename(&self.path, self.old_path()) {
                 // Deleted by someone, as it may be.
@@ -258,8 +258,8 @@ impl KeyLog {
         }
         let Some(file) = &self.file else { return Ok(()) };
         let mut bytes = vec![0; HEAD_BYTES];
-        bytes.extend(chunk.keys.iter().flat_map(|key| key.to_le_bytes()));
-        let head = Head { keys: chunk.keys.len() as u32, ..chunk.head };
+        bytes.extend(span.keys.iter().flat_map(|key| key.to_le_bytes()));
+        let head = Head { keys: span.keys.len() as u32, ..span.head };
         let keys_checksum = crc32c::crc32c(&bytes[HEAD_BYTES..]);
         bytes[..HEAD_BYTES].copy_from_slice(&head.encode(keys_checksum));
         file.write_all_at(&bytes, self.len)?;
@@ -269,7 +269,7 @@ impl KeyLog {
 
     /// Begins anew with an empty file: what it had is kept elsewhere.
     pub(super) fn clear(&mut self) {
-        self.pending = Chunk::new(0, 0);
+        self.pending = Span::new(0, 0);
         self.len = 0;
         if let Some(Err(error)) = self.file.as_ref().map(|file| file.set_len(0)) {
             self.failed(&error);
@@ -296,7 +296,7 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
 
-/// Finds the chunks of a file; returns where the last whole one ends.
+/// Finds the spans of a file; returns where the last whole one ends.
 fn scan(file: &Arc<File>, saved: &mut Vec<Saved>) -> u64 {
     let len = file.metadata().map_or(0, |found| found.len());
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! The keys of a file's newest records: from the chunks of its [`KeyLog`] where they fit, from the
+//! The keys of a file's newest records: from the spans of its [`KeyLog`] where they fit, from the
 //! records themselves where not. What had to be read is saved for the next time.
 
 use std::fs::File;
@@ -6,7 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use super::key_log::{Chunk, KeyLog, Saved, is_due};
+use super::key_log::{KeyLog, Saved, Span, is_due};
 
 /// How much of a file is read at a time, from its end, since nobody knows where so many lines begin.
 const BLOCK_BYTES: u64 = 1 << 20;
@@ -28,19 +28,19 @@ impl<F: Fn(&[u8]) -> Option<u128>> Reading<'_, F> {
         let inode = metadata.ino();
         let mut end = metadata.len();
         let mut saved: Vec<&Saved> = self.saved.iter().collect();
-        saved.sort_by_key(|chunk| std::cmp::Reverse(chunk.to()));
-        for chunk in saved {
+        saved.sort_by_key(|span| std::cmp::Reverse(span.to()));
+        for span in saved {
             if self.is_enough() {
                 return Ok(());
             }
-            if chunk.from() >= chunk.to() || chunk.to() > end || !chunk.fits(file, inode) {
+            if span.from() >= span.to() || span.to() > end || !span.fits(file, inode) {
                 continue;
             }
-            let Some(keys) = chunk.keys() else { continue };
-            self.read_lines(file, inode, chunk.to()..end)?;
+            let Some(keys) = span.keys() else { continue };
+            self.read_lines(file, inode, span.to()..end)?;
             let wanted = self.keys_max - self.newest_first.len();
             self.newest_first.extend(keys.into_iter().rev().take(wanted));
-            end = chunk.from();
+            end = span.from();
         }
         self.read_lines(file, inode, 0..end)
     }
@@ -54,7 +54,7 @@ impl<F: Fn(&[u8]) -> Option<u128>> Reading<'_, F> {
         let mut at = range.end;
         // What `at` is in the middle of, from there on.
         let mut rest_of_line: Vec<u8> = Vec::new();
-        // Where the next chunk ends, and where its keys begin.
+        // Where the next span ends, and where its keys begin.
         let (mut to, mut newest) = (None, self.newest_first.len());
         let mut block = Vec::new();
         while at > range.start && !self.is_enough() {
@@ -68,7 +68,7 @@ impl<F: Fn(&[u8]) -> Option<u128>> Reading<'_, F> {
                 let from = at + found as u64 + 1;
                 let line = block[found + 1..end].trim_ascii_end();
                 end = found;
-                let Some(chunk_to) = to else {
+                let Some(span_to) = to else {
                     // What follows the last line feed is nothing, or a line that may still grow.
                     to = Some(from);
                     if !line.is_empty() {
@@ -78,8 +78,8 @@ impl<F: Fn(&[u8]) -> Option<u128>> Reading<'_, F> {
                     continue;
                 };
                 self.newest_first.extend((self.key_of)(line));
-                if self.is_enough() || is_due(chunk_to - from, self.newest_first.len() - newest) {
-                    self.save(file, inode, from..chunk_to, newest)?;
+                if self.is_enough() || is_due(span_to - from, self.newest_first.len() - newest) {
+                    self.save(file, inode, from..span_to, newest)?;
                     (to, newest) = (Some(from), self.newest_first.len());
                 }
                 if self.is_enough() {
@@ -105,8 +105,8 @@ impl<F: Fn(&[u8]) -> Option<u128>> Reading<'_, F> {
         newest: usize,
     ) -> io::Result<()> {
         let keys: Vec<u128> = self.newest_first[newest..].iter().rev().copied().collect();
-        let chunk = Chunk::read(file, inode, range.start, range.end, &keys)?;
-        self.log.write(&chunk);
+        let span = Span::read(file, inode, range.start, range.end, &keys)?;
+        self.log.write(&span);
         Ok(())
     }
 }

@@ -11,8 +11,9 @@ pub const WINDOW_RECORDS: usize = 1 << 20;
 /// largest group has, so that a full ring is never moved to one of twice the size.
 pub(super) const WINDOW_ROOM: usize = WINDOW_RECORDS + (64 << 10);
 
-/// Into how many parts keys are sorted, by their place in the table, to be inserted: one for each 10 KiB
-/// of the full table.
+/// How many keys are sorted at a time to be inserted, and into how many parts by their place in the table:
+/// one for each 10 KiB of the full table.
+const SORTED_KEYS: usize = 128 << 10;
 const PARTS: usize = 1024;
 
 /// A first-in, first-out set. Insertions since the last [`Window::commit`] can be taken back, so
@@ -31,31 +32,38 @@ impl Window {
     /// A window that has seen these keys. Inserted one after the other, each would wait for memory;
     /// in the order of the table they take a quarter of the time.
     pub(super) fn filled(newest_first: Vec<u128>) -> Self {
-        let mut table = HashTable::with_capacity(newest_first.len());
+        let mut oldest_first = newest_first;
+        oldest_first.reverse();
+        let keys = VecDeque::from(oldest_first);
+        let mut table = HashTable::with_capacity(keys.len());
         let buckets = table.num_buckets().max(1);
-        let part_of = |key: u128| (key as usize & (buckets - 1)) * PARTS / buckets;
-        let mut ends = [0_usize; PARTS];
-        for &key in &newest_first {
-            ends[part_of(key)] += 1;
-        }
-        let mut end = 0;
-        for part in &mut ends {
-            end += std::mem::replace(part, end);
-        }
-        let mut sorted = vec![(0_u64, 0_u32); newest_first.len()];
-        let newest = newest_first.len().saturating_sub(1);
-        for (age, &key) in newest_first.iter().enumerate() {
-            let end = &mut ends[part_of(key)];
-            sorted[*end] = (key as u64, (newest - age) as u32);
-            *end += 1;
-        }
-        let mut keys = newest_first;
-        keys.reverse();
-        let keys = VecDeque::from(keys);
-        for (hash, serial) in sorted {
-            let is_same = |&other: &u32| keys[other as usize] == keys[serial as usize];
-            // Of a key that stands there twice, the newest counts.
-            table.entry(hash, is_same, |&serial| keys[serial as usize] as u64).or_insert(serial);
+        let part_of = |serial: usize| (keys[serial] as usize & (buckets - 1)) * PARTS / buckets;
+        let mut sorted = vec![0_u32; keys.len().min(SORTED_KEYS)];
+        let mut end = keys.len();
+        while end > 0 {
+            // The newest first: of a key that stands there twice, that one counts.
+            let serials = (end.saturating_sub(SORTED_KEYS)..end).rev();
+            let mut places = [0; PARTS];
+            for serial in serials.clone() {
+                places[part_of(serial)] += 1;
+            }
+            let mut place = 0;
+            for part in &mut places {
+                place += std::mem::replace(part, place);
+            }
+            for serial in serials.clone() {
+                let place = &mut places[part_of(serial)];
+                sorted[*place] = serial as u32;
+                *place += 1;
+            }
+            for &serial in &sorted[..serials.len()] {
+                let key = keys[serial as usize];
+                let is_same = |&other: &u32| keys[other as usize] == key;
+                table
+                    .entry(key as u64, is_same, |&serial| keys[serial as usize] as u64)
+                    .or_insert(serial);
+            }
+            end -= serials.len();
         }
         Self { keys, table, first: 0, uncommitted: 0 }
     }
