@@ -21,6 +21,9 @@ use crate::metrics::Metrics;
 /// Bytes of lines in one transaction; more only for a line that is longer.
 const BLOCK_BYTES: usize = 4 << 20;
 
+/// Of which so many are kept in memory when there is nothing to read.
+const BLOCK_BYTES_KEPT: usize = 512 << 10;
+
 /// A line that is longer is no event, and is left out.
 const LINE_BYTES_MAX: usize = 256 << 20;
 
@@ -200,6 +203,9 @@ impl Follower {
         if self.report.take().is_some() {
             tracing::info!("the index is complete");
         }
+        // After a backlog, blocks are small.
+        self.block.clear();
+        self.block.shrink_to(BLOCK_BYTES_KEPT);
         self.status.send_if_modified(|status| {
             let changed = !status.ready || status.error.is_some();
             (status.ready, status.error, status.lag_bytes) = (true, None, 0);
