@@ -75,6 +75,8 @@ pub struct App {
     pub in_flight: InFlight,
     /// How many more streams of events may be opened.
     pub streams: Arc<Semaphore>,
+    /// How many more exports as Parquet may begin.
+    pub parquet_exports: Arc<Semaphore>,
     /// When requests are answered, unless they say.
     pub ack: Ack,
     /// The hooks that fired last, of which some fire twice.
@@ -121,6 +123,11 @@ impl App {
 /// As many streams as may be open at once.
 pub fn streams() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(read::STREAMS_MAX))
+}
+
+/// As many exports as Parquet as may be written at once.
+pub fn parquet_exports() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(read::PARQUET_MAX))
 }
 
 /// What HTTP tells about the forwarder and its journal.
