@@ -143,6 +143,7 @@ impl Running {
             drain: drain.clone(),
             in_flight: InFlight::new(config.max_inflight_bytes),
             streams: http::streams(),
+            parquet_exports: http::parquet_exports(),
             ack: config.ack,
             firings: Firings::default(),
             body_bytes_max: usize::try_from(config.max_body_bytes)?,

@@ -7,6 +7,7 @@ mod doctor;
 mod emit;
 mod import;
 mod install;
+mod progress;
 mod read;
 mod spool;
 

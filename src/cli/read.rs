@@ -11,12 +11,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::client::{Client, Refused, Target};
+use super::progress::Progress;
 
 /// Pause before a stream that was cut off is opened again.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// How often an export tells how far it is.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What the server is asked.
 #[derive(clap::Args, Debug)]
@@ -28,7 +26,7 @@ struct Question {
     #[arg(
         help = "Parameters as GET /events has them: session_id, event_id, event_type, workflow_id, \
         phase_id, milestone_id, agent, tool_name, tool_use_id, since, until (a time, or how long \
-        ago: 15m), q, fields, data; export has order and format (ndjson, csv), too"
+        ago: 15m), q, fields, data; export has order, too"
     )]
     #[arg(value_name = "NAME=VALUE", value_parser = parse_parameter)]
     parameters: Vec<(String, String)>,
@@ -70,6 +68,31 @@ pub struct ExportArgs {
     /// The file to write; not given: standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+
+    /// What to write
+    #[arg(short, long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, clap::ValueEnum)]
+enum Format {
+    /// Events as they are in the JSON Lines
+    #[default]
+    Ndjson,
+    /// A table as text, with JSON in it
+    Csv,
+    /// A table for analysis: pandas, Spark and the like
+    Parquet,
+}
+
+impl Format {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ndjson => "ndjson",
+            Self::Csv => "csv",
+            Self::Parquet => "parquet",
+        }
+    }
 }
 
 fn parse_parameter(text: &str) -> Result<(String, String), String> {
@@ -193,21 +216,37 @@ fn follow(
 
 /// Writes all events.
 pub(super) fn export(args: &ExportArgs) -> anyhow::Result<()> {
+    if args.output.is_none() && args.format == Format::Parquet && io::stdout().is_terminal() {
+        anyhow::bail!(
+            "Parquet is nothing for a terminal: name a file with --output, or use a pipe"
+        );
+    }
+    if let Some((_, format)) = args.question.parameters.iter().find(|(name, _)| name == "format") {
+        anyhow::bail!("the format is an option here: --format {format}");
+    }
     let client = Client::for_streams(&args.question.target);
-    let mut answer = client.stream(&args.question.path("/events/export", &[]), &[])?;
-    let mut out: Box<dyn Write> = match &args.output {
+    let path = args.question.path("/events/export", &[("format", args.format.name())]);
+    let mut answer = client.stream(&path, &[])?;
+    let (mut out, mut progress): (Box<dyn Write>, _) = match &args.output {
         Some(path) => {
             let file = File::create(path).with_context(|| path.display().to_string())?;
-            Box::new(BufWriter::new(file))
+            (Box::new(BufWriter::new(file)), Progress::new())
         }
-        None => Box::new(io::stdout().lock()),
+        None => (Box::new(io::stdout().lock()), Progress::beside_results()),
     };
-    let mut progress = Progress::new(args.output.is_some());
+    let mut written = Written::new(args.format);
     let mut block = vec![0; 256 << 10];
     loop {
-        let read = answer.read(&mut block).context(
-            "the export was cut off; what has been written is whole lines but the last, and not all",
-        )?;
+        let read = answer.read(&mut block).with_context(|| {
+            progress.clear();
+            match args.format {
+                Format::Parquet => "the export was cut off; what has been written cannot be read",
+                _ => {
+                    "the export was cut off; what has been written is whole lines but the last, and \
+                     not all"
+                }
+            }
+        })?;
         if read == 0 {
             break;
         }
@@ -216,47 +255,45 @@ pub(super) fn export(args: &ExportArgs) -> anyhow::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             written => written.context("writing")?,
         }
-        progress.add(&block[..read]);
+        written.add(&block[..read]);
+        progress.show(|| written.text());
     }
     out.flush().context("writing")?;
-    progress.end();
+    progress.end(|| written.text());
     Ok(())
 }
 
-/// What an export tells a person who waits for it.
-struct Progress {
-    is_shown: bool,
+/// How much of an export there is so far.
+struct Written {
     begun: Instant,
-    told: Instant,
+    format: Format,
     lines: usize,
     bytes: usize,
 }
 
-impl Progress {
-    fn new(to_file: bool) -> Self {
-        let is_shown = io::stderr().is_terminal() && (to_file || !io::stdout().is_terminal());
-        Self { is_shown, begun: Instant::now(), told: Instant::now(), lines: 0, bytes: 0 }
+impl Written {
+    fn new(format: Format) -> Self {
+        Self { begun: Instant::now(), format, lines: 0, bytes: 0 }
     }
 
     fn add(&mut self, block: &[u8]) {
-        self.lines += memchr::memchr_iter(b'\n', block).count();
+        if self.format != Format::Parquet {
+            self.lines += memchr::memchr_iter(b'\n', block).count();
+        }
         self.bytes += block.len();
-        if self.is_shown && self.told.elapsed() >= PROGRESS_INTERVAL {
-            self.told = Instant::now();
-            eprint!("\r{}", self.text());
-        }
-    }
-
-    fn end(&self) {
-        if self.is_shown {
-            eprintln!("\r{}", self.text());
-        }
     }
 
     fn text(&self) -> String {
-        let per_second = self.lines as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
+        let seconds = self.begun.elapsed().as_secs_f64().max(0.001);
         let mib = self.bytes as f64 / f64::from(1 << 20);
-        format!("{} lines, {mib:.1} MiB, {per_second:.0} lines/s  ", self.lines)
+        let size = format!("{mib:.1} MiB, {:.1} MiB/s", mib / seconds);
+        let events = match self.format {
+            Format::Ndjson => self.lines,
+            // The first line has the columns' names.
+            Format::Csv => self.lines.saturating_sub(1),
+            Format::Parquet => return size,
+        };
+        format!("{events} events, {:.0}/s; {size}", events as f64 / seconds)
     }
 }
 

@@ -102,7 +102,7 @@ fn key_of(json: &[u8]) -> Option<u128> {
 }
 
 fn batch(framing: Framing, records: &[(u8, u16)]) -> Batch {
-    let mut batch = Batch::new(framing);
+    let mut batch = Batch::new(framing, 0);
     for (id, padding) in records {
         let id = u128::from(*id) + 1;
         let line = format!("{{\"id\":{id},\"padding\":\"{}\"}}", "x".repeat(usize::from(*padding)));

@@ -237,18 +237,18 @@ pub(super) fn project(line: Vec<u8>, members: &Members) -> Vec<u8> {
 }
 
 /// Calls with the name and the raw value of each member of a JSON object; false if it is none.
-pub fn each_member(line: &[u8], mut call: impl FnMut(&str, &str)) -> bool {
-    struct Members<'c>(&'c mut dyn FnMut(&str, &str));
-    impl<'de> Visitor<'de> for Members<'_> {
+pub fn each_member<'l>(line: &'l [u8], mut call: impl FnMut(&str, &'l str)) -> bool {
+    struct Members<'c, 'l>(&'c mut dyn FnMut(&str, &'l str));
+    impl<'l> Visitor<'l> for Members<'_, 'l> {
         type Value = ();
 
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str("an object")
         }
 
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-            while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-                (self.0)(&name, map.next_value::<&'de RawValue>()?.get());
+        fn visit_map<A: MapAccess<'l>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(name) = map.next_key::<std::borrow::Cow<'l, str>>()? {
+                (self.0)(&name, map.next_value::<&'l RawValue>()?.get());
             }
             Ok(())
         }

@@ -1,7 +1,13 @@
 //! `GET /events/export`: everything that a filter lets through, in the form that is asked for.
 
+use std::fmt::Write;
 use std::io::Read;
 
+use agentic_hooks_backend::event::Timestamp;
+use bytes::Bytes;
+use parquet::basic::{LogicalType, Repetition, TimeUnit};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::Field;
 use serde_json::{Value, json};
 
 use crate::harness::{Place, Server, Storage, assert_exactly, ids};
@@ -10,6 +16,10 @@ both!(
     ndjson_has_every_event_in_the_order_of_time,
     csv_is_as_rfc_4180_has_it,
     exports_are_compressed_on_request,
+    parquet_has_what_ndjson_has,
+    parquet_has_the_columns_that_are_asked_for,
+    parquet_without_events_is_a_file_without_rows,
+    large_events_go_into_parquet_and_what_is_cut_off_is_no_file,
 );
 
 fn with(storage: Storage, events: &[Value]) -> (Place, Server) {
@@ -39,6 +49,182 @@ fn numbered(count: usize) -> Vec<Value> {
 
 fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// An answer's head and body, which need be no text.
+#[track_caller]
+fn download(server: &Server, path: &str, accepted: &str) -> (String, Vec<u8>) {
+    let mut connection = server.client.connect();
+    connection.write(format!(
+        "GET {path} HTTP/1.0\r\nhost: localhost\r\naccept-encoding: {accepted}\r\n\r\n"
+    ));
+    let head = connection.read_until("\r\n\r\n");
+    let mut body = Vec::new();
+    connection.into_inner().read_to_end(&mut body).expect("a body");
+    (head, body)
+}
+
+/// An export as Parquet, read by the library's own reader.
+#[track_caller]
+fn parquet(server: &Server, query: &str) -> SerializedFileReader<Bytes> {
+    let path = format!("/events/export?format=parquet{query}");
+    let (head, body) = download(server, &path, "gzip, zstd");
+    assert!(head.starts_with("HTTP/1.0 200"), "{head}");
+    assert!(head.contains("content-type: application/vnd.apache.parquet\r\n"), "{head}");
+    assert!(!head.contains("content-encoding"), "{head}");
+    SerializedFileReader::new(Bytes::from(body)).expect("a file")
+}
+
+/// The rows as the events that NDJSON has.
+fn rows(file: &SerializedFileReader<Bytes>) -> Vec<Value> {
+    const ALWAYS: [&str; 3] = ["workflow_id", "phase_id", "milestone_id"];
+    let event = |row: parquet::record::Row| {
+        let members = row.into_columns().into_iter().filter_map(|(name, field)| {
+            let value = match field {
+                // In NDJSON these are always there.
+                Field::Null if ALWAYS.contains(&&*name) => Value::Null,
+                Field::Null => return None,
+                Field::Str(text) if ["data", "extra"].contains(&&*name) => {
+                    serde_json::from_str(&text).expect("JSON")
+                }
+                Field::Str(text) => Value::from(text),
+                Field::Long(number) => Value::from(number),
+                Field::Double(number) => Value::from(number),
+                Field::TimestampMicros(micros) => {
+                    Value::from(Timestamp::from_micros(micros).expect("a time").to_string())
+                }
+                other => panic!("{name} is {other:?}"),
+            };
+            Some((name, value))
+        });
+        Value::Object(members.collect())
+    };
+    let rows = file.get_row_iter(None).expect("rows");
+    rows.map(|row| event(row.expect("a row"))).collect()
+}
+
+fn parquet_has_what_ndjson_has(storage: Storage) {
+    let mut events = numbered(12_000);
+    events[7] = json!({
+        "event_id": "é\"\n7", "event_type": "tool_execution_completed", "session_id": "s-1",
+        "workflow_id": "w", "phase_id": "p", "milestone_id": "m", "cwd": "/tmp",
+        "timestamp": "1969-07-20T20:17:40.000001Z",
+        "data": {
+            "agent": "a", "tool_name": "Bash", "tool_use_id": "u", "duration_ms": 12.5,
+            "input_tokens": 9_007_199_254_740_993_i64, "output_tokens": 2, "cost_usd": 0.25,
+            "text": "a\\b\u{1f980}",
+        },
+    });
+    let (_place, server) = with(storage, &events);
+    let file = parquet(&server, "");
+    assert_eq!(file.metadata().file_metadata().num_rows(), 12_000);
+    let rows = rows(&file);
+    assert_eq!(rows, lines(&server.client.get("/events/export", &[]).expect(200).text));
+    assert_eq!(rows[0]["event_id"], "é\"\n7");
+    assert_eq!(rows[0]["input_tokens"], 9_007_199_254_740_993_i64);
+    assert_eq!(rows[0]["extra"], json!({"cwd": "/tmp"}));
+}
+
+fn parquet_has_the_columns_that_are_asked_for(storage: Storage) {
+    let (_place, server) = with(storage, &numbered(10));
+    let columns = |query: &str| -> Vec<_> {
+        let file = parquet(&server, query);
+        let columns = file.metadata().file_metadata().schema_descr().columns().to_vec();
+        let column = |column: &std::sync::Arc<parquet::schema::types::ColumnDescriptor>| {
+            let is_optional =
+                column.self_type().get_basic_info().repetition() == Repetition::OPTIONAL;
+            (column.name().to_owned(), column.logical_type_ref().cloned(), is_optional)
+        };
+        columns.iter().map(column).collect()
+    };
+    let time = LogicalType::timestamp(true, TimeUnit::MICROS);
+    assert_eq!(
+        columns("&fields=timestamp,event_id,data,extra,tool_name,cost_usd,timestamp"),
+        [
+            ("timestamp".to_owned(), Some(time), false),
+            ("event_id".to_owned(), Some(LogicalType::String), false),
+            ("data".to_owned(), Some(LogicalType::Json), false),
+            ("extra".to_owned(), Some(LogicalType::Json), true),
+            ("tool_name".to_owned(), Some(LogicalType::String), true),
+            ("cost_usd".to_owned(), None, true),
+        ]
+    );
+    let names: Vec<_> = columns("&data=false").into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(names.len(), 18, "{names:?}");
+    assert!(!names.iter().any(|name| ["data", "extra"].contains(&&**name)), "{names:?}");
+    let path = "/events/export?format=parquet&fields=data&data=false";
+    assert_eq!(server.client.get(path, &[]).expect(422).json()["parameter"], "fields");
+}
+
+fn parquet_without_events_is_a_file_without_rows(storage: Storage) {
+    let place = Place::new(storage);
+    let server = place.server().ready().start();
+    crate::harness::eventually("events can be read", || {
+        crate::harness::eventually::when(server.client.get("/events", &[]), |answer| {
+            answer.status == 200
+        })
+    });
+    let file = parquet(&server, "");
+    let metadata = file.metadata();
+    assert_eq!((metadata.file_metadata().num_rows(), metadata.num_row_groups()), (0, 0));
+    assert_eq!(metadata.file_metadata().schema_descr().num_columns(), 20);
+}
+
+/// Text that cannot be compressed to less than a half.
+fn noise(seed: usize, bytes: usize) -> String {
+    let word = |at: usize| xxhash_rust::xxh3::xxh3_64_with_seed(&at.to_le_bytes(), seed as u64);
+    let mut text = String::with_capacity(bytes);
+    for at in 0..bytes / 16 {
+        write!(text, "{:016x}", word(at)).expect("memory");
+    }
+    text
+}
+
+fn large_events_go_into_parquet_and_what_is_cut_off_is_no_file(storage: Storage) {
+    let event = |number: usize| {
+        json!({
+            "event_id": number.to_string(), "event_type": "t", "session_id": "s-1",
+            "timestamp": 1_795_000_000 + number, "data": {"text": noise(number, 3 << 20)},
+        })
+    };
+    let place = Place::new(storage);
+    let mut server = place.server().ready().start();
+    for number in 0..16 {
+        server.client.event(&event(number)).expect(202);
+    }
+    crate::reading::shown(&server.client, 16);
+    let file = parquet(&server, "");
+    assert!(file.metadata().num_row_groups() > 3, "a row group is bounded by bytes");
+    assert_eq!(rows(&file), lines(&server.client.get("/events/export", &[]).expect(200).text));
+
+    let begun = || {
+        let mut connection = server.client.connect();
+        let request = "GET /events/export?format=parquet HTTP/1.0\r\nhost: localhost\r\n\r\n";
+        connection.write(request);
+        let head = connection.read_until("\r\n\r\n");
+        (head.starts_with("HTTP/1.0 200"), head, connection)
+    };
+    // Each is in memory: more than four are too many.
+    let (all_begun, mut begun_exports): (Vec<_>, Vec<_>) =
+        (0..4).map(|_| begun()).map(|(is_begun, _, connection)| (is_begun, connection)).unzip();
+    assert_eq!(all_begun, [true; 4]);
+    let (is_begun, head, _) = begun();
+    assert!(!is_begun && head.contains("retry-after: 10"), "{head}");
+    begun_exports.truncate(1);
+    crate::harness::eventually("there is room again", || match begun() {
+        (true, ..) => Ok(()),
+        (_, head, _) => Err(head),
+    });
+    let connection = begun_exports.remove(0);
+    let mut connection = connection.into_inner();
+    let mut body = vec![0; 1 << 20];
+    connection.read_exact(&mut body).expect("the beginning");
+    assert!(body.starts_with(b"PAR1"));
+    // More is to come than fits into the sockets. The connection may end with an error, or as if this
+    // were all.
+    server.kill9();
+    let _ = connection.read_to_end(&mut body);
+    assert!(SerializedFileReader::new(Bytes::from(body)).is_err(), "a part is no file");
 }
 
 fn ndjson_has_every_event_in_the_order_of_time(storage: Storage) {
@@ -92,13 +278,7 @@ fn exports_are_compressed_on_request(storage: Storage) {
     for (accepted, coding) in
         [("gzip", "gzip"), ("zstd", "zstd"), ("br, GZIP;q=0.5, zstd;q=0", "gzip"), ("identity", "")]
     {
-        let mut connection = server.client.connect();
-        connection.write(format!(
-            "GET /events/export HTTP/1.0\r\nhost: localhost\r\naccept-encoding: {accepted}\r\n\r\n"
-        ));
-        let head = connection.read_until("\r\n\r\n");
-        let mut body = Vec::new();
-        connection.into_inner().read_to_end(&mut body).expect("a body");
+        let (head, body) = download(&server, "/events/export", accepted);
         if !coding.is_empty() {
             assert!(head.contains(&format!("content-encoding: {coding}\r\n")), "{head}");
         }

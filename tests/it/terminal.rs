@@ -16,6 +16,19 @@ fn run(server: &Server, arguments: &[&str]) -> Ended {
     arguments.iter().fold(builder, Builder::argument).run()
 }
 
+/// What the program shows on a terminal.
+fn on_a_terminal(server: &Server, arguments: &[&str]) -> String {
+    let program = env!("CARGO_BIN_EXE_hooks-backend");
+    let command = format!("{program} {}", arguments.join(" "));
+    let shown = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .env("HOOKS_URL", format!("http://{}", server.client.address))
+        .stdin(Stdio::null())
+        .output()
+        .expect("script, which makes a terminal");
+    String::from_utf8(shown.stdout).expect("text")
+}
+
 fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
@@ -40,10 +53,27 @@ fn query_and_export_write_json_lines(storage: Storage) {
     assert_eq!(ids(&lines(&exported.output)), ids(&events));
     let file = place.directory().join("out.csv");
     let path = file.to_str().expect("a path");
-    let ended = run(&server, &["export", "-o", path, "format=csv", "fields=event_id"]);
-    assert!(ended.status.success() && ended.output.is_empty(), "{}", ended.log);
+    let csv = ["export", "-o", path, "--format", "csv", "fields=event_id"];
+    let ended = run(&server, &csv);
+    // Nobody is there to see how it goes on.
+    assert!(
+        ended.status.success() && ended.output.is_empty() && ended.log.is_empty(),
+        "{}",
+        ended.log
+    );
     let text = std::fs::read_to_string(&file).expect("the file");
     assert!(text.starts_with("event_id\r\n00\r\n01\r\n"), "{text}");
+    let shown = on_a_terminal(&server, &csv);
+    assert!(shown.contains("30 events, "), "{shown:?}");
+    let parquet = ["export", "--format", "parquet"];
+    let shown = on_a_terminal(&server, &parquet);
+    assert!(shown.contains("nothing for a terminal: name a file"), "{shown:?}");
+    let ended = run(&server, &[&parquet[..], &["-o", path]].concat());
+    assert!(ended.status.success() && ended.log.is_empty(), "{}", ended.log);
+    let written = parquet::file::serialized_reader::SerializedFileReader::try_from(&*file);
+    assert_eq!(written.expect("a file").into_iter().count(), 30);
+    let refused = run(&server, &["export", "format=csv"]);
+    assert!(refused.log.contains("--format csv"), "{}", refused.log);
 
     let refused = run(&server, &["query", "since=yesterday"]);
     assert_eq!(refused.status.code(), Some(1));

@@ -6,12 +6,12 @@ mod lines;
 mod server;
 mod source;
 
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::client::Target;
+use super::progress::Progress;
 use crate::config::{Ack, parse_duration};
 use crate::http::STORED_LINES;
 use lines::Line;
@@ -24,9 +24,6 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 
 /// How many rejected lines are named.
 const NAMED_MAX: u64 = 100;
-
-/// How often progress is shown.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What to import, and where to.
 #[derive(Debug, clap::Args)]
@@ -60,7 +57,8 @@ pub(super) fn run(options: &Args) -> ExitCode {
         Ack::Stored => "stored",
     };
     let server = Server::new(&options.target, ack, options.retry_for);
-    let mut import = Import { server, tally: Tally::default(), progress: Progress::new() };
+    let (tally, progress) = (Tally::default(), Progress::new());
+    let mut import = Import { server, tally, progress, waits_for: String::new() };
     for (at, path) in options.files.iter().enumerate() {
         let from_line = if at == 0 { options.from_line } else { 1 };
         if let Err(stopped) = import.file(path, from_line) {
@@ -83,6 +81,8 @@ struct Import {
     server: Server,
     tally: Tally,
     progress: Progress,
+    /// Why nothing goes on, as it was told last.
+    waits_for: String,
 }
 
 /// Why an import did not get to its end.
@@ -142,7 +142,15 @@ impl Import {
                 self.deliver(path, &batch)?;
                 (batch, bytes) = (Vec::new(), 0);
             }
-            self.progress.show(path, &source, &self.tally);
+            let Tally { read, accepted, rejected } = &self.tally;
+            self.progress.show(|| {
+                let part = match source.bytes {
+                    Some(bytes) => format!("{}%", source.read() * 100 / bytes.max(1)),
+                    None => format!("{} MiB", source.read() >> 20),
+                };
+                let path = path.display();
+                format!("{path} {part}: read {read}, accepted {accepted}, rejected {rejected}")
+            });
         }
     }
 
@@ -154,11 +162,18 @@ impl Import {
             body.extend_from_slice(line.event.as_bytes());
             body.push(b'\n');
         }
-        let progress = &mut self.progress;
+        let Self { progress, waits_for, .. } = self;
+        let waiting = |why: &str| {
+            if waits_for != why {
+                progress.clear();
+                eprintln!("trying again: {why}");
+                why.clone_into(waits_for);
+            }
+        };
         // What has id and timestamp can be told for ever. Where another server stored it, or rejected
         // it, it is taken as it stood there.
         let media_type = if first.is_complete { STORED_LINES } else { "application/x-ndjson" };
-        let outcome = self.server.send(&body, media_type, |why| progress.waiting(why));
+        let outcome = self.server.send(&body, media_type, waiting);
         match outcome.map_err(|why| Stopped { why, line: first.number })? {
             Outcome::Decided(refused) => {
                 self.tally.accepted += (batch.len() - refused.len().min(batch.len())) as u64;
@@ -203,58 +218,5 @@ impl Tally {
             eprintln!("... and {} more", self.rejected - NAMED_MAX);
         }
         println!("read {}, accepted {}, rejected {}", self.read, self.accepted, self.rejected);
-    }
-}
-
-/// A line on the terminal that says how far the import is; nothing where there is no terminal.
-struct Progress {
-    terminal: bool,
-    next: Instant,
-    shown: bool,
-    waits_for: String,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self {
-            terminal: std::io::stderr().is_terminal(),
-            next: Instant::now(),
-            shown: false,
-            waits_for: String::new(),
-        }
-    }
-
-    fn show(&mut self, path: &Path, source: &Source, tally: &Tally) {
-        if !self.terminal || Instant::now() < self.next {
-            return;
-        }
-        self.next = Instant::now() + PROGRESS_INTERVAL;
-        let part = match source.bytes {
-            Some(bytes) => format!("{}%", source.read() * 100 / bytes.max(1)),
-            None => format!("{} MiB", source.read() >> 20),
-        };
-        let Tally { read, accepted, rejected } = tally;
-        eprint!(
-            "\r\x1b[K{} {part}: read {read}, accepted {accepted}, rejected {rejected}",
-            path.display()
-        );
-        // Without a terminal's other end there is nobody to see it.
-        let _ = std::io::stderr().flush();
-        self.shown = true;
-    }
-
-    /// Says why nothing goes on, once for each reason.
-    fn waiting(&mut self, why: &str) {
-        if self.waits_for != why {
-            self.clear();
-            eprintln!("trying again: {why}");
-            why.clone_into(&mut self.waits_for);
-        }
-    }
-
-    fn clear(&mut self) {
-        if std::mem::take(&mut self.shown) {
-            eprint!("\r\x1b[K");
-        }
     }
 }

@@ -7,7 +7,7 @@ mod sessions;
 mod stream;
 
 pub(super) use events::events;
-pub(super) use export::export;
+pub(super) use export::{PARQUET_MAX, export};
 pub(super) use sessions::{session, sessions, stats};
 pub(super) use stream::{STREAMS_MAX, stream};
 

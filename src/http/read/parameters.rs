@@ -150,9 +150,15 @@ impl<'u> Parameters<'u> {
                 let error = format!("has {name:?}; allowed, separated by commas: {allowed}");
                 return Err(Problem::parameter("fields", &error));
             }
-            if name != "data" || with_data != Some(false) {
+            let is_wanted = name != "data" || with_data != Some(false);
+            if is_wanted && !names.iter().any(|known| known == name) {
                 names.push(name.to_owned());
             }
+        }
+        if names.is_empty() {
+            let error = "leaves nothing of an event; allowed: one name at least, and data=false \
+                without fields=data alone";
+            return Err(Problem::parameter("fields", error));
         }
         Ok(Members::Only(names))
     }

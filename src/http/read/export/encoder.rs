@@ -1,0 +1,71 @@
+//! The compression of an export, as `Accept-Encoding` asks for it.
+
+use std::io::{self, Write};
+
+use axum::http::HeaderMap;
+use axum::http::header::ACCEPT_ENCODING;
+
+use crate::http::problem::Problem;
+
+/// How the body is compressed.
+pub(super) enum Encoder {
+    Identity,
+    Gzip(Option<flate2::write::GzEncoder<Vec<u8>>>),
+    Zstd(Option<zstd::stream::write::Encoder<'static, Vec<u8>>>),
+}
+
+impl Encoder {
+    /// The best that `Accept-Encoding` allows, and its name.
+    pub(super) fn accepted(headers: &HeaderMap) -> Result<(Self, Option<&'static str>), Problem> {
+        let accepted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+        let accepts = |name: &str| {
+            accepted.unwrap_or_default().split(',').any(|coding| {
+                let (coding, weight) = coding.split_once(';').unwrap_or((coding, ""));
+                let is_refused = matches!(weight.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000");
+                coding.trim().eq_ignore_ascii_case(name) && !is_refused
+            })
+        };
+        if accepts("zstd") {
+            let encoder = zstd::stream::write::Encoder::new(Vec::new(), 0).map_err(|error| {
+                let status = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
+                Problem::new(status, format!("zstd: {error}"))
+            })?;
+            return Ok((Self::Zstd(Some(encoder)), Some("zstd")));
+        }
+        if accepts("gzip") {
+            let level = flate2::Compression::fast();
+            let encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+            return Ok((Self::Gzip(Some(encoder)), Some("gzip")));
+        }
+        Ok((Self::Identity, None))
+    }
+
+    /// What is to be sent after this text.
+    pub(super) fn encode(&mut self, text: Vec<u8>, is_end: bool) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Identity => Ok(text),
+            Self::Gzip(encoder) => match (encoder.as_mut(), is_end) {
+                (None, _) => Ok(Vec::new()),
+                (Some(open), false) => {
+                    open.write_all(&text)?;
+                    Ok(std::mem::take(open.get_mut()))
+                }
+                (Some(open), true) => {
+                    open.write_all(&text)?;
+                    encoder.take().map_or(Ok(Vec::new()), flate2::write::GzEncoder::finish)
+                }
+            },
+            Self::Zstd(encoder) => match (encoder.as_mut(), is_end) {
+                (None, _) => Ok(Vec::new()),
+                (Some(open), false) => {
+                    open.write_all(&text)?;
+                    Ok(std::mem::take(open.get_mut()))
+                }
+                (Some(open), true) => {
+                    open.write_all(&text)?;
+                    encoder.take().map_or(Ok(Vec::new()), zstd::stream::write::Encoder::finish)
+                }
+            },
+        }
+    }
+}

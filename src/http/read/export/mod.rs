@@ -1,0 +1,202 @@
+//! `GET /events/export`: all events that a filter lets through, streamed.
+
+mod csv;
+mod encoder;
+mod parquet;
+
+use std::io;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use tokio::sync::OwnedSemaphorePermit;
+
+use self::encoder::Encoder;
+use self::parquet::Parquet;
+use super::parameters::{FILTER, Parameters};
+use super::{Peer, allowed, cut};
+use crate::event::MEMBERS;
+use crate::http::App;
+use crate::http::problem::Problem;
+use crate::store::{Answer, Found, Members, Order, Page, Part, ReadError, Store};
+
+/// Events that one question to the store is about. Many, since each begins a statement; not all,
+/// since a statement has a time limit and holds what is deleted meanwhile.
+const PAGE_EVENTS: usize = 10_000;
+
+/// Most exports as Parquet at once: each has a row group in memory.
+pub(in crate::http) const PARQUET_MAX: usize = 4;
+
+#[derive(Clone, Copy)]
+enum Format {
+    Ndjson,
+    Csv,
+    Parquet,
+}
+
+/// Events as NDJSON, CSV or Parquet, oldest first.
+pub(in crate::http) async fn export(
+    State(app): State<Arc<App>>,
+    peer: Peer,
+    request: Request,
+) -> Result<Response, Problem> {
+    let store = allowed(&app, peer, request.uri(), request.headers())?.clone();
+    let known = [&FILTER[..], &["format", "order", "fields", "data"]];
+    let parameters = Parameters::read(request.uri(), &known)?;
+    let format = [("ndjson", Format::Ndjson), ("csv", Format::Csv), ("parquet", Format::Parquet)];
+    let format = parameters.word("format", &format)?.unwrap_or(Format::Ndjson);
+    let order = [("asc", Order::Ascending), ("desc", Order::Descending)];
+    let page = Page {
+        filter: parameters.filter()?,
+        order: parameters.word("order", &order)?.unwrap_or(Order::Ascending),
+        after: None,
+        limit: PAGE_EVENTS,
+        members: parameters.members()?,
+    };
+    let columns = columns(&page.members);
+    let (writer, encoding) = Writer::new(&app, format, columns, request.headers())?;
+    let mut answer = store.page(page.clone()).await?;
+    // What is wrong with the question shows here, while the status can still say so.
+    let part = answer.next().await.unwrap_or_else(|| Err(cut()))?;
+
+    let export = Export { store, page, answer, writer };
+    let mut response = Body::from_stream(body(export, part)).into_response();
+    let headers = response.headers_mut();
+    let (content_type, disposition) = match format {
+        Format::Ndjson => ("application/x-ndjson", "attachment; filename=\"events.jsonl\""),
+        Format::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"events.csv\""),
+        Format::Parquet => {
+            ("application/vnd.apache.parquet", "attachment; filename=\"events.parquet\"")
+        }
+    };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static(disposition));
+    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    if let Some(encoding) = encoding {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+    }
+    Ok(response)
+}
+
+/// An export on its way.
+struct Export {
+    store: Store,
+    page: Page,
+    answer: Answer,
+    writer: Writer,
+}
+
+/// The body, part by part. An error cuts it off: what has been sent cannot be taken back.
+fn body(export: Export, first: Part) -> impl stream::Stream<Item = Result<Bytes, ReadError>> {
+    stream::try_unfold(Some((export, Some(first))), |state| async move {
+        let Some((mut export, mut part)) = state else { return Ok(None) };
+        loop {
+            let next = match part.take() {
+                Some(part) => part,
+                None => export.answer.next().await.unwrap_or_else(|| Err(cut()))?,
+            };
+            let (events, is_end) = match next {
+                Part::Events(events) => (events, false),
+                Part::End(Some(key)) => {
+                    export.page.after = Some(key);
+                    export.answer = export.store.page(export.page.clone()).await?;
+                    continue;
+                }
+                Part::End(None) | Part::Reached(..) => (Vec::new(), true),
+            };
+            let (kept, bytes) = tokio::task::spawn_blocking(move || {
+                let bytes = export.writer.write(&events, is_end);
+                (export, bytes)
+            })
+            .await
+            .map_err(|_| cut())?;
+            let bytes = Bytes::from(bytes?);
+            if is_end {
+                return Ok(Some((bytes, None)));
+            }
+            export = kept;
+            // A writer may keep what it has for later.
+            if !bytes.is_empty() {
+                return Ok(Some((bytes, Some((export, None)))));
+            }
+        }
+    })
+}
+
+/// How events become bytes.
+enum Writer {
+    Ndjson(Encoder),
+    Csv { columns: Vec<&'static str>, is_first: bool, encoder: Encoder },
+    // Compressed in itself.
+    Parquet { parquet: Box<Parquet>, _permit: OwnedSemaphorePermit },
+}
+
+impl Writer {
+    /// A writer, and the encoding of what it writes.
+    fn new(
+        app: &App,
+        format: Format,
+        columns: Vec<&'static str>,
+        headers: &HeaderMap,
+    ) -> Result<(Self, Option<&'static str>), Problem> {
+        if let Format::Parquet = format {
+            let permit = app.parquet_exports.clone().try_acquire_owned().map_err(|_| {
+                let error = format!(
+                    "{PARQUET_MAX} exports as Parquet are being written, which is the most; NDJSON \
+                     and CSV have no such limit"
+                );
+                Problem::unavailable(error, 10)
+            })?;
+            let parquet = Parquet::new(&columns).map_err(ReadError::from)?;
+            let parquet = Box::new(parquet);
+            return Ok((Self::Parquet { parquet, _permit: permit }, None));
+        }
+        let (encoder, encoding) = Encoder::accepted(headers)?;
+        let writer = match format {
+            Format::Csv => Self::Csv { columns, is_first: true, encoder },
+            _ => Self::Ndjson(encoder),
+        };
+        Ok((writer, encoding))
+    }
+
+    /// What is to be sent of these events, and of those before that it kept.
+    fn write(&mut self, events: &[Found], is_end: bool) -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        match self {
+            Self::Parquet { parquet, .. } => parquet.encode(events, is_end),
+            Self::Ndjson(encoder) => {
+                for event in events {
+                    text.extend_from_slice(&event.line);
+                    text.push(b'\n');
+                }
+                encoder.encode(text, is_end)
+            }
+            Self::Csv { columns, is_first, encoder } => {
+                if std::mem::take(is_first) {
+                    csv::header(columns, &mut text);
+                }
+                for event in events {
+                    csv::row(&event.line, columns, &mut text);
+                }
+                encoder.encode(text, is_end)
+            }
+        }
+    }
+}
+
+/// The columns of a table.
+fn columns(members: &Members) -> Vec<&'static str> {
+    match members {
+        // In the order in which they were asked for.
+        Members::Only(names) => names
+            .iter()
+            .filter_map(|name| MEMBERS.iter().find(|member| *member == name).copied())
+            .collect(),
+        _ => MEMBERS.into_iter().filter(|member| members.has(member)).collect(),
+    }
+}
