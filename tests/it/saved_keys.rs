@@ -165,8 +165,9 @@ fn what_others_append_between_stop_and_start_is_known() {
     let mut server = place.server().start();
     send(&server, 0..BATCH);
     server.stop();
-    let foreign: String =
-        (BATCH..BATCH + 50).map(|number| format!("{}\n", event(&name(number)))).collect();
+    let foreign: String = (BATCH..BATCH + 50)
+        .flat_map(|number| [event(&name(number)).to_string(), "\n".into()])
+        .collect();
     rewrite(&place.file(), |text| format!("{text}{foreign}"));
     server.restart();
     send(&server, BATCH + 50..2 * BATCH);
