@@ -30,9 +30,10 @@ const LINE_BYTES_MAX: usize = 256 << 20;
 /// one for each of a thousand requests a second would take the disk from those who wait for theirs.
 const PASS_INTERVAL: Duration = Duration::from_millis(25);
 
-/// While events come in, this rests fifteen times as long as it works, but no longer than that: it may fall
-/// behind, and must not hold up those who wait for an answer. With some 10,000 events/s it keeps up.
-const REST_FACTOR: u32 = 15;
+/// After its work this rests as long for each thousand events that come in a second, up to so many thousand
+/// and so long: then it falls behind, and must not hold up those who wait for an answer. With 10,000 events a
+/// second it keeps up.
+const REST_THOUSANDS_MAX: f64 = 15.0;
 const REST_MAX: Duration = Duration::from_secs(1);
 
 /// The thread's niceness, the most there is: what waits for an answer goes first.
@@ -81,6 +82,21 @@ pub(super) struct Follower {
     open: Option<Open>,
     surveyed: Option<Instant>,
     report: Option<Instant>,
+    rate: Rate,
+}
+
+/// How many events come in.
+struct Rate {
+    at: Instant,
+    records: u64,
+}
+
+impl Rate {
+    /// A second, since this was asked last.
+    fn per_second(&mut self, records: u64) -> f64 {
+        let last = std::mem::replace(self, Self { at: Instant::now(), records });
+        (records - last.records) as f64 / (self.at - last.at).as_secs_f64()
+    }
 }
 
 struct Open {
@@ -105,7 +121,8 @@ impl Follower {
         status: watch::Sender<Status>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { shared, status, metrics, open: None, surveyed: None, report: None }
+        let rate = Rate { at: Instant::now(), records: 0 };
+        Self { shared, status, metrics, open: None, surveyed: None, report: None, rate }
     }
 
     /// Follows until told to stop. Blocks, so it needs a thread.
@@ -119,7 +136,7 @@ impl Follower {
         let _ = rustix::process::nice(NICENESS);
         loop {
             let begun = Instant::now();
-            let pause = match self.pass(appended.clone(), &stop) {
+            let pause = match self.pass(&appended, &stop) {
                 Ok(()) => SURVEY_INTERVAL,
                 Err(error) => {
                     self.failed(&error);
@@ -167,7 +184,7 @@ impl Follower {
     /// Reads all that is new.
     fn pass(
         &mut self,
-        mut appended: watch::Receiver<Appended>,
+        appended: &watch::Receiver<Appended>,
         stop: &watch::Receiver<bool>,
     ) -> Result<(), FollowError> {
         let current = Identity::of(&self.shared.jsonl)?;
@@ -177,7 +194,7 @@ impl Follower {
             self.survey()?;
         }
         let Some(open) = &mut self.open else { return Ok(()) };
-        let Self { status, metrics, report, .. } = self;
+        let Self { status, metrics, report, rate, .. } = self;
         for at in 0..open.sources.len() {
             while let Some(unread) = open.unread(at)? {
                 let (mut is_any, mut is_stopped) = (false, false);
@@ -192,9 +209,10 @@ impl Follower {
                     });
                     tell(report, bytes, lag_bytes);
                     (is_any, is_stopped) = (true, *stop.borrow());
-                    if !is_stopped && appended.has_changed().unwrap_or_default() {
-                        appended.mark_unchanged();
-                        std::thread::sleep((begun.elapsed() * REST_FACTOR).min(REST_MAX));
+                    if !is_stopped {
+                        let thousands = rate.per_second(appended.borrow().records) / 1000.0;
+                        let rest = begun.elapsed().mul_f64(thousands.min(REST_THOUSANDS_MAX));
+                        std::thread::sleep(rest.min(REST_MAX));
                     }
                     Ok::<_, FollowError>(!is_stopped)
                 })?;
