@@ -226,6 +226,10 @@ impl Statement {
             "events_key"
         } else if has("workflow_id") {
             "events_workflow"
+        } else if has("milestone_id") {
+            "events_milestone"
+        } else if has("phase_id") {
+            "events_phase"
         } else if has("tool_name") {
             "events_tool"
         } else if filter.event_types.len() == 1 {

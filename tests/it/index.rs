@@ -65,6 +65,42 @@ fn lines_of_other_processes_are_found_and_shown_in_our_form() {
 }
 
 #[test]
+fn a_long_file_is_taken_in_block_by_block() {
+    let place = Place::jsonl();
+    // Small lines and large ones, of this server and of others, some twice, and no event among them.
+    let mut text = String::new();
+    for number in 0..20_000 {
+        let bytes = if number % 1000 == 500 { 400_000 } else { 10 };
+        let event = json!({
+            "event_id": format!("{number:05}"), "event_type": "t", "session_id": "s",
+            "workflow_id": null, "phase_id": "p", "milestone_id": null,
+            "data": {"text": "x".repeat(bytes)}, "timestamp": "2026-11-20T10:00:00.000000Z",
+            "received_at": "2026-11-20T10:00:00.000000Z",
+        });
+        text.push_str(&event.to_string());
+        text.push_str(if number % 3000 == 0 { "\nno event\n\n" } else { "\n" });
+        if number % 7000 == 6999 {
+            text.push_str(&event.to_string());
+            text.push('\n');
+        }
+    }
+    std::fs::create_dir_all(place.file().parent().expect("a directory")).expect("made");
+    std::fs::write(place.file(), text).expect("written");
+    let server = place.server().ready().start();
+    eventually("the index is complete", || {
+        when(server.client.health(), |health| health["index"]["ready"] == true)
+    });
+    let exported = server.client.get("/events/export?fields=event_id", &[]).expect(200).text;
+    let lines = exported.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+    let exported: Vec<Value> = lines.collect();
+    let expected: Vec<_> = (0..20_000).map(|number| format!("{number:05}")).collect();
+    assert_eq!(ids(&exported), expected);
+    // Each stands where the index says.
+    let found = server.client.get("/events?session_id=s&event_id=19999", &[]).expect(200).json();
+    assert_eq!(found["events"][0]["data"]["text"], "x".repeat(10));
+}
+
+#[test]
 fn a_line_that_was_edited_in_its_place_spoils_no_answer() {
     let place = Place::jsonl();
     let server = place.server().ready().start();

@@ -72,3 +72,19 @@ fn what_it_refers_to_is_there_and_parameters_are_taken() {
         assert!(document.pointer(reference).is_some(), "{reference} leads nowhere");
     }
 }
+
+#[test]
+fn closed_sets_are_those_of_the_program() {
+    let place = Place::jsonl();
+    let server = place.server().ready().start();
+    let document = document(&server);
+    let documented = |name: &str| {
+        let names = document["components"]["schemas"][name]["enum"].as_array().expect("an enum");
+        set(names.iter().map(|name| name.as_str().expect("a name")))
+    };
+    assert_eq!(documented("Member"), set(agentic_hooks_backend::event::MEMBERS.into_iter()));
+    let refused = server.client.post("/hooks/none", "application/json", &[], "{}");
+    let detail = refused.expect(404).json()["detail"].to_string();
+    let agents = detail.split("allowed: ").nth(1).expect("names").trim_end_matches('"');
+    assert_eq!(documented("Agent"), set(agents.split(", ")));
+}

@@ -7,6 +7,7 @@ mod files;
 mod follow;
 mod lines;
 mod read;
+mod rows;
 mod schema;
 mod tail;
 

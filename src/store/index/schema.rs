@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 const APPLICATION_ID: i32 = 0x68_6f_6f_6b;
 
 /// Raised with every change of [`TABLES`], or of what stands in them.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 
 /// When the write-ahead log goes into the database: 16 MiB of pages, so that a page that many
 /// transactions have changed is written once.
@@ -23,7 +23,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// is being written; nothing, once it was closed and is safe on the disk. `id` of an event says where its line stands:
 /// see [`super::OFFSET_BITS`]. The table has the name that it has in PostgreSQL, so that questions are
 /// the same. Each index has time last, or
-/// first, so that new rows go to a few pages, which stay in memory.
+/// first, or after the session, so that new rows go to a few pages, which stay in memory.
 const TABLES: &str = r#"
 CREATE TABLE indexes (name INTEGER NOT NULL, boot TEXT);
 INSERT INTO indexes VALUES (abs(random() >> 16), NULL);
@@ -53,10 +53,13 @@ CREATE TABLE hook_events (
     output_tokens INTEGER,
     cost_usd      REAL
 );
-CREATE UNIQUE INDEX events_key ON hook_events (session_id, event_id, "timestamp");
+CREATE UNIQUE INDEX events_key ON hook_events (session_id, "timestamp", event_id);
 CREATE INDEX events_timestamp ON hook_events ("timestamp", session_id);
 CREATE INDEX events_type ON hook_events (event_type, "timestamp");
 CREATE INDEX events_workflow ON hook_events (workflow_id, "timestamp") WHERE workflow_id IS NOT NULL;
+CREATE INDEX events_phase ON hook_events (phase_id, "timestamp") WHERE phase_id IS NOT NULL;
+CREATE INDEX events_milestone ON hook_events (milestone_id, "timestamp")
+    WHERE milestone_id IS NOT NULL;
 CREATE INDEX events_tool ON hook_events (tool_name, "timestamp") WHERE tool_name IS NOT NULL;
 "#;
 
@@ -160,6 +163,8 @@ fn set_up(index: &Connection) -> rusqlite::Result<()> {
     index.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     // In KiB. More is no faster: new rows go to few pages, and the system has the others in its cache.
     index.pragma_update(None, "cache_size", -4096)?;
+    // What a statement of many rows would need to undo itself goes into a file otherwise.
+    index.pragma_update(None, "temp_store", "memory")?;
     index.execute("UPDATE indexes SET boot = ?1", [this_boot().unwrap_or_default()])?;
     Ok(())
 }

@@ -49,6 +49,9 @@ CREATE INDEX hook_events_timestamp ON hook_events ("timestamp");
 CREATE INDEX hook_events_event_type ON hook_events (event_type, "timestamp");
 CREATE INDEX hook_events_workflow ON hook_events (workflow_id, "timestamp")
     WHERE workflow_id IS NOT NULL;
+CREATE INDEX hook_events_phase ON hook_events (phase_id, "timestamp") WHERE phase_id IS NOT NULL;
+CREATE INDEX hook_events_milestone ON hook_events (milestone_id, "timestamp")
+    WHERE milestone_id IS NOT NULL;
 CREATE INDEX hook_events_position ON hook_events (journal, position);
 CREATE TABLE hook_positions (
     journal_id  uuid PRIMARY KEY,

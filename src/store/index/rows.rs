@@ -1,0 +1,149 @@
+//! What the index keeps of events: taken out of their lines here, and inserted, so that one thread can do the
+//! former while another does the latter.
+
+use rusqlite::types::ToSql;
+use rusqlite::{Connection, Statement};
+
+use super::OFFSET_BITS;
+use super::lines::Line;
+use crate::event::{Event, Timestamp, count, measure};
+
+/// Columns of a row: see [`super::schema`].
+const COLUMNS: usize = 17;
+
+/// Rows that one statement inserts, where there are so many. What it sets up for each index, and where it
+/// stands in each, serves them all.
+const AT_ONCE: usize = 128;
+
+/// The rows of a block of lines.
+#[derive(Default)]
+pub(super) struct Rows {
+    /// All texts of all rows.
+    texts: String,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    id: i64,
+    bytes: i64,
+    is_foreign: bool,
+    session_id: Text,
+    event_id: Text,
+    timestamp: i64,
+    event_type: Text,
+    /// From `workflow_id` to `tool_use_id`.
+    optional: [Option<Text>; 6],
+    duration_ms: Option<f64>,
+    input_tokens: Option<i64>,
+    output_tokens: Option<i64>,
+    cost_usd: Option<f64>,
+}
+
+/// Where a text begins and ends. It is no longer than an event's line may be.
+type Text = (u32, u32);
+
+impl Rows {
+    /// Takes the events out of a block that begins at a position of a file. What is no event is left
+    /// out.
+    pub(super) fn of(block: &[u8], number: i64, position: u64) -> Self {
+        let mut rows = Self::default();
+        let read_at = Timestamp::now();
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', block) {
+            let line = &block[start..end];
+            let id = number << OFFSET_BITS | (position + start as u64).cast_signed();
+            start = end + 1;
+            let Some(read) = Line::read(line, read_at) else { continue };
+            let foreign = read.foreign_line().and_then(|line| Event::from_line(line).ok());
+            match (&read, &foreign) {
+                (Line::Own(event), _) => rows.push(id, line, false, event),
+                (Line::Foreign(_), Some(event)) => rows.push(id, line, true, event),
+                (Line::Foreign(_), None) => {}
+            }
+        }
+        rows
+    }
+
+    fn push(&mut self, id: i64, line: &[u8], is_foreign: bool, event: &Event<'_>) {
+        let facts = &event.facts;
+        let mut text = |text: &str| -> Text {
+            let start = self.texts.len() as u32;
+            self.texts.push_str(text);
+            (start, self.texts.len() as u32)
+        };
+        let optional = [
+            &event.workflow_id,
+            &event.phase_id,
+            &event.milestone_id,
+            &facts.agent,
+            &facts.tool_name,
+            &facts.tool_use_id,
+        ];
+        let row = Row {
+            id,
+            bytes: line.len() as i64,
+            is_foreign,
+            session_id: text(&event.session_id),
+            event_id: text(&event.event_id),
+            timestamp: event.timestamp.micros(),
+            event_type: text(&event.event_type),
+            optional: optional.map(|value| value.as_deref().map(&mut text)),
+            duration_ms: facts.duration_ms.as_deref().and_then(measure),
+            input_tokens: facts.input_tokens.as_deref().and_then(count),
+            output_tokens: facts.output_tokens.as_deref().and_then(count),
+            cost_usd: facts.cost_usd.as_deref().and_then(measure),
+        };
+        self.rows.push(row);
+    }
+
+    /// Inserts them; what is there already stays.
+    pub(super) fn insert(&self, index: &Connection) -> rusqlite::Result<()> {
+        let (groups, rest) = self.rows.as_chunks::<AT_ONCE>();
+        for (rows, rows_each) in [(groups.as_flattened(), AT_ONCE), (rest, 1)] {
+            if rows.is_empty() {
+                continue;
+            }
+            let mut insert = index.prepare(&statement(rows_each))?;
+            for group in rows.chunks(rows_each) {
+                for (at, row) in group.iter().enumerate() {
+                    self.bind(&mut insert, at * COLUMNS, row)?;
+                }
+                insert.raw_execute()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bind(&self, insert: &mut Statement<'_>, before: usize, row: &Row) -> rusqlite::Result<()> {
+        let text = |(start, end): Text| &self.texts[start as usize..end as usize];
+        let optional = row.optional.map(|value| value.map(text));
+        let columns: [&dyn ToSql; COLUMNS] = [
+            &row.id,
+            &row.bytes,
+            &row.is_foreign,
+            &text(row.session_id),
+            &text(row.event_id),
+            &row.timestamp,
+            &text(row.event_type),
+            &optional[0],
+            &optional[1],
+            &optional[2],
+            &optional[3],
+            &optional[4],
+            &optional[5],
+            &row.duration_ms,
+            &row.input_tokens,
+            &row.output_tokens,
+            &row.cost_usd,
+        ];
+        for (at, column) in columns.into_iter().enumerate() {
+            insert.raw_bind_parameter(before + at + 1, column)?;
+        }
+        Ok(())
+    }
+}
+
+fn statement(rows: usize) -> String {
+    let row = format!("({})", ["?"; COLUMNS].join(","));
+    format!("INSERT OR IGNORE INTO hook_events VALUES {}", vec![row; rows].join(","))
+}
