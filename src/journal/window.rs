@@ -9,8 +9,8 @@ use crate::buffer;
 /// How many keys are remembered: a little over a million, about 27 MiB when full.
 pub const WINDOW_RECORDS: usize = 1 << 20;
 
-/// For how many there is room, since a group is taken in before the oldest are forgotten: more than the
-/// largest group has, so that a full ring is never moved to one of twice the size.
+/// For how many there is room, since a group is taken in before the oldest are forgotten: more than a
+/// group of small events has, so that a full ring is not moved to one of twice the size.
 pub(super) const WINDOW_ROOM: usize = WINDOW_RECORDS + (64 << 10);
 
 /// Into how many parts keys are sorted, by their place in the table, to be inserted: one for each 10 KiB

@@ -134,6 +134,8 @@ impl Follower {
     ) {
         // Of this thread alone, on Linux. Where it is refused, the thread is like any other.
         let _ = rustix::process::nice(NICENESS);
+        // Events can be taken the sooner. A writer that ends before it has read its journal ends the process.
+        let _ = runtime.block_on(appended.wait_for(|appended| appended.ready));
         loop {
             let begun = Instant::now();
             let pause = match self.pass(&appended, &stop) {
