@@ -79,24 +79,23 @@ impl Timestamp {
     /// formatting machinery took a quarter of the time that decoding took.
     fn text(self) -> [u8; 27] {
         let mut text = *b"0000-00-00T00:00:00.000000Z";
-        let mut put = |end: usize, mut number: i64| {
-            let mut at = end;
-            while number > 0 {
-                at -= 1;
-                text[at] = b'0' + (number % 10) as u8;
-                number /= 10;
-            }
+        let mut put = |at: usize, number: u32| {
+            text[at] = b'0' + (number / 10) as u8;
+            text[at + 1] = b'0' + (number % 10) as u8;
         };
         let (year, month, day) = civil(self.day());
         let micros = self.0.rem_euclid(86_400_000_000);
-        let seconds = micros / 1_000_000;
-        put(4, year);
-        put(7, month);
-        put(10, day);
-        put(13, seconds / 3600);
-        put(16, seconds / 60 % 60);
-        put(19, seconds % 60);
-        put(26, micros % 1_000_000);
+        let (seconds, micros) = ((micros / 1_000_000) as u32, (micros % 1_000_000) as u32);
+        put(0, year as u32 / 100);
+        put(2, year as u32 % 100);
+        put(5, month as u32);
+        put(8, day as u32);
+        put(11, seconds / 3600);
+        put(14, seconds / 60 % 60);
+        put(17, seconds % 60);
+        put(20, micros / 10_000);
+        put(22, micros / 100 % 100);
+        put(24, micros % 100);
         text
     }
 }

@@ -23,6 +23,7 @@ pub mod forward;
 pub mod rejected;
 pub mod store;
 
+mod buffer;
 pub mod healthcheck;
 pub mod serve;
 pub mod shutdown;

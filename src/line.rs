@@ -15,7 +15,8 @@ impl<'a> Event<'a> {
     /// # Errors
     /// If it is not such a line; the text says why.
     pub fn from_line(line: &'a [u8]) -> Result<Self, String> {
-        let line = std::str::from_utf8(line).map_err(|error| format!("not UTF-8: {error}"))?;
+        let line =
+            simdutf8::compat::from_utf8(line).map_err(|error| format!("not UTF-8: {error}"))?;
         let mut cursor = Cursor { line, at: 0 };
         cursor.event().ok_or_else(|| format!("not as expected at byte {}", cursor.at))
     }

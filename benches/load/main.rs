@@ -6,11 +6,14 @@ mod copy;
 mod events;
 mod floors;
 mod generator;
+mod history;
+mod index;
 mod ingest;
 mod instructions;
 mod latency;
 mod postgres_load;
 mod process;
+mod reading;
 mod redact;
 mod resources;
 mod table;
@@ -32,7 +35,8 @@ struct Options {
     #[arg(long)]
     quick: bool,
     /// Only what has this in its name; can be given several times. Names: ingest, latency,
-    /// redact, postgres, backlog, growth, memory, start, idle, binary
+    /// redact, postgres, backlog, growth, memory, start, idle, binary, index; and reading, which
+    /// takes a quarter of an hour and 20 GB of disk, and is measured only if it is named here
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Seconds of each measurement [default: 3; quick: 1]
@@ -47,6 +51,9 @@ struct Options {
     /// Stored rows beside which throughput is measured again [default: 1000000; quick: 300000]
     #[arg(long)]
     growth: Option<usize>,
+    /// Events to read back among [default: 10000000; quick: 200000]
+    #[arg(long)]
+    events: Option<usize>,
     /// Where to write: the disk that is measured
     #[arg(long, default_value_os_t = std::env::temp_dir())]
     dir: PathBuf,
@@ -83,6 +90,10 @@ impl Bench {
 
     fn growth(&self) -> usize {
         self.options.growth.unwrap_or(self.or(1e6, 3e5) as usize)
+    }
+
+    fn events(&self) -> usize {
+        self.options.events.unwrap_or(self.or(1e7, 2e5) as usize)
     }
 
     /// A number that no other load of this run has, so that no two send the same ids.
@@ -146,7 +157,7 @@ fn main() -> anyhow::Result<()> {
     // PostgreSQL's user must be able to enter.
     std::fs::set_permissions(bench.dir(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
 
-    let all: [(&str, Measure); 10] = [
+    let all: [(&str, Measure); 12] = [
         ("ingest", ingest::run),
         ("latency", latency::run),
         ("redact", redact::run),
@@ -157,11 +168,15 @@ fn main() -> anyhow::Result<()> {
         ("start", resources::start),
         ("idle", resources::idle),
         ("binary", resources::binary),
+        ("index", index::run),
+        ("reading", reading::run),
     ];
     let only = &bench.options.only;
     let mut rows = Vec::new();
     for (name, measure) in all {
-        if only.is_empty() || only.iter().any(|only| name.contains(only.as_str())) {
+        if (only.is_empty() && name != "reading")
+            || only.iter().any(|only| name.contains(only.as_str()))
+        {
             eprintln!("{name} ...");
             let measured = measure(&bench)?;
             eprint!("{}", table::markdown(&measured));

@@ -27,6 +27,13 @@ impl Samples {
         }
     }
 
+    /// The smallest that is at least as large as that part of all; NaN if there is none.
+    pub(crate) fn quantile(&self, quantile: f64) -> f64 {
+        let sorted = self.sorted();
+        let at = (sorted.len() as f64 * quantile).ceil() as usize;
+        sorted.get(at.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    }
+
     /// Each over its neighbour of the same round, so that what slows the whole machine for a while
     /// slows both.
     pub(crate) fn over(&self, floor: &Self) -> Self {

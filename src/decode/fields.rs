@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::decode::compact::{TooDeep, compact};
+use crate::decode::scan::Scanned;
 use crate::decode::{Context, Invalid, text, timestamp};
 use crate::event::{Event, Facts, TEXT_BYTES_MAX, Timestamp};
 use crate::redact::Redactions;
@@ -70,6 +71,8 @@ impl Field {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fields<'a> {
     known: [Option<Cow<'a, str>>; Field::COUNT],
+    /// Of `data`, if the scanner went through it.
+    scanned: Option<Scanned<'a>>,
     extra: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     facts: Facts<'a>,
 }
@@ -78,6 +81,15 @@ impl<'a> Fields<'a> {
     /// Sets a field to a raw JSON value.
     pub(super) fn set(&mut self, field: Field, raw: impl Into<Cow<'a, str>>) {
         self.known[field as usize] = Some(raw.into());
+        if field == Field::Data {
+            self.scanned = None;
+        }
+    }
+
+    /// Sets `data` to a raw JSON value of which so much is known.
+    pub(super) fn set_data(&mut self, raw: &'a str, scanned: Scanned<'a>) {
+        self.set(Field::Data, raw);
+        self.scanned = Some(scanned);
     }
 
     /// The raw JSON value of a field that is there and not null.
@@ -129,6 +141,7 @@ impl<'a> Fields<'a> {
         // Those of an event that turns out to be invalid are found again in its original.
         let mut found = Redactions::default();
         let known_facts = std::mem::take(&mut self.facts);
+        let scanned = self.scanned.take();
         let event_type = self.required_text(Field::EventType)?;
         let session_id = self.required_text(Field::SessionId)?;
         let event_id = match self.text(Field::EventId, 1)? {
@@ -136,11 +149,19 @@ impl<'a> Fields<'a> {
             None => Cow::Owned(uuid::Uuid::now_v7().to_string()),
         };
         let sent = self.get(Field::Data).map(|raw| context.redact(raw, &mut found));
-        let (data, facts) = match &sent {
-            None => (Cow::Borrowed("{}"), Facts::default()),
-            Some(raw) if raw.starts_with('{') => compact(raw, context.depth_max)
+        let (data, facts) = match (&sent, scanned) {
+            (None, _) => (Cow::Borrowed("{}"), Facts::default()),
+            // As it was when it was scanned, and as it is to be stored.
+            (Some(Cow::Borrowed(raw)), Some(scanned))
+                if raw.starts_with('{')
+                    && scanned.is_compact
+                    && scanned.depth <= context.depth_max =>
+            {
+                (Cow::Borrowed(*raw), scanned.facts)
+            }
+            (Some(raw), _) if raw.starts_with('{') => compact(raw, context.depth_max)
                 .map_err(|TooDeep| too_deep("data", context.depth_max))?,
-            Some(raw) => {
+            (Some(raw), _) => {
                 let error = format!("must be an object, not {}", text::kind(raw));
                 return Err(Invalid::field("data", error));
             }

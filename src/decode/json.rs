@@ -27,7 +27,7 @@ pub(super) fn object(
         };
         not_json(&error, hint)
     })?;
-    let mut collector = Collector::new(context, rename);
+    let mut collector = Collector::new(context, rename, body);
     collector.add(fields, || body.to_owned());
     Ok(collector.decoded)
 }
@@ -45,9 +45,9 @@ pub(super) fn array(
                 .to_owned(),
         ));
     }
-    let mut collector = Collector::new(context, &rename);
+    let mut collector = Collector::new(context, &rename, body);
     if scan(body, &mut collector).is_none() {
-        collector = Collector::new(context, &rename);
+        collector = Collector::new(context, &rename, body);
         let mut deserializer = serde_json::Deserializer::from_str(body);
         let parsed = Elements(&mut collector).deserialize(&mut deserializer);
         parsed.and_then(|()| deserializer.end()).map_err(|error| not_json(&error, ""))?;
@@ -94,7 +94,7 @@ pub(super) fn lines(
     context: &Context<'_>,
     rename: impl Rename,
 ) -> Result<Decoded, DecodeError> {
-    let mut collector = Collector::new(context, rename);
+    let mut collector = Collector::new(context, rename, body);
     let mut first_error = None;
     let mut any_json = false;
     for (number, line) in body.lines().enumerate() {
@@ -138,8 +138,9 @@ struct Collector<'c, R> {
 }
 
 impl<'c, R: Rename> Collector<'c, R> {
-    fn new(context: &'c Context<'c>, rename: R) -> Self {
-        Self { context, rename, decoded: Decoded::new(context), index: 0, too_many: false }
+    fn new(context: &'c Context<'c>, rename: R, body: &str) -> Self {
+        let decoded = Decoded::new(context, body.len());
+        Self { context, rename, decoded, index: 0, too_many: false }
     }
 
     fn full(&self) -> bool {

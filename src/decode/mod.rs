@@ -75,9 +75,11 @@ pub struct Decoded {
 }
 
 impl Decoded {
-    fn new(context: &Context<'_>) -> Self {
+    /// Nothing yet, of a body of that many bytes.
+    fn new(context: &Context<'_>, body_bytes: usize) -> Self {
         Self {
-            batch: Batch::new(context.framing),
+            // Lines are a little longer than what they are made of.
+            batch: Batch::new(context.framing, body_bytes + body_bytes / 4 + 256),
             rejected: Vec::new(),
             redactions: Redactions::default(),
         }
@@ -159,7 +161,7 @@ pub(crate) fn compacted(raw: &str) -> std::borrow::Cow<'_, str> {
 
 /// Whether bytes are one JSON object.
 pub fn is_object(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok_and(|text| json::fields(text).is_ok())
+    simdutf8::basic::from_utf8(bytes).is_ok_and(|text| json::fields(text).is_ok())
 }
 
 /// Decodes a body.
@@ -181,5 +183,6 @@ pub fn decode(format: Format, body: &[u8], context: &Context<'_>) -> Result<Deco
 /// A body as text. Some agents on Windows begin theirs with a byte order mark.
 fn body_text(body: &[u8]) -> Result<&str, DecodeError> {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    std::str::from_utf8(body).map_err(|error| DecodeError::NotUtf8 { at: error.valid_up_to() })
+    simdutf8::compat::from_utf8(body)
+        .map_err(|error| DecodeError::NotUtf8 { at: error.valid_up_to() })
 }

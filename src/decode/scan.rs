@@ -2,8 +2,10 @@
 //! What is not taken here, for whatever reason, goes the general way, by `serde_json`, which also
 //! says what is wrong with it. So this may refuse what is right, and must never take what is wrong.
 
+use super::compact::Fact;
 use super::fields::{Field, Fields};
 use super::text;
+use crate::event::Facts;
 
 /// Deepest nesting that is taken: a bit of a number for each level.
 const DEPTH_MAX: u32 = u128::BITS;
@@ -13,11 +15,24 @@ const DEPTH_MAX: u32 = u128::BITS;
 pub(super) struct Scanner<'a> {
     text: &'a str,
     at: usize,
+    /// Whether white space was passed since this was last set back.
+    spaced: bool,
+}
+
+/// What was seen of a value on the way through it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scanned<'a> {
+    /// Whether there is no white space between its tokens.
+    pub(super) is_compact: bool,
+    /// How deep its objects and arrays are nested.
+    pub(super) depth: usize,
+    /// The facts at its top level, if it is an object.
+    pub(super) facts: Facts<'a>,
 }
 
 impl<'a> Scanner<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
+        Self { text, at: 0, spaced: false }
     }
 
     /// An object as an event's fields, and its text.
@@ -29,10 +44,16 @@ impl<'a> Scanner<'a> {
             loop {
                 let key = self.string()?;
                 self.take(b':')?;
-                let value = self.value()?;
-                match Field::of(&text::unescape(key)) {
-                    Some(field) => fields.set(field, value),
-                    None => fields.keep_extra(key, value),
+                // A name with an escape in it is none of ours as it stands.
+                let name = &key[1..key.len() - 1];
+                match Field::of(name).or_else(|| Field::of(&text::unescape(key))) {
+                    Some(Field::Data) => {
+                        let mut scanned = Scanned::default();
+                        let value = self.value(Some(&mut scanned))?;
+                        fields.set_data(value, scanned);
+                    }
+                    Some(field) => fields.set(field, self.value(None)?),
+                    None => fields.keep_extra(key, self.value(None)?),
                 }
                 if self.take(b',').is_none() {
                     break;
@@ -58,25 +79,34 @@ impl<'a> Scanner<'a> {
         let bytes = self.text.as_bytes();
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(self.at) {
             self.at += 1;
+            self.spaced = true;
         }
         bytes.get(self.at).copied()
     }
 
-    /// A value's text.
-    fn value(&mut self) -> Option<&'a str> {
-        let first = self.peek()?;
+    /// A value's text; what is seen on the way goes to `scanned`.
+    fn value(&mut self, mut scanned: Option<&mut Scanned<'a>>) -> Option<&'a str> {
+        let mut next = self.peek()?;
+        self.spaced = false;
         let start = self.at;
         // One bit for each array or object that this is inside of, the innermost last: 1 for objects.
-        let (mut inside, mut depth) = (0_u128, 0);
-        let mut next = first;
+        let (mut inside, mut depth, mut deepest) = (0_u128, 0, 0);
+        // What the value that comes next is, at the top level.
+        let mut fact: Option<Fact> = None;
         loop {
+            let token = self.at;
             match next {
                 b'"' => {
-                    self.string()?;
+                    let string = self.string()?;
+                    if let (Some(fact), Some(scanned)) = (fact.take(), &mut scanned) {
+                        fact.keep_string(&mut scanned.facts, string);
+                    }
                 }
                 b'{' | b'[' => {
                     let is_object = next == b'{';
                     self.at += 1;
+                    fact = None;
+                    deepest = deepest.max(depth + 1);
                     if self.take(if is_object { b'}' } else { b']' }).is_none() {
                         if depth == DEPTH_MAX {
                             return None;
@@ -84,14 +114,19 @@ impl<'a> Scanner<'a> {
                         depth += 1;
                         inside = inside << 1 | u128::from(is_object);
                         if is_object {
-                            self.string()?;
-                            self.take(b':')?;
+                            let name = self.name()?;
+                            fact = Fact::of(name).filter(|_| depth == 1 && scanned.is_some());
                         }
                         next = self.peek()?;
                         continue;
                     }
                 }
-                b'-' | b'0'..=b'9' => self.number()?,
+                b'-' | b'0'..=b'9' => {
+                    self.number()?;
+                    if let (Some(fact), Some(scanned)) = (fact.take(), &mut scanned) {
+                        fact.keep_number(&mut scanned.facts, &self.text[token..self.at]);
+                    }
+                }
                 b't' => self.literal("true")?,
                 b'f' => self.literal("false")?,
                 b'n' => self.literal("null")?,
@@ -100,6 +135,9 @@ impl<'a> Scanner<'a> {
             // A value has ended, and with it perhaps what it is in.
             loop {
                 if depth == 0 {
+                    if let Some(scanned) = scanned {
+                        (scanned.is_compact, scanned.depth) = (!self.spaced, deepest as usize);
+                    }
                     return Some(&self.text[start..self.at]);
                 }
                 let is_object = inside & 1 == 1;
@@ -107,8 +145,8 @@ impl<'a> Scanner<'a> {
                     (b',', _) => {
                         self.at += 1;
                         if is_object {
-                            self.string()?;
-                            self.take(b':')?;
+                            let name = self.name()?;
+                            fact = Fact::of(name).filter(|_| depth == 1 && scanned.is_some());
                         }
                         next = self.peek()?;
                         break;
@@ -122,6 +160,13 @@ impl<'a> Scanner<'a> {
                 }
             }
         }
+    }
+
+    /// A member's name, without its quotes, and the colon after it.
+    fn name(&mut self) -> Option<&'a [u8]> {
+        let name = self.string()?;
+        self.take(b':')?;
+        Some(&name.as_bytes()[1..name.len() - 1])
     }
 
     fn literal(&mut self, literal: &str) -> Option<()> {
@@ -180,11 +225,25 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// As many bytes as most strings have at most, and as are looked at together in longer ones.
+const WIDE: usize = 32;
+
 /// How many bytes there are before the first quote, backslash or control character.
-///
-/// Eight at a time, by the tests for a zero byte and for a byte less than `n` of Sean Eron
-/// Anderson's "Bit Twiddling Hacks". A borrow can mark wrong bytes only after a right one.
 fn plain_len(bytes: &[u8]) -> usize {
+    let near = near_plain_len(&bytes[..bytes.len().min(WIDE)]);
+    if near < WIDE {
+        return near;
+    }
+    // Without a branch for each byte, so that compilers make vectors of it.
+    let is_plain = |wide: &&[u8; WIDE]| !wide.iter().fold(false, |any, byte| any | special(*byte));
+    let wide = bytes.as_chunks::<WIDE>().0.iter().skip(1).take_while(is_plain).count();
+    let plain = WIDE + wide * WIDE;
+    plain + near_plain_len(&bytes[plain..])
+}
+
+/// The same for few bytes: eight at a time, by the tests for a zero byte and for a byte less than `n`
+/// of Sean Eron Anderson's "Bit Twiddling Hacks". A borrow can mark wrong bytes only after a right one.
+fn near_plain_len(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const HIGHS: u64 = ONES << 7;
     let is_zero = |word: u64| word.wrapping_sub(ONES) & !word;
@@ -199,6 +258,10 @@ fn plain_len(bytes: &[u8]) -> usize {
             return at * 8 + (marked.trailing_zeros() / 8) as usize;
         }
     }
-    let special = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
-    bytes.len() - rest.len() + rest.iter().position(special).unwrap_or(rest.len())
+    let found = rest.iter().position(|byte| special(*byte));
+    bytes.len() - rest.len() + found.unwrap_or(rest.len())
+}
+
+fn special(byte: u8) -> bool {
+    byte < 0x20 || matches!(byte, b'"' | b'\\')
 }

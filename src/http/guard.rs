@@ -1,10 +1,11 @@
-//! What every request passes, whatever its route: the limits of its head, a panic in its handler, what
-//! is left of its body, and the headers that all answers have.
+//! What every request passes, whatever its route: the limits of its head, its metrics, a panic in its
+//! handler, what is left of its body, and the headers that all answers have.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -24,7 +25,7 @@ pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let (request, leftover) = Leftover::of(request);
     let mut response = match check_head(&app, &request) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => observed(&app, request, next).await,
         Err(problem) => {
             drop(request);
             problem.into_response()
@@ -44,6 +45,25 @@ pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if reads {
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    }
+    response
+}
+
+/// Answers a request; counts and times it if its route is known.
+async fn observed(app: &App, request: Request, next: Next) -> Response {
+    let Some(route) = request.extensions().get::<MatchedPath>().cloned() else {
+        return next.run(request).await;
+    };
+    let begun = Instant::now();
+    let sends_events = request.method() == Method::POST;
+    let response = caught(&app.metrics, next.run(request)).await;
+    let route = route.as_str();
+    let status = response.status();
+    app.metrics.requests.with_label_values(&[route, status.as_str()]).inc();
+    let seconds = begun.elapsed().as_secs_f64();
+    app.metrics.request_seconds.with_label_values(&[route]).observe(seconds);
+    if sends_events && status.is_success() {
+        app.metrics.ack_seconds.observe(seconds);
     }
     response
 }
@@ -75,7 +95,7 @@ fn check_head(app: &App, request: &Request) -> Result<(), Problem> {
 
 /// Turns a panic, which is a bug, into an answer. The state that handlers share is changed by others
 /// alone, so none of it can be left half done.
-pub(super) async fn caught(metrics: &Metrics, answer: impl Future<Output = Response>) -> Response {
+async fn caught(metrics: &Metrics, answer: impl Future<Output = Response>) -> Response {
     AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
         metrics.panics.inc();
         Problem::new(

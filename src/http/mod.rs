@@ -17,11 +17,10 @@ mod server;
 mod tls;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::{Semaphore, watch};
@@ -166,7 +165,6 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(metrics::metrics))
         .route("/metrics/prometheus", get(metrics::prometheus))
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-        .layer(from_fn_with_state(app.clone(), observe))
         .fallback(|| async { Problem::not_found() })
         .layer(from_fn_with_state(app.clone(), guard::guard))
         .with_state(app)
@@ -176,25 +174,4 @@ pub fn router(app: Arc<App>) -> Router {
 async fn openapi() -> Response {
     let json = [(axum::http::header::CONTENT_TYPE, "application/json")];
     (json, include_str!("openapi.json")).into_response()
-}
-
-/// Counts and times a request of a known route.
-async fn observe(
-    State(app): State<Arc<App>>,
-    route: MatchedPath,
-    request: Request,
-    next: Next,
-) -> Response {
-    let begun = Instant::now();
-    let sends_events = request.method() == axum::http::Method::POST;
-    let response = guard::caught(&app.metrics, next.run(request)).await;
-    let route = route.as_str();
-    let status = response.status();
-    app.metrics.requests.with_label_values(&[route, status.as_str()]).inc();
-    let seconds = begun.elapsed().as_secs_f64();
-    app.metrics.request_seconds.with_label_values(&[route]).observe(seconds);
-    if sends_events && status.is_success() {
-        app.metrics.ack_seconds.observe(seconds);
-    }
-    response
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 /// Why bytes are not in the log.
@@ -41,6 +41,7 @@ fn sync_failed(error: io::Error) -> io::Error {
 #[derive(Debug)]
 pub(super) struct AppendFile {
     file: File,
+    inode: u64,
     /// The file ends in part of a record that could not be cut off, because another process had
     /// appended after it.
     pub(super) unfinished: bool,
@@ -53,7 +54,13 @@ impl AppendFile {
         if let Some(parent) = path.parent() {
             sync_dir(parent)?;
         }
-        Ok(Self { file, unfinished: false })
+        let inode = file.metadata()?.ino();
+        Ok(Self { file, inode, unfinished: false })
+    }
+
+    /// By which the file is known again under another name.
+    pub(super) fn inode(&self) -> u64 {
+        self.inode
     }
 
     pub(super) fn file(&self) -> &File {

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::file::{AppendFile, LogError, sync_dir};
+use super::key_log::KeyLog;
+use super::recent::Reading;
 use super::rotation::{Rotation, rotated};
-use super::window::WINDOW_RECORDS;
+use super::window::{WINDOW_RECORDS, WINDOW_ROOM};
 use super::{KeyOf, OpenError, lock};
 
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub(super) struct LineFile {
     /// Where our last append ended.
     end: u64,
     buffer: Vec<u8>,
+    /// The keys of what was appended, beside the file.
+    key_log: KeyLog,
     rotation: Rotation,
     _lock: File,
 }
@@ -35,8 +39,15 @@ impl LineFile {
         // By the file's own name, whatever links lead to it.
         let name = std::fs::canonicalize(path).map_err(io)?;
         let lock = lock::acquire(&with_suffix(&name, ".lock"))?;
-        let mut lines =
-            Self { path: path.to_owned(), log, end: 0, buffer: Vec::new(), rotation, _lock: lock };
+        let mut lines = Self {
+            path: path.to_owned(),
+            log,
+            end: 0,
+            buffer: Vec::new(),
+            key_log: KeyLog::new(with_suffix(path, ".keys")),
+            rotation,
+            _lock: lock,
+        };
         lines.repair_tail().map_err(io)?;
         lines.rotation.delete_expired(path);
         lines.end = lines.log.file().metadata().map_err(io)?.len();
@@ -71,8 +82,8 @@ impl LineFile {
         Ok(())
     }
 
-    /// Appends whole lines and makes them durable.
-    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<u64, LogError> {
+    /// Appends whole lines, which have these keys, and makes them durable.
+    pub(super) fn append(&mut self, bytes: &[u8], keys: &[u128]) -> Result<u64, LogError> {
         let mut end = self.follow_path()?;
         if self.rotation.is_due(self.log.file(), end)? {
             // Events matter more than tidiness: where it fails, the file grows on.
@@ -85,6 +96,7 @@ impl LineFile {
         if unfinished {
             // Someone else's line is not finished: ours must not become part of it.
             self.end = self.append_on_new_line(bytes)?;
+            self.note_keys(bytes, keys);
             return Ok(self.end);
         }
         self.end = self.log.append(bytes)?;
@@ -98,8 +110,19 @@ impl LineFile {
                 LogError::Write(error) => LogError::Fatal(error),
                 error => error,
             })?;
+        } else {
+            self.note_keys(bytes, keys);
         }
         Ok(self.end)
+    }
+
+    /// Takes note of the keys of the lines with which the file ends.
+    fn note_keys(&mut self, bytes: &[u8], keys: &[u128]) {
+        self.key_log.add(self.log.inode(), self.end - bytes.len() as u64, bytes, keys);
+    }
+
+    pub(super) fn key_log(&mut self) -> &mut KeyLog {
+        &mut self.key_log
     }
 
     fn append_on_new_line(&mut self, bytes: &[u8]) -> Result<u64, LogError> {
@@ -160,8 +183,8 @@ impl LineFile {
         Ok(false)
     }
 
-    /// The keys of the newest records, oldest first.
-    pub(super) fn recent_keys(&self, key_of: KeyOf) -> io::Result<Vec<u128>> {
+    /// The keys of the newest records, newest first.
+    pub(super) fn recent_keys(&mut self, key_of: KeyOf) -> io::Result<Vec<u128>> {
         // Whatever stands in the file counts as seen from now on, so it has to be durable first.
         self.log.file().sync_all()?;
         if let Some(parent) = self.path.parent() {
@@ -169,52 +192,28 @@ impl LineFile {
         }
         let mut files = rotated(&self.path)?;
         files.push(self.path.clone());
-        let mut recent: Vec<u128> = Vec::new();
+        let saved = self.key_log.open();
+        let mut newest_first = Vec::with_capacity(WINDOW_ROOM);
         for path in files.into_iter().rev() {
-            let keys = match file_keys(&path, WINDOW_RECORDS - recent.len(), key_of) {
+            let file = match File::open(&path) {
                 // Renamed or deleted by someone since it was listed.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                keys => keys?,
+                file => file?,
             };
-            recent.extend(keys);
-            if recent.len() == WINDOW_RECORDS {
+            let mut reading = Reading {
+                log: &mut self.key_log,
+                saved: &saved,
+                key_of,
+                keys_max: WINDOW_RECORDS,
+                newest_first: &mut newest_first,
+            };
+            reading.read(&file)?;
+            if newest_first.len() >= WINDOW_RECORDS {
                 break;
             }
         }
-        recent.reverse();
-        Ok(recent)
+        Ok(newest_first)
     }
-}
-
-/// The keys of the last lines of a file, newest first. Read from its end, since nobody knows where so
-/// many lines begin.
-fn file_keys(path: &Path, keys_max: usize, key_of: KeyOf) -> io::Result<Vec<u128>> {
-    const BLOCK_BYTES: u64 = 1 << 20;
-    let file = File::open(path)?;
-    let mut at = file.metadata()?.len();
-    let mut keys = Vec::new();
-    // From `at` on, up to the first line feed after it.
-    let mut end_of_line: Vec<u8> = Vec::new();
-    let mut block = Vec::new();
-    while at > 0 {
-        let size = at.min(BLOCK_BYTES);
-        at -= size;
-        block.resize(size as usize, 0);
-        file.read_exact_at(&mut block, at)?;
-        block.extend_from_slice(&end_of_line);
-        let mut end = block.len();
-        for found in memchr::memrchr_iter(b'\n', &block[..size as usize]) {
-            keys.extend(key_of(block[found + 1..end].trim_ascii_end()));
-            if keys.len() == keys_max {
-                return Ok(keys);
-            }
-            end = found;
-        }
-        end_of_line.clear();
-        end_of_line.extend_from_slice(&block[..end]);
-    }
-    keys.extend(key_of(end_of_line.trim_ascii_end()));
-    Ok(keys)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

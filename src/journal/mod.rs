@@ -4,11 +4,13 @@
 //! answers all. It knows records and their keys, but no event, no HTTP and no SQL.
 
 mod file;
+mod key_log;
 mod lines;
 mod lock;
 #[cfg(test)]
 mod model;
 mod reader;
+mod recent;
 mod record;
 mod rotation;
 mod segments;

@@ -1,7 +1,8 @@
 //! The journal against a model of it: random appends, reopenings, trims and crashes.
 //!
 //! A crash leaves what was acknowledged, and any part of a group that was not: the test closes the
-//! journal and appends the beginning of such a group to the newest file, cut off at any byte.
+//! journal and appends the beginning of such a group to the newest file, cut off at any byte. Of the
+//! keys beside it a crash leaves anything: none, a part, damaged ones, older ones.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::Write;
@@ -27,6 +28,54 @@ enum Step {
     LoseKeys,
     /// Read everything and let it be deleted.
     Deliver,
+    /// Find the keys of the newest records in another state.
+    Keys(Damage),
+    /// Other programs append records to a file of JSON Lines, before and after some of ours.
+    Foreign(Vec<(u8, u16)>, Vec<(u8, u16)>),
+    /// Someone cuts a file of JSON Lines, so many thousandths of its lines being left.
+    Cut(u16),
+}
+
+#[derive(Clone, Debug)]
+enum Damage {
+    Delete,
+    /// Keep so many thousandths of the file's bytes.
+    Truncate(u16),
+    /// Change the byte at so many thousandths of the file.
+    Flip(u16),
+    /// Put back what was there at the last damage of any kind.
+    Older,
+}
+
+impl Damage {
+    /// Of one file; `older` is what it had the last time.
+    fn apply(&self, path: &Path, older: &mut Vec<u8>) {
+        let before = std::fs::read(path).unwrap_or_default();
+        let part = |thousandths: u16| before.len() * usize::from(thousandths) / 1001;
+        match *self {
+            Self::Delete => {
+                let _ = std::fs::remove_file(path);
+            }
+            Self::Truncate(left) => std::fs::write(path, &before[..part(left)]).unwrap(),
+            Self::Flip(_) if before.is_empty() => {}
+            Self::Flip(at) => {
+                let mut damaged = before.clone();
+                damaged[part(at)] ^= 0x10;
+                std::fs::write(path, damaged).unwrap();
+            }
+            Self::Older => std::fs::write(path, &*older).unwrap(),
+        }
+        *older = before;
+    }
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    prop_oneof![
+        Just(Damage::Delete),
+        (0..=1000_u16).prop_map(Damage::Truncate),
+        (0..=1000_u16).prop_map(Damage::Flip),
+        Just(Damage::Older),
+    ]
 }
 
 fn records() -> impl Strategy<Value = Vec<(u8, u16)>> {
@@ -40,6 +89,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (records(), 0..=1000_u16).prop_map(|(records, part)| Step::Crash(records, part)),
         1 => Just(Step::LoseKeys),
         2 => Just(Step::Deliver),
+        3 => damage().prop_map(Step::Keys),
+        2 => (records(), records()).prop_map(|(theirs, ours)| Step::Foreign(theirs, ours)),
+        1 => (0..=1000_u16).prop_map(Step::Cut),
     ];
     proptest::collection::vec(step, 1..25)
 }
@@ -50,7 +102,7 @@ fn key_of(json: &[u8]) -> Option<u128> {
 }
 
 fn batch(framing: Framing, records: &[(u8, u16)]) -> Batch {
-    let mut batch = Batch::new(framing);
+    let mut batch = Batch::new(framing, 0);
     for (id, padding) in records {
         let id = u128::from(*id) + 1;
         let line = format!("{{\"id\":{id},\"padding\":\"{}\"}}", "x".repeat(usize::from(*padding)));
@@ -198,6 +250,73 @@ fn a_segment_without_its_keys_is_not_deleted() {
     running.close();
 }
 
+/// Appends other programs' records: their ids that are new, in order.
+fn append_foreign(file: &Path, records: &[(u8, u16)], model: &Model) -> Vec<u128> {
+    tear(file, Framing::Plain, records, 1000, model)
+}
+
+/// Cuts a file after so many thousandths of its lines; returns the ids of those that are gone.
+fn cut(file: &Path, part: u16) -> Vec<u128> {
+    let bytes = std::fs::read(file).unwrap();
+    let lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
+    let (left, gone) = lines.split_at(lines.len() * usize::from(part) / 1000);
+    let len: usize = left.iter().map(|line| line.len()).sum();
+    let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+    file.set_len(len as u64).unwrap();
+    gone.iter().filter_map(|line| key_of(line)).collect()
+}
+
+/// Without the keys beside it, a start reads the records; with them only what came after.
+#[test]
+fn a_start_reads_only_records_whose_keys_are_not_saved() {
+    static READ: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    fn counted(json: &[u8]) -> Option<u128> {
+        READ.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        key_of(json)
+    }
+    let read_at_start = |opened: Opened| {
+        READ.store(0, std::sync::atomic::Ordering::SeqCst);
+        let (journal, ended) = opened.start(counted, SyncObserver(Box::new(|_, _| {}))).unwrap();
+        drop(journal);
+        ended.blocking_recv().unwrap().unwrap();
+        READ.load(std::sync::atomic::Ordering::SeqCst)
+    };
+    let records: Vec<(u8, u16)> = (0..100).map(|id| (id, 10)).collect();
+    for storage in ["jsonl", "postgres"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        let open = || match storage {
+            "jsonl" => {
+                let deleted = prometheus::IntCounter::new("deleted", "deleted").unwrap();
+                open_lines(&path, Rotation::new(Rotate::default(), None, deleted)).unwrap()
+            }
+            _ => open_segments(dir.path(), BYTES_MAX, Duration::ZERO).unwrap(),
+        };
+        let mut model = Model::default();
+        let running = Running::start(open());
+        for record in &records {
+            running.append(std::slice::from_ref(record), &mut model).unwrap();
+        }
+        running.close();
+        assert_eq!(read_at_start(open()), 0, "{storage}: nothing is read again");
+
+        let keys = files(dir.path(), "keys");
+        assert_eq!(keys.len(), 1, "{keys:?}");
+        std::fs::remove_file(&keys[0]).unwrap();
+        for old in files(dir.path(), "old") {
+            std::fs::remove_file(old).unwrap();
+        }
+        assert_eq!(read_at_start(open()), 100, "{storage}: the keys are gone");
+        let saved = read_at_start(open());
+        assert_eq!(saved, 0, "{storage}: they are made again");
+
+        let framing = if storage == "jsonl" { Framing::Plain } else { Framing::Checksummed };
+        let file = if storage == "jsonl" { path.clone() } else { newest_segment(dir.path()) };
+        assert_eq!(tear(&file, framing, &[(200, 5), (201, 5)], 1000, &model).len(), 2);
+        assert_eq!(read_at_start(open()), 2, "{storage}: what came after is read");
+    }
+}
+
 fn newest_segment(dir: &Path) -> PathBuf {
     files(dir, "seg").pop().unwrap()
 }
@@ -222,6 +341,7 @@ proptest! {
         let mut model = Model::default();
         let mut running = open();
         let mut position = 0;
+        let mut older_keys = Vec::new();
         for step in steps {
             match step {
                 Step::Append(records) => match running.append(&records, &mut model) {
@@ -263,6 +383,13 @@ proptest! {
                     reader.trim(position).unwrap();
                     prop_assert!(reader.size().0 <= BYTES_MAX / 2, "delivered segments go");
                 }
+                Step::Keys(damage) => {
+                    running.close();
+                    damage.apply(&dir.path().join("active.keys"), &mut older_keys);
+                    running = open();
+                }
+                // Segments are nobody else's.
+                Step::Foreign(..) | Step::Cut(_) => {}
             }
         }
         let (ids, _) = read(running.reader.as_ref().unwrap(), position);
@@ -282,9 +409,38 @@ proptest! {
         };
         let mut model = Model::default();
         let mut running = open();
+        let (mut older_keys, mut older_old_keys) = (Vec::new(), Vec::new());
         for step in steps {
             match step {
                 Step::Append(records) => running.append(&records, &mut model).unwrap(),
+                Step::Keys(damage) => {
+                    running.close();
+                    damage.apply(&dir.path().join("events.jsonl.keys"), &mut older_keys);
+                    damage.apply(&dir.path().join("events.jsonl.keys.old"), &mut older_old_keys);
+                    running = open();
+                }
+                Step::Foreign(theirs, mut ours) => {
+                    let (first, second) = theirs.split_at(theirs.len() / 2);
+                    ours.retain(|(id, _)| theirs.iter().all(|(other, _)| other != id));
+                    let before = append_foreign(&path, first, &model);
+                    model.waiting.extend(&before);
+                    running.append(&ours, &mut model).unwrap();
+                    // Known once they have been read, at the next start.
+                    model.seen.extend(&before);
+                    let after = append_foreign(&path, second, &model);
+                    model.waiting.extend(&after);
+                    running.close();
+                    model.seen.extend(&after);
+                    running = open();
+                }
+                Step::Cut(part) => {
+                    running.close();
+                    for gone in cut(&path, part) {
+                        model.seen.remove(&gone);
+                        model.waiting.retain(|id| *id != gone);
+                    }
+                    running = open();
+                }
                 Step::Reopen | Step::LoseKeys | Step::Deliver => {
                     running.close();
                     running = open();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::file::line_start;
 use super::record;
 use super::segments::{Segment, Segments};
+use crate::buffer;
 
 /// Reads the journal of `postgres` storage.
 #[derive(Clone, Debug)]
@@ -47,6 +48,11 @@ impl Chunk {
             let position = self.next - rest.len() as u64;
             Some((position, record::verify(line).map_err(|reason| (line, reason))))
         })
+    }
+
+    /// How many bytes the records have, with what frames them.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Whether there is nothing to read yet.
@@ -125,7 +131,8 @@ impl Reader {
         let left = (end - from) as usize;
         let mut size = bytes_max.min(left);
         loop {
-            let mut bytes = vec![0; size];
+            let mut bytes = buffer::for_bytes(size);
+            bytes.resize(size, 0);
             file.read_exact_at(&mut bytes, from - segment.base)?;
             match memchr::memrchr(b'\n', &bytes) {
                 Some(last) => bytes.truncate(last + 1),

@@ -23,9 +23,14 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch.
-    pub fn new(framing: Framing) -> Self {
-        Self { framing, bytes: Vec::new(), records: Vec::new(), keeps_repeats: false }
+    /// An empty batch, with room for that many bytes of records.
+    pub fn new(framing: Framing, bytes: usize) -> Self {
+        Self {
+            framing,
+            bytes: Vec::with_capacity(bytes),
+            records: Vec::new(),
+            keeps_repeats: false,
+        }
     }
 
     /// Adds the record that `write` appends, which must contain no line feed, under the key that it
@@ -47,7 +52,8 @@ impl Batch {
         };
         if self.framing == Framing::Checksummed {
             let checksum = crc32c::crc32c(&self.bytes[start..]);
-            self.bytes.extend_from_slice(format!("\t{checksum:08x}").as_bytes());
+            self.bytes.push(b'\t');
+            self.bytes.extend_from_slice(&hex(checksum));
         }
         self.bytes.push(b'\n');
         self.records.push((key, self.bytes.len()));
@@ -89,6 +95,11 @@ impl Batch {
             (key, bytes)
         })
     }
+}
+
+/// Eight hex digits, by hand, since every record has them.
+fn hex(number: u32) -> [u8; 8] {
+    std::array::from_fn(|at| b"0123456789abcdef"[(number >> (28 - 4 * at) & 15) as usize])
 }
 
 /// The JSON of a checksummed record (without its line feed).

@@ -2,7 +2,8 @@
 //! begins, deleted behind the forwarder.
 //!
 //! Beside `N.seg`, once it is full, stands `N.keys`: its records' keys, which outlive it, so that
-//! repeated events are known across restarts.
+//! repeated events are known across restarts. Those of the segment that is still open are in
+//! `active.keys`: see [`super::key_log`].
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -14,7 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::file::{AppendFile, LogError, write_whole};
-use super::window::WINDOW_RECORDS;
+use super::key_log::KeyLog;
+use super::recent::Reading;
+use super::window::{WINDOW_RECORDS, WINDOW_ROOM};
 use super::{KeyOf, OpenError, lock, record};
 
 /// When a segment is closed and the next begun, in bytes; less if the journal's limit is small.
@@ -158,6 +161,7 @@ pub(super) struct SegmentLog {
     active: AppendFile,
     /// The active segment's keys, for its `.keys` file.
     keys: Vec<u128>,
+    key_log: KeyLog,
     segment_bytes: u64,
     bytes_max: u64,
     _lock: File,
@@ -198,6 +202,7 @@ impl SegmentLog {
             segments: Arc::new(segments),
             active,
             keys: Vec::new(),
+            key_log: KeyLog::new(dir.join("active.keys")),
             segment_bytes: SEGMENT_BYTES.min(bytes_max / 8).max(64 << 10),
             bytes_max,
             _lock: lock,
@@ -229,6 +234,7 @@ impl SegmentLog {
         let active = list.back_mut().ok_or_else(|| {
             LogError::Fatal(io::Error::other("the journal has lost its active segment"))
         })?;
+        self.key_log.add(self.active.inode(), active.len, bytes, keys);
         active.len += bytes.len() as u64;
         active.records += keys.len() as u64;
         Ok(active.end())
@@ -256,56 +262,80 @@ impl SegmentLog {
         write_keys(&self.segments.keys_path(active.base), &self.keys)?;
         self.active = AppendFile::open(&self.segments.path(active.end()))?;
         self.keys.clear();
+        self.key_log.clear();
         self.segments.list().push_back(Segment::new(active.end(), 0));
         Ok(())
     }
 
-    /// The keys of the newest records, oldest first. Counts the records of each segment, and writes
+    pub(super) fn key_log(&mut self) -> &mut KeyLog {
+        &mut self.key_log
+    }
+
+    /// The keys of the newest records, newest first. Counts the records of each segment, and writes
     /// the `.keys` files that a crash or a restored copy left out.
     pub(super) fn recent_keys(&mut self, key_of: KeyOf) -> io::Result<Vec<u128>> {
         self.active.file().sync_all()?;
         let list: Vec<Segment> = self.segments.list().iter().copied().collect();
-        let active = list.len() - 1;
-        for (at, segment) in list.iter().enumerate() {
-            let path = self.segments.path(segment.base);
-            let keys_path = self.segments.keys_path(segment.base);
-            let records = if at == active {
-                self.keys = scan_keys(&path, key_of)?;
-                self.keys.len() as u64
-            } else if let Ok(keys) = read_keys(&keys_path) {
-                keys.len() as u64
+        let active = list[list.len() - 1];
+        let mut newest_first = Vec::with_capacity(WINDOW_ROOM);
+        let saved = self.key_log.open();
+        let mut reading = Reading {
+            log: &mut self.key_log,
+            saved: &saved,
+            key_of: |line: &[u8]| Some(record_key(line, key_of)),
+            keys_max: usize::MAX,
+            newest_first: &mut newest_first,
+        };
+        reading.read(self.active.file())?;
+        self.keys = newest_first.iter().rev().copied().collect();
+        for segment in &list {
+            let records = if segment.base == active.base {
+                self.keys.len()
+            } else if let Some(records) = count_keys(&self.segments.keys_path(segment.base)) {
+                records
             } else {
-                let keys = scan_keys(&path, key_of)?;
-                write_keys(&keys_path, &keys)?;
-                keys.len() as u64
+                self.mend_keys(segment.base, key_of)?.len()
             };
             let mut list = self.segments.list();
             if let Some(found) = list.iter_mut().find(|found| found.base == segment.base) {
-                found.records = records;
+                found.records = records as u64;
             }
         }
-        let mut newest_first: Vec<u128> = self.keys.iter().rev().copied().collect();
         for base in bases(&self.segments.dir, "keys")?.into_iter().rev() {
             if newest_first.len() >= WINDOW_RECORDS {
                 break;
             }
-            if base == list[active].base {
+            if base == active.base {
                 // Written by a roll that a crash cut short; the segment itself has been read.
                 continue;
             }
             let path = self.segments.keys_path(base);
-            match read_keys(&path) {
-                Ok(keys) => newest_first.extend(keys.into_iter().rev()),
-                Err(error) => tracing::warn!(
-                    file = %path.display(), %error,
-                    "unreadable; retries of the events it names may not be recognised here"
-                ),
-            }
+            let keys = match read_keys(&path) {
+                Err(_) if list.iter().any(|segment| segment.base == base) => {
+                    self.mend_keys(base, key_of)?
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        file = %path.display(), %error,
+                        "unreadable; retries of the events it names may not be recognised here"
+                    );
+                    continue;
+                }
+                Ok(keys) => keys,
+            };
+            let wanted = WINDOW_RECORDS - newest_first.len();
+            newest_first.extend(keys.into_iter().rev().take(wanted));
         }
         newest_first.truncate(WINDOW_RECORDS);
         newest_first.retain(|&key| key != NO_KEY);
-        newest_first.reverse();
         Ok(newest_first)
+    }
+
+    /// Writes a closed segment's `.keys` file anew, and returns what is in it.
+    fn mend_keys(&self, base: u64, key_of: KeyOf) -> io::Result<Vec<u128>> {
+        let keys = scan_keys(&self.segments.path(base), key_of)?;
+        write_keys(&self.segments.keys_path(base), &keys)?;
+        Ok(keys)
     }
 }
 
@@ -363,8 +393,11 @@ fn scan_keys(path: &Path, key_of: KeyOf) -> io::Result<Vec<u128>> {
     if lines.is_empty() {
         return Ok(Vec::new());
     }
-    let key = |line: &[u8]| record::verify(line).ok().and_then(key_of).unwrap_or(NO_KEY);
-    Ok(lines.split(|&byte| byte == b'\n').map(key).collect())
+    Ok(lines.split(|&byte| byte == b'\n').map(|line| record_key(line, key_of)).collect())
+}
+
+fn record_key(record: &[u8], key_of: KeyOf) -> u128 {
+    record::verify(record).ok().and_then(key_of).unwrap_or(NO_KEY)
 }
 
 fn write_keys(path: &Path, keys: &[u128]) -> io::Result<()> {
@@ -372,6 +405,12 @@ fn write_keys(path: &Path, keys: &[u128]) -> io::Result<()> {
     let checksum = crc32c::crc32c(&bytes);
     bytes.extend_from_slice(&checksum.to_le_bytes());
     write_whole(path, &bytes)
+}
+
+/// How many keys a `.keys` file has, by its length alone; `None` if it has none that make sense.
+fn count_keys(path: &Path) -> Option<usize> {
+    let len = std::fs::metadata(path).ok()?.len();
+    (len % 16 == 4).then_some(len as usize / 16)
 }
 
 fn read_keys(path: &Path) -> io::Result<Vec<u128>> {

@@ -7,6 +7,15 @@ use hashbrown::HashTable;
 /// How many keys are remembered: a little over a million, about 27 MiB when full.
 pub const WINDOW_RECORDS: usize = 1 << 20;
 
+/// For how many there is room, since a group is taken in before the oldest are forgotten: more than the
+/// largest group has, so that a full ring is never moved to one of twice the size.
+pub(super) const WINDOW_ROOM: usize = WINDOW_RECORDS + (64 << 10);
+
+/// How many keys are sorted at a time to be inserted, and into how many parts by their place in the table:
+/// one for each 10 KiB of the full table.
+const SORTED_KEYS: usize = 128 << 10;
+const PARTS: usize = 1024;
+
 /// A first-in, first-out set. Insertions since the last [`Window::commit`] can be taken back, so
 /// that a key counts as seen only once its record is durable.
 #[derive(Debug, Default)]
@@ -20,6 +29,45 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// A window that has seen these keys. Inserted one after the other, each would wait for memory;
+    /// in the order of the table they take a quarter of the time.
+    pub(super) fn filled(newest_first: Vec<u128>) -> Self {
+        let mut oldest_first = newest_first;
+        oldest_first.reverse();
+        let keys = VecDeque::from(oldest_first);
+        let mut table = HashTable::with_capacity(keys.len());
+        let buckets = table.num_buckets().max(1);
+        let part_of = |serial: usize| (keys[serial] as usize & (buckets - 1)) * PARTS / buckets;
+        let mut sorted = vec![0_u32; keys.len().min(SORTED_KEYS)];
+        let mut end = keys.len();
+        while end > 0 {
+            // The newest first: of a key that stands there twice, that one counts.
+            let serials = (end.saturating_sub(SORTED_KEYS)..end).rev();
+            let mut places = [0; PARTS];
+            for serial in serials.clone() {
+                places[part_of(serial)] += 1;
+            }
+            let mut place = 0;
+            for part in &mut places {
+                place += std::mem::replace(part, place);
+            }
+            for serial in serials.clone() {
+                let place = &mut places[part_of(serial)];
+                sorted[*place] = serial as u32;
+                *place += 1;
+            }
+            for &serial in &sorted[..serials.len()] {
+                let key = keys[serial as usize];
+                let is_same = |&other: &u32| keys[other as usize] == key;
+                table
+                    .entry(key as u64, is_same, |&serial| keys[serial as usize] as u64)
+                    .or_insert(serial);
+            }
+            end -= serials.len();
+        }
+        Self { keys, table, first: 0, uncommitted: 0 }
+    }
+
     /// Remembers a key; false if it was known.
     pub(super) fn insert(&mut self, key: u128) -> bool {
         let Self { keys, table, first, .. } = self;
@@ -106,6 +154,39 @@ mod tests {
                 }
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn filled_it_is_as_if_each_key_had_been_inserted(
+            keys in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            // Spread over the table, and some of them twice.
+            let spread = |key: u8| u128::from(key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut window = Window::filled(keys.iter().map(|&key| spread(key)).collect());
+            for key in 0..=u8::MAX {
+                prop_assert_eq!(window.insert(spread(key)), !keys.contains(&key));
+            }
+            window.rollback();
+            for key in 0..=u8::MAX {
+                prop_assert_eq!(window.insert(spread(key)), !keys.contains(&key));
+            }
+        }
+    }
+
+    #[test]
+    fn filled_it_forgets_the_oldest_first_and_a_repeated_key_with_its_last_place() {
+        // Newest first: the last one stands at the oldest place, and in the middle once more.
+        let mut newest_first: Vec<u128> = (0..WINDOW_RECORDS as u128).collect();
+        newest_first[WINDOW_RECORDS / 2] = WINDOW_RECORDS as u128 - 1;
+        let mut window = Window::filled(newest_first);
+        for key in [1 << 40, 2 << 40] {
+            assert!(window.insert(key));
+        }
+        window.commit();
+        assert!(!window.insert(WINDOW_RECORDS as u128 - 1), "it stands in the middle, too");
+        assert!(window.insert(WINDOW_RECORDS as u128 - 2), "forgotten");
+        assert!(!window.insert(WINDOW_RECORDS as u128 - 3), "not forgotten");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use super::file::LogError;
+use super::key_log::KeyLog;
 use super::lines::LineFile;
 use super::segments::SegmentLog;
 use super::window::Window;
@@ -35,7 +36,7 @@ pub(super) enum Log {
 impl Log {
     fn append(&mut self, bytes: &[u8], keys: &[u128]) -> Result<u64, LogError> {
         match self {
-            Self::Lines(log) => log.append(bytes),
+            Self::Lines(log) => log.append(bytes, keys),
             Self::Segments(log) => log.append(bytes, keys),
         }
     }
@@ -44,6 +45,13 @@ impl Log {
         match self {
             Self::Lines(log) => log.recent_keys(key_of),
             Self::Segments(log) => log.recent_keys(key_of),
+        }
+    }
+
+    fn key_log(&mut self) -> &mut KeyLog {
+        match self {
+            Self::Lines(log) => log.key_log(),
+            Self::Segments(log) => log.key_log(),
         }
     }
 
@@ -62,11 +70,7 @@ pub(super) fn run(
     state: &State,
     key_of: KeyOf,
 ) -> Result<(), Fatal> {
-    let mut window = Window::default();
-    for key in log.recent_keys(key_of).map_err(Fatal::Read)? {
-        window.insert(key);
-    }
-    window.commit();
+    let mut window = Window::filled(log.recent_keys(key_of).map_err(Fatal::Read)?);
     state.appended.send_modify(|appended| {
         appended.end = log.end();
         appended.ready = true;
@@ -84,7 +88,9 @@ pub(super) fn run(
             next = more.then(|| queue.try_recv().ok()).flatten();
         }
         group.commit(&mut log, &mut window, state)?;
+        log.key_log().save();
     }
+    log.key_log().save_all();
     Ok(())
 }
 

@@ -100,16 +100,22 @@ proptest! {
         cut in any::<proptest::sample::Index>(),
     ) {
         let mut event: Map<String, Value> = extra.clone();
+        event.insert("event_id".into(), "the id".into());
         event.insert("event_type".into(), "tested".into());
         event.insert("session_id".into(), session_id.clone().into());
         event.insert("data".into(), data.clone().into());
+        let event = Value::from(event);
         let mut body = String::new();
-        spaced(&event.into(), &mut spaces.iter().copied().cycle(), &mut body);
+        spaced(&event, &mut spaces.iter().copied().cycle(), &mut body);
 
-        let decoded = decode(Format::Object, body.as_bytes(), &context()).unwrap();
+        let context = context();
+        let decoded = decode(Format::Object, body.as_bytes(), &context).unwrap();
         prop_assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
         let lines = lines(&decoded);
         prop_assert_eq!(lines.len(), 1);
+        // What comes without white space takes a shorter way.
+        let compact = decode(Format::Object, event.to_string().as_bytes(), &context).unwrap();
+        prop_assert_eq!(compact.batch.bytes(), decoded.batch.bytes());
         prop_assert!(!lines[0].contains(&b'\n'));
         let stored: Value = serde_json::from_slice(lines[0]).unwrap();
         prop_assert_eq!(&stored["session_id"], &Value::from(session_id));

@@ -116,7 +116,7 @@ async fn a_panic_in_the_writer_ends_it_and_leaves_nobody_waiting() {
     let framing = opened.framing();
     let (journal, ended) = opened.start(line::line_key, observe).expect("a thread");
     let batch = |key: u128| {
-        let mut batch = Batch::new(framing);
+        let mut batch = Batch::new(framing, 0);
         let pushed = batch.push(|line| {
             line.extend_from_slice(b"{}");
             Ok::<_, ()>(key)

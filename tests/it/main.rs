@@ -53,6 +53,7 @@ mod rates;
 mod reading;
 mod redaction;
 mod retention;
+mod saved_keys;
 mod sessions;
 mod shutdown;
 mod streaming;

@@ -161,7 +161,7 @@ pub fn decode_hook(
     context: &Context<'_>,
 ) -> Result<Decoded, DecodeError> {
     let text = super::body_text(body)?;
-    let mut decoded = Decoded::new(context);
+    let mut decoded = Decoded::new(context, body.len());
     match push(hook, text, firings, context, &mut decoded) {
         Ok(()) => Ok(decoded),
         Err(error) => Err(DecodeError::NotJson(format!("not a hook's payload: {error}"))),
@@ -178,7 +178,7 @@ pub fn decode_emitted(
     firings: &Firings,
     context: &Context<'_>,
 ) -> Result<Decoded, DecodeError> {
-    let mut decoded = Decoded::new(context);
+    let mut decoded = Decoded::new(context, body.len());
     let lines = super::body_text(body)?.lines().filter(|line| !line.trim().is_empty());
     for (index, line) in lines.enumerate() {
         if index >= context.batch_events_max {

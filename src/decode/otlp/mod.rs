@@ -42,7 +42,7 @@ pub fn decode_logs(
     body: &[u8],
     context: &Context<'_>,
 ) -> Result<Decoded, DecodeError> {
-    let mut collector = Collector { context, decoded: Decoded::new(context), index: 0 };
+    let mut collector = Collector { context, decoded: Decoded::new(context, body.len()), index: 0 };
     let not_otlp = |error: &dyn std::fmt::Display| {
         DecodeError::NotJson(format!("not an ExportLogsServiceRequest of OTLP: {error}"))
     };

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::expansion::{EXPANSION_BYTES_MAX, expansion};
+use crate::buffer;
 use crate::decode::text::replace_unicode_escapes;
 use crate::event::{Event, Timestamp, count, measure};
 use crate::journal::{Chunk, Record};
@@ -61,7 +62,7 @@ impl Rows {
     /// Encodes a chunk of the journal that has this number in the database. Takes about a microsecond an event, and does not block otherwise.
     pub fn encode(chunk: Chunk, journal: i32) -> Self {
         let mut rows = Self {
-            tuples: Vec::new(),
+            tuples: buffer::for_bytes(chunk.len()),
             ends: Vec::new(),
             days: BTreeSet::new(),
             oldest: None,

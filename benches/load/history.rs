@@ -1,0 +1,151 @@
+//! A history to read back: stored lines of as many events as wanted, spread over the last thirty days,
+//! 500 to a session, 200 sessions at a time.
+
+use std::borrow::Cow;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use agentic_hooks_backend::event::{Event, Facts, Timestamp};
+
+use crate::events::Numbers;
+
+const DAYS: i64 = 30;
+const SESSION_EVENTS: usize = 500;
+const OPEN_SESSIONS: usize = 200;
+const TOOLS: [&str; 8] = ["Bash", "Read", "Edit", "Write", "Grep", "Glob", "WebFetch", "Task"];
+const AGENTS: [&str; 4] = ["claude-code", "codex", "gemini-cli", "cursor"];
+
+/// One of as many events as there are; everything about it follows from its number and its session's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    number: usize,
+    session: usize,
+    /// Its place in its session.
+    step: usize,
+}
+
+impl Moment {
+    pub(crate) fn session_id(self) -> String {
+        format!("{:08x}-0000-4000-8000-{:012x}", mixed(self.session) >> 32, self.session)
+    }
+
+    pub(crate) fn event_id(self) -> String {
+        format!("{:016x}-{:012x}", mixed(self.number), self.number)
+    }
+
+    fn uses_tool(self) -> bool {
+        self.step % 8 < 6
+    }
+
+    pub(crate) fn event_type(self) -> &'static str {
+        match self.step % 8 {
+            0 | 2 | 4 => "tool_execution_started",
+            1 | 3 if self.number.is_multiple_of(20) => "tool_execution_failed",
+            1 | 3 | 5 => "tool_execution_completed",
+            6 if self.step % 40 == 6 => "user_prompt_submitted",
+            _ => "agent_response",
+        }
+    }
+
+    pub(crate) fn tool_name(self) -> Option<&'static str> {
+        self.uses_tool().then(|| TOOLS[(self.session + self.step / 2) % TOOLS.len()])
+    }
+
+    /// The same for a tool's start and its end.
+    pub(crate) fn tool_use_id(self) -> Option<String> {
+        self.uses_tool().then(|| format!("toolu_{:08}{:04}", self.session, self.step / 2))
+    }
+
+    /// Every third session has one, and twenty sessions the same.
+    pub(crate) fn workflow_id(self) -> Option<String> {
+        self.session.is_multiple_of(3).then(|| format!("workflow-{}", self.session / 60))
+    }
+
+    /// Every tenth session has one of its own.
+    pub(crate) fn phase_id(self) -> Option<String> {
+        self.session.is_multiple_of(10).then(|| format!("phase-{}", self.session))
+    }
+
+    /// Every twentieth session has one of its own.
+    pub(crate) fn milestone_id(self) -> Option<String> {
+        self.session.is_multiple_of(20).then(|| format!("milestone-{}", self.session))
+    }
+
+    /// One session in a hundred is another agent's than one of the four.
+    pub(crate) fn agent(self) -> &'static str {
+        if self.session % 100 == 99 { "rare" } else { AGENTS[self.session % AGENTS.len()] }
+    }
+
+    fn write(self, at: Timestamp, out: &mut Vec<u8>) {
+        let padding = "x".repeat(mixed(self.number) as usize % 500);
+        let duration = (self.step % 8 % 2 == 1).then(|| (mixed(self.number) % 9000).to_string());
+        let tool_use_id = self.tool_use_id();
+        let what = match (self.tool_name(), &tool_use_id) {
+            (Some(name), Some(id)) => format!(
+                r#""tool_name":"{name}","tool_use_id":"{id}","tool_input":{{"description":"{padding}"}},"duration_ms":{}"#,
+                duration.as_deref().unwrap_or("null")
+            ),
+            _ => format!(r#""prompt":"Please look at step {}: {padding}""#, self.step),
+        };
+        let data = format!(r#"{{"cwd":"/home/user/project-{}",{what}}}"#, self.session % 50);
+        let event = Event {
+            event_id: self.event_id().into(),
+            event_type: self.event_type().into(),
+            session_id: self.session_id().into(),
+            workflow_id: self.workflow_id().map(Cow::Owned),
+            phase_id: self.phase_id().map(Cow::Owned),
+            milestone_id: self.milestone_id().map(Cow::Owned),
+            data: data.into(),
+            timestamp: at,
+            received_at: at,
+            facts: Facts {
+                agent: Some(self.agent().into()),
+                tool_name: self.tool_name().map(Cow::Borrowed),
+                tool_use_id: tool_use_id.map(Cow::Owned),
+                duration_ms: duration.filter(|_| self.uses_tool()).map(Cow::Owned),
+                ..Facts::default()
+            },
+            key_name: None,
+            extra: None,
+        };
+        event.write_line(out);
+        out.push(b'\n');
+    }
+}
+
+/// Writes the lines of that many events to a file, in the order of time; returns some of them, to ask
+/// for.
+pub(crate) fn write(path: &Path, events: usize) -> io::Result<Vec<Moment>> {
+    let mut file = BufWriter::with_capacity(1 << 20, std::fs::File::create(path)?);
+    let mut numbers = Numbers(7);
+    let mut open: Vec<(usize, usize)> = (0..OPEN_SESSIONS).map(|session| (session, 0)).collect();
+    let mut sessions = OPEN_SESSIONS;
+    let days = DAYS * 86_400_000_000;
+    let begun = Timestamp::now().micros() - days;
+    let (mut line, mut some) = (Vec::new(), Vec::new());
+    for number in 0..events {
+        let slot = &mut open[numbers.below(OPEN_SESSIONS)];
+        let (session, step) = *slot;
+        *slot = if step + 1 == SESSION_EVENTS {
+            sessions += 1;
+            (sessions - 1, 0)
+        } else {
+            (session, step + 1)
+        };
+        let moment = Moment { number, session, step };
+        let micros = begun + (i128::from(days) * number as i128 / events as i128) as i64;
+        let at = Timestamp::from_micros(micros).ok_or(io::ErrorKind::InvalidData)?;
+        line.clear();
+        moment.write(at, &mut line);
+        file.write_all(&line)?;
+        if number % (events / 2000).max(1) == 0 {
+            some.push(moment);
+        }
+    }
+    file.into_inner()?.sync_all()?;
+    Ok(some)
+}
+
+fn mixed(number: usize) -> u64 {
+    Numbers(number as u64).next()
+}

@@ -1,0 +1,282 @@
+//! Reading back: questions to a long history, in both storages.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+
+use crate::Bench;
+use crate::generator::get;
+use crate::history::{self, Moment};
+use crate::process::{Process, Storage};
+use crate::table::{Row, Samples, Target};
+
+/// Each question is asked so often, about other events, or until the time is up.
+const ASKED: usize = 200;
+const ASKED_COLD: usize = 20;
+const ASKING_MAX: Duration = Duration::from_secs(10);
+
+/// Events a second while the stream is followed, and how many.
+const STREAMED_PER_SECOND: u32 = 1000;
+const STREAMED: u32 = 5000;
+
+type Question = fn(Moment) -> Option<String>;
+
+const QUESTIONS: [(&str, f64, Question); 12] = [
+    ("the 500 events of a session", 10.0, |moment| {
+        Some(format!("/events?limit=1000&session_id={}", moment.session_id()))
+    }),
+    ("newest 100", 20.0, |_| Some("/events?limit=100".to_owned())),
+    ("newest 100 by event_type", 20.0, |moment| {
+        Some(format!("/events?limit=100&event_type={}", moment.event_type()))
+    }),
+    ("newest 100 by tool_name", 20.0, |moment| {
+        Some(format!("/events?limit=100&tool_name={}", moment.tool_name()?))
+    }),
+    ("newest 100 by workflow_id", 20.0, |moment| {
+        Some(format!("/events?limit=100&workflow_id={}", moment.workflow_id()?))
+    }),
+    ("newest 100 by agent", 20.0, |moment| {
+        Some(format!("/events?limit=100&agent={}", moment.agent()))
+    }),
+    ("newest 100 by phase_id", 20.0, |moment| {
+        Some(format!("/events?limit=100&phase_id={}", moment.phase_id()?))
+    }),
+    ("newest 100 by milestone_id", 20.0, |moment| {
+        Some(format!("/events?limit=100&milestone_id={}", moment.milestone_id()?))
+    }),
+    ("by tool_use_id", 20.0, |moment| {
+        Some(format!("/events?limit=100&tool_use_id={}", moment.tool_use_id()?))
+    }),
+    ("by event_id", 20.0, |moment| {
+        Some(format!("/events?limit=100&event_id={}", moment.event_id()))
+    }),
+    ("100 sessions of the last day", 100.0, |_| Some("/sessions?limit=100&since=24h".to_owned())),
+    ("stats of the last hour", 200.0, |_| Some("/stats?since=1h".to_owned())),
+];
+
+/// Both storages with the same history.
+pub(crate) fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
+    let events = bench.events();
+    let dir = bench.fresh("reading")?;
+    let some = history::write(&dir.0.join("events.jsonl"), events)?;
+    let millions = format!("{:.1} million events", events as f64 / 1e6);
+
+    let mut rows = built(&dir.0, events)?;
+    let server = Process::server(&dir.0, &Storage::Jsonl)?;
+    rows.extend(questions(&format!("JSON Lines, {millions}"), &server, &some)?);
+    rows.push(export(&format!("JSON Lines, {millions}"), &server)?);
+    rows.push(streamed("JSON Lines", &server)?);
+    drop(server);
+
+    let url = bench.cluster()?.database(bench.dir(), "reading")?;
+    let journal = bench.fresh("journal")?;
+    let server = Process::server(&journal.0, &Storage::Postgres(url))?;
+    let begun = Instant::now();
+    import(&dir.0.join("events.jsonl"), &server)?;
+    let stored = |server: &Process| server.metric("hooks_events_stored_total");
+    while stored(&server)? < events as f64 {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let rate = events as f64 / begun.elapsed().as_secs_f64();
+    rows.push(Row {
+        what: format!("PostgreSQL, {millions}, by import"),
+        target: Target::None,
+        value: Samples(vec![rate / 1e3]),
+        unit: "k events/s",
+        details: "to the last commit".to_owned(),
+    });
+    // What autovacuum does in its own time.
+    let mut client = bench.cluster()?.client("reading")?;
+    client.batch_execute("VACUUM (ANALYZE) hook_events")?;
+    client.batch_execute("CHECKPOINT")?;
+    rows.extend(questions(&format!("PostgreSQL, {millions}"), &server, &some)?);
+    rows.push(export(&format!("PostgreSQL, {millions}"), &server)?);
+    rows.push(streamed("PostgreSQL", &server)?);
+    Ok(rows)
+}
+
+/// How fast the index is built from the file, and how long events take meanwhile.
+fn built(dir: &Path, events: usize) -> anyhow::Result<Vec<Row>> {
+    let server = Process::server(dir, &Storage::Jsonl)?;
+    let begun = Instant::now();
+    let mut answers = Samples::default();
+    while !get(server.address, "/health")?.contains("\"ready\":true") {
+        let sent = Instant::now();
+        post(&mut connect(server.address)?, "building", answers.0.len())?;
+        answers.push(sent.elapsed().as_secs_f64() * 1e3);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let rate = events as f64 / begun.elapsed().as_secs_f64();
+    let rebuilt = Row {
+        what: "JSON Lines, index built from nothing".to_owned(),
+        target: Target::AtLeast(200.0),
+        value: Samples(vec![rate / 1e3]),
+        unit: "k lines/s",
+        details: format!("{events} lines, {:.1} s", begun.elapsed().as_secs_f64()),
+    };
+    let answered = Row {
+        what: "JSON Lines, answers meanwhile, p99".to_owned(),
+        target: Target::None,
+        value: Samples(vec![answers.quantile(0.99)]),
+        unit: "ms",
+        details: format!("p50 {:.2} ms, of {}", answers.median(), answers.0.len()),
+    };
+    Ok(vec![rebuilt, answered])
+}
+
+fn import(file: &Path, server: &Process) -> anyhow::Result<()> {
+    let imported = Command::new(env!("CARGO_BIN_EXE_hooks-backend"))
+        .args(["import", "--url", &format!("http://{}", server.address)])
+        .arg(file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
+    ensure!(imported.success(), "the import failed");
+    Ok(())
+}
+
+fn questions(storage: &str, server: &Process, some: &[Moment]) -> anyhow::Result<Vec<Row>> {
+    let ask = |path: &str| -> anyhow::Result<f64> {
+        let begun = Instant::now();
+        let answer = get(server.address, path).with_context(|| path.to_owned())?;
+        let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
+        ensure!(answer.len() > 100, "nothing found by {path}: {answer}");
+        Ok(milliseconds)
+    };
+    let mut rows = Vec::new();
+    for (what, most, path) in QUESTIONS {
+        let mut paths: Vec<String> = some.iter().filter_map(|moment| path(*moment)).collect();
+        // From all over the history.
+        paths.sort_by_key(|path| xxhash_rust::xxh3::xxh3_64(path.as_bytes()));
+        let paths = || paths.iter().cycle();
+        let mut cold = Samples::default();
+        let begun = Instant::now();
+        for path in paths().take(ASKED_COLD).take_while(|_| begun.elapsed() < ASKING_MAX) {
+            if drop_caches() {
+                cold.push(ask(path)?);
+            }
+        }
+        let (mut warm, begun) = (Samples::default(), Instant::now());
+        for path in paths().take(2 * ASKED).take_while(|_| begun.elapsed() < ASKING_MAX) {
+            warm.push(ask(path)?);
+        }
+        // The first half has warmed the caches.
+        let warm = Samples(warm.0.split_off(warm.0.len() / 2));
+        rows.push(Row {
+            what: format!("{storage}: {what}, p99"),
+            target: Target::AtMost(most),
+            value: Samples(vec![warm.quantile(0.99)]),
+            unit: "ms",
+            details: format!(
+                "p50 {:.1} ms; with the page cache dropped p50 {:.1}, p99 {:.1} ms",
+                warm.median(),
+                cold.median(),
+                cold.quantile(0.99)
+            ),
+        });
+    }
+    Ok(rows)
+}
+
+/// Makes the next reads go to the disk; false where that is not allowed.
+fn drop_caches() -> bool {
+    std::fs::write("/proc/sys/vm/drop_caches", "3").is_ok()
+}
+
+/// Three days, a tenth of all.
+fn export(storage: &str, server: &Process) -> anyhow::Result<Row> {
+    let mut stream = connect(server.address)?;
+    let path = "/events/export?format=ndjson&since=72h";
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")?;
+    let (mut part, mut lines, begun) = (vec![0; 1 << 16], 0, Instant::now());
+    loop {
+        let bytes = stream.read(&mut part)?;
+        if bytes == 0 {
+            break;
+        }
+        lines += memchr::memmem::find_iter(&part[..bytes], b"}\n").count();
+    }
+    let rate = lines as f64 / begun.elapsed().as_secs_f64();
+    Ok(Row {
+        what: format!("{storage}: export as NDJSON"),
+        target: Target::AtLeast(100.0),
+        value: Samples(vec![rate / 1e3]),
+        unit: "k events/s",
+        details: format!("{lines} events"),
+    })
+}
+
+/// From an event's answer to its arrival at one who follows the stream.
+fn streamed(storage: &str, server: &Process) -> anyhow::Result<Row> {
+    let mut stream = connect(server.address)?;
+    let path = "/events/stream?session_id=streamed";
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")?;
+    let mut lines = BufReader::new(stream).lines();
+    lines
+        .find(|line| line.as_ref().is_ok_and(|line| line == "event: begin"))
+        .context("begin")??;
+    let follower = std::thread::spawn(move || {
+        let mut arrived = Vec::new();
+        for line in
+            lines.map_while(Result::ok).filter(|line| line.starts_with("data: {\"event_id\""))
+        {
+            let number = line.split('"').nth(3).and_then(|id| id.parse::<usize>().ok());
+            arrived.push((number, Instant::now()));
+            if arrived.len() == STREAMED as usize {
+                break;
+            }
+        }
+        arrived
+    });
+    let (mut sender, mut answered) = (connect(server.address)?, Vec::new());
+    let begun = Instant::now();
+    for number in 0..STREAMED {
+        let due = begun + Duration::from_secs(1) * number / STREAMED_PER_SECOND;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        post(&mut sender, "streamed", number as usize)?;
+        answered.push(Instant::now());
+    }
+    let arrived = follower.join().map_err(|_| anyhow::anyhow!("the follower panicked"))?;
+    ensure!(arrived.len() == answered.len(), "the stream has ended early");
+    let mut delays = Samples::default();
+    for (number, at) in arrived {
+        let answered = answered[number.context("an event of another session")?];
+        delays.push(at.saturating_duration_since(answered).as_secs_f64() * 1e3);
+    }
+    Ok(Row {
+        what: format!(
+            "{storage}: from the answer to the stream at {STREAMED_PER_SECOND} events/s, p99"
+        ),
+        target: Target::AtMost(50.0),
+        value: Samples(vec![delays.quantile(0.99)]),
+        unit: "ms",
+        details: format!("p50 {:.1} ms, of {STREAMED}", delays.median()),
+    })
+}
+
+fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Sends one event and reads its answer.
+fn post(stream: &mut TcpStream, session: &str, number: usize) -> anyhow::Result<()> {
+    let body = format!(
+        r#"{{"event_type":"sent","session_id":"{session}","event_id":"{number}","data":{{}}}}"#
+    );
+    let head = "POST /events HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n";
+    stream.write_all(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes())?;
+    let (mut answer, mut read) = ([0; 1024], 0);
+    while !answer[..read].ends_with(b"}") {
+        let bytes = stream.read(&mut answer[read..])?;
+        ensure!(bytes > 0, "no answer");
+        read += bytes;
+    }
+    ensure!(answer.starts_with(b"HTTP/1.1 202 "), "{}", String::from_utf8_lossy(&answer[..read]));
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! Keys are saved beside the journal, so that a start need not read it; whatever becomes of what is
+//! saved, repeats stay known and nothing new is taken for one.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::harness::{Place, Server, Storage, assert_exactly, event, ids};
+
+both!(
+    thousands_of_repeats_are_known_after_kills,
+    repeats_are_known_whatever_became_of_the_saved_keys,
+    without_leave_to_save_keys_the_server_serves,
+);
+
+const BATCH: usize = 5000;
+
+fn name(number: usize) -> String {
+    format!("a-{number:05}")
+}
+
+fn send(server: &Server, numbers: Range<usize>) {
+    let events: Vec<Value> = numbers.map(|number| event(&name(number))).collect();
+    for batch in events.chunks(BATCH) {
+        server.client.batch(batch).expect(202);
+    }
+}
+
+/// The file of saved keys.
+fn saved(place: &Place, storage: Storage) -> PathBuf {
+    match storage {
+        Storage::Jsonl => place.directory().join(".agentic/analytics/events.jsonl.keys"),
+        Storage::Postgres => place.journal().join("active.keys"),
+    }
+}
+
+fn thousands_of_repeats_are_known_after_kills(storage: Storage) {
+    let place = Place::new(storage);
+    let mut server = place.server().start();
+    for round in 0..3 {
+        // Some are in the saved keys, and the last ones in the file alone.
+        send(&server, round * BATCH..(round + 1) * BATCH);
+        send(&server, (round + 1) * BATCH..(round + 1) * BATCH + 10);
+        server.kill9();
+        server.restart();
+    }
+    assert!(
+        std::fs::metadata(saved(&place, storage)).expect("saved keys").len()
+            > 2 * BATCH as u64 * 16
+    );
+    send(&server, 0..3 * BATCH + 10);
+    let window = "hooks_events_duplicate_total{reason=\"window\"}";
+    assert_eq!(server.client.metric(window), 3 * BATCH as u64 + 10);
+    assert_exactly(&place.settled(&server), (0..3 * BATCH + 10).map(name));
+}
+
+fn repeats_are_known_whatever_became_of_the_saved_keys(storage: Storage) {
+    let place = Place::new(storage);
+    let mut server = place.server().start();
+    send(&server, 0..BATCH);
+    server.stop();
+    let keys = saved(&place, storage);
+    let older = std::fs::read(&keys).expect("saved keys");
+    let damages: [&dyn Fn(&Path); 6] = [
+        &|keys| std::fs::remove_file(keys).expect("deleted"),
+        &|keys| std::fs::write(keys, b"something else altogether").expect("written"),
+        &|keys| std::fs::write(keys, &older).expect("written"),
+        &|keys| {
+            let mut bytes = std::fs::read(keys).expect("saved keys");
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(keys, bytes).expect("written");
+        },
+        &|keys| {
+            let bytes = std::fs::read(keys).expect("saved keys");
+            std::fs::write(keys, &bytes[..bytes.len() / 2]).expect("written");
+        },
+        &|keys| {
+            let mut bytes = std::fs::read(keys).expect("saved keys");
+            bytes[20] ^= 1;
+            std::fs::write(keys, bytes).expect("written");
+        },
+    ];
+    let mut sent = BATCH;
+    for damage in damages {
+        server.restart();
+        send(&server, sent..sent + 500);
+        sent += 500;
+        server.stop();
+        damage(&keys);
+        server.restart();
+        send(&server, 0..sent);
+        let window = "hooks_events_duplicate_total{reason=\"window\"}";
+        assert_eq!(server.client.metric(window), sent as u64);
+        server.stop();
+        assert!(!server.log().contains("panicked"), "{}", server.log());
+    }
+    server.restart();
+    assert_exactly(&place.settled(&server), (0..sent).map(name));
+}
+
+fn without_leave_to_save_keys_the_server_serves(storage: Storage) {
+    let place = Place::new(storage);
+    let keys = saved(&place, storage);
+    // Root may write everywhere, but nobody writes a file where a directory is.
+    std::fs::create_dir_all(&keys).expect("a directory");
+    let mut server = place.server().start();
+    send(&server, 0..BATCH);
+    server.logged("the next start will read events instead");
+    server.kill9();
+    server.restart();
+    send(&server, 0..BATCH);
+    assert_exactly(&place.settled(&server), (0..BATCH).map(name));
+}
+
+/// Rewrites a file in place: its inode stays.
+fn rewrite(path: &Path, change: impl Fn(&str) -> String) {
+    let text = std::fs::read_to_string(path).expect("the file");
+    std::fs::write(path, change(&text)).expect("written");
+}
+
+#[test]
+fn keys_of_lines_that_are_gone_are_forgotten_and_those_in_their_place_known() {
+    let place = Place::jsonl();
+    let mut server = place.server().start();
+    send(&server, 0..BATCH);
+    server.stop();
+    // Other events, of the same length to the byte.
+    rewrite(&place.file(), |text| text.replace("\"a-", "\"b-"));
+    server.restart();
+    send(&server, 0..BATCH);
+    server.client.batch(&[event("b-00000"), event("b-04999")]).expect(202);
+    let theirs = (0..BATCH).map(|number| name(number).replace('a', "b"));
+    assert_exactly(&place.events(), theirs.chain((0..BATCH).map(name)));
+}
+
+#[test]
+fn keys_of_lines_that_were_cut_off_are_forgotten() {
+    let place = Place::jsonl();
+    let mut server = place.server().start();
+    send(&server, 0..BATCH);
+    send(&server, BATCH..2 * BATCH);
+    server.kill9();
+    let lines = |text: &str, count: usize| -> String {
+        text.lines().take(count).flat_map(|line| [line, "\n"]).collect()
+    };
+    rewrite(&place.file(), |text| lines(text, 7000));
+    server.restart();
+    send(&server, 0..2 * BATCH);
+    assert_exactly(&place.events(), (0..2 * BATCH).map(name));
+
+    // The same while the server runs: what is cut off then is forgotten at the next start.
+    rewrite(&place.file(), |text| lines(text, 100));
+    send(&server, 2 * BATCH..2 * BATCH + 100);
+    server.kill9();
+    server.restart();
+    send(&server, 0..2 * BATCH + 100);
+    assert_exactly(&place.events(), (0..2 * BATCH + 100).map(name));
+}
+
+#[test]
+fn what_others_append_between_stop_and_start_is_known() {
+    let place = Place::jsonl();
+    let mut server = place.server().start();
+    send(&server, 0..BATCH);
+    server.stop();
+    let foreign: String = (BATCH..BATCH + 50)
+        .flat_map(|number| [event(&name(number)).to_string(), "\n".into()])
+        .collect();
+    rewrite(&place.file(), |text| format!("{text}{foreign}"));
+    server.restart();
+    send(&server, BATCH + 50..2 * BATCH);
+    server.kill9();
+    server.restart();
+    send(&server, 0..2 * BATCH);
+    let expected: Vec<String> = (0..2 * BATCH).map(name).collect();
+    assert_eq!(ids(&place.events()), expected);
+}
+
+#[test]
+fn keys_of_a_rotated_file_are_known() {
+    let place = Place::jsonl();
+    let mut server = place.server().set("JSONL_ROTATE", "1MiB").start();
+    for part in 0..12 {
+        send(&server, part * 1000..(part + 1) * 1000);
+    }
+    server.kill9();
+    server.restart();
+    send(&server, 0..12_000);
+    let window = "hooks_events_duplicate_total{reason=\"window\"}";
+    assert_eq!(server.client.metric(window), 12_000);
+}
