@@ -8,9 +8,9 @@ const OWN_MAPPING_BYTES: usize = 33 << 20;
 /// Less is not worth a mapping.
 const LARGE_BYTES: usize = 128 << 10;
 
-/// A buffer for about so many bytes, whose memory goes back to the system with it. What it has room for
+/// A buffer for about so many items, whose memory goes back to the system with it. What it has room for
 /// and does not use is address space, not memory.
-pub(crate) fn for_bytes(bytes: usize) -> Vec<u8> {
-    let is_large = bytes >= LARGE_BYTES;
-    Vec::with_capacity(if is_large { bytes.max(OWN_MAPPING_BYTES) } else { bytes })
+pub(crate) fn of<T>(items: usize) -> Vec<T> {
+    let is_large = items * size_of::<T>() >= LARGE_BYTES;
+    Vec::with_capacity(if is_large { items.max(OWN_MAPPING_BYTES / size_of::<T>()) } else { items })
 }

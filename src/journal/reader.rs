@@ -131,7 +131,7 @@ impl Reader {
         let left = (end - from) as usize;
         let mut size = bytes_max.min(left);
         loop {
-            let mut bytes = buffer::for_bytes(size);
+            let mut bytes = buffer::of(size);
             bytes.resize(size, 0);
             file.read_exact_at(&mut bytes, from - segment.base)?;
             match memchr::memrchr(b'\n', &bytes) {

@@ -62,7 +62,7 @@ impl Rows {
     /// Encodes a chunk of the journal that has this number in the database. Takes about a microsecond an event, and does not block otherwise.
     pub fn encode(chunk: Chunk, journal: i32) -> Self {
         let mut rows = Self {
-            tuples: buffer::for_bytes(chunk.len()),
+            tuples: buffer::of(chunk.len()),
             ends: Vec::new(),
             days: BTreeSet::new(),
             oldest: None,
