@@ -11,10 +11,6 @@ use crate::event::{Event, Timestamp, count, measure};
 /// Columns of a row: see [`super::schema`].
 const COLUMNS: usize = 17;
 
-/// Rows that one statement inserts, where there are so many. What it sets up for each index, and where it
-/// stands in each, serves them all.
-const AT_ONCE: usize = 128;
-
 /// The rows of a block of lines.
 #[derive(Default)]
 pub(super) struct Rows {
@@ -98,23 +94,17 @@ impl Rows {
 
     /// Inserts them; what is there already stays.
     pub(super) fn insert(&self, index: &Connection) -> rusqlite::Result<()> {
-        let (groups, rest) = self.rows.as_chunks::<AT_ONCE>();
-        for (rows, rows_each) in [(groups.as_flattened(), AT_ONCE), (rest, 1)] {
-            if rows.is_empty() {
-                continue;
-            }
-            let mut insert = index.prepare(&statement(rows_each))?;
-            for group in rows.chunks(rows_each) {
-                for (at, row) in group.iter().enumerate() {
-                    self.bind(&mut insert, at * COLUMNS, row)?;
-                }
-                insert.raw_execute()?;
-            }
+        let places = ["?"; COLUMNS].join(", ");
+        let insert = format!("INSERT OR IGNORE INTO hook_events VALUES ({places})");
+        let mut insert = index.prepare(&insert)?;
+        for row in &self.rows {
+            self.bind(&mut insert, row)?;
+            insert.raw_execute()?;
         }
         Ok(())
     }
 
-    fn bind(&self, insert: &mut Statement<'_>, before: usize, row: &Row) -> rusqlite::Result<()> {
+    fn bind(&self, insert: &mut Statement<'_>, row: &Row) -> rusqlite::Result<()> {
         let text = |(start, end): Text| &self.texts[start as usize..end as usize];
         let optional = row.optional.map(|value| value.map(text));
         let columns: [&dyn ToSql; COLUMNS] = [
@@ -137,13 +127,8 @@ impl Rows {
             &row.cost_usd,
         ];
         for (at, column) in columns.into_iter().enumerate() {
-            insert.raw_bind_parameter(before + at + 1, column)?;
+            insert.raw_bind_parameter(at + 1, column)?;
         }
         Ok(())
     }
-}
-
-fn statement(rows: usize) -> String {
-    let row = format!("({})", ["?"; COLUMNS].join(","));
-    format!("INSERT OR IGNORE INTO hook_events VALUES {}", vec![row; rows].join(","))
 }

@@ -163,8 +163,6 @@ fn set_up(index: &Connection) -> rusqlite::Result<()> {
     index.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     // In KiB. More is no faster: new rows go to few pages, and the system has the others in its cache.
     index.pragma_update(None, "cache_size", -4096)?;
-    // What a statement of many rows would need to undo itself goes into a file otherwise.
-    index.pragma_update(None, "temp_store", "memory")?;
     index.execute("UPDATE indexes SET boot = ?1", [this_boot().unwrap_or_default()])?;
     Ok(())
 }
