@@ -105,6 +105,7 @@ fn built(dir: &Path, events: usize) -> anyhow::Result<Vec<Row>> {
     let begun = Instant::now();
     let mut answers = Samples::default();
     while !get(server.address, "/health")?.contains("\"ready\":true") {
+        ensure!(begun.elapsed() < Duration::from_mins(30), "the index is not built");
         let sent = Instant::now();
         post(&mut connect(server.address)?, "building", answers.0.len())?;
         answers.push(sent.elapsed().as_secs_f64() * 1e3);
