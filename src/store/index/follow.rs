@@ -26,15 +26,18 @@ const BLOCKS_AHEAD: usize = 2;
 /// A line that is longer is no event, and is left out.
 const LINE_BYTES_MAX: usize = 256 << 20;
 
-/// The least time between two transactions where little is new. Each rewrites pages of every index, so
-/// one for each of a thousand requests a second would take the disk from those who wait for theirs.
+/// The least time between two transactions where little is new: for each thousand events that come in a
+/// second, but for one at least. Each transaction rewrites pages of every index, and what it writes keeps the
+/// disk from those who wait for theirs.
 const PASS_INTERVAL: Duration = Duration::from_millis(25);
 
-/// After its work this rests as long for each thousand events that come in a second, up to so many thousand
-/// and so long: then it falls behind, and must not hold up those who wait for an answer. With 10,000 events a
-/// second it keeps up.
-const REST_THOUSANDS_MAX: f64 = 15.0;
+/// Where much is new, this rests after a transaction as long as that took, again for each thousand events a
+/// second. With 10,000 it keeps up; with more it may fall behind, and must not hold up those who wait for an
+/// answer.
 const REST_MAX: Duration = Duration::from_secs(1);
+
+/// More count as so many thousand events a second.
+const THOUSANDS_MAX: f64 = 15.0;
 
 /// The thread's niceness, the most there is: what waits for an answer goes first.
 const NICENESS: i32 = 19;
@@ -89,13 +92,20 @@ pub(super) struct Follower {
 struct Rate {
     at: Instant,
     records: u64,
+    /// A second, of late.
+    thousands: f64,
 }
 
 impl Rate {
-    /// A second, since this was asked last.
-    fn per_second(&mut self, records: u64) -> f64 {
-        let last = std::mem::replace(self, Self { at: Instant::now(), records });
-        (records - last.records) as f64 / (self.at - last.at).as_secs_f64()
+    fn new() -> Self {
+        Self { at: Instant::now(), records: 0, thousands: 0.0 }
+    }
+
+    /// Takes note of how many there have been by now.
+    fn update(&mut self, records: u64) {
+        let (now, new) = (Instant::now(), records - self.records);
+        let thousands = new as f64 / 1000.0 / (now - self.at).as_secs_f64();
+        *self = Self { at: now, records, thousands: thousands.min(THOUSANDS_MAX) };
     }
 }
 
@@ -121,7 +131,7 @@ impl Follower {
         status: watch::Sender<Status>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let rate = Rate { at: Instant::now(), records: 0 };
+        let rate = Rate::new();
         Self { shared, status, metrics, open: None, surveyed: None, report: None, rate }
     }
 
@@ -146,7 +156,8 @@ impl Follower {
                 }
             };
             runtime.block_on(async {
-                tokio::time::sleep_until((begun + PASS_INTERVAL).into()).await;
+                let interval = PASS_INTERVAL.mul_f64(self.rate.thousands.max(1.0));
+                tokio::time::sleep_until((begun + interval).into()).await;
                 let pause = tokio::time::sleep(pause);
                 tokio::select! {
                     // Without their senders nobody appends, or waits, any more.
@@ -212,8 +223,8 @@ impl Follower {
                     tell(report, bytes, lag_bytes);
                     (is_any, is_stopped) = (true, *stop.borrow());
                     if !is_stopped {
-                        let thousands = rate.per_second(appended.borrow().records) / 1000.0;
-                        let rest = begun.elapsed().mul_f64(thousands.min(REST_THOUSANDS_MAX));
+                        rate.update(appended.borrow().records);
+                        let rest = begun.elapsed().mul_f64(rate.thousands);
                         std::thread::sleep(rest.min(REST_MAX));
                     }
                     Ok::<_, FollowError>(!is_stopped)
