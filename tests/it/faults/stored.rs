@@ -35,7 +35,8 @@ pub(crate) fn line_files(data: &Path) -> Vec<PathBuf> {
     let files: BTreeMap<_, _> = named
         .filter(|(name, _)| {
             let name = name.to_string_lossy();
-            let beside = [".lock", ".torn", ".index", ".index-wal", ".index-shm"];
+            let beside =
+                [".lock", ".torn", ".keys", ".keys.old", ".index", ".index-wal", ".index-shm"];
             name.starts_with("events")
                 && name.contains(".jsonl")
                 && !beside.iter().any(|suffix| name.ends_with(suffix))
