@@ -141,7 +141,8 @@ pub(crate) fn idle(bench: &Bench) -> anyhow::Result<Vec<Row>> {
             unit: "%",
             details: format!(
                 "{:.1} context switches a second",
-                (after.switches - before.switches) as f64 / seconds
+                // A backend that has ended takes its count along.
+                after.switches.saturating_sub(before.switches) as f64 / seconds
             ),
         });
         let idle = memory_mib(server.pid(), "VmRSS")?;
