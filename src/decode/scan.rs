@@ -225,29 +225,19 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// As many bytes as most strings have at most, and as are looked at together in longer ones.
-const WIDE: usize = 32;
-
 /// How many bytes there are before the first quote, backslash or control character.
+///
+/// Looks at 32 bytes at once, without a branch, which compilers turn into vectors; where there is one,
+/// eight at a time, by the tests for a zero byte and for a byte less than `n` of Sean Eron Anderson's
+/// "Bit Twiddling Hacks". A borrow can mark wrong bytes only after a right one.
 fn plain_len(bytes: &[u8]) -> usize {
-    let near = near_plain_len(&bytes[..bytes.len().min(WIDE)]);
-    if near < WIDE {
-        return near;
-    }
-    // Without a branch for each byte, so that compilers make vectors of it.
-    let is_plain = |wide: &&[u8; WIDE]| !wide.iter().fold(false, |any, byte| any | special(*byte));
-    let wide = bytes.as_chunks::<WIDE>().0.iter().skip(1).take_while(is_plain).count();
-    let plain = WIDE + wide * WIDE;
-    plain + near_plain_len(&bytes[plain..])
-}
-
-/// The same for few bytes: eight at a time, by the tests for a zero byte and for a byte less than `n`
-/// of Sean Eron Anderson's "Bit Twiddling Hacks". A borrow can mark wrong bytes only after a right one.
-fn near_plain_len(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const HIGHS: u64 = ONES << 7;
+    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    let is_plain = |wide: &&[u8; 32]| !wide.iter().fold(false, |any, &byte| any | special(byte));
+    let plain = bytes.as_chunks::<32>().0.iter().take_while(is_plain).count() * 32;
     let is_zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    let (words, rest) = bytes.as_chunks::<8>();
+    let (words, rest) = bytes[plain..].as_chunks::<8>();
     for (at, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
         let quote = is_zero(word ^ (ONES * u64::from(b'"')));
@@ -255,13 +245,9 @@ fn near_plain_len(bytes: &[u8]) -> usize {
         let control = word.wrapping_sub(ONES * 0x20) & !word;
         let marked = (quote | backslash | control) & HIGHS;
         if marked != 0 {
-            return at * 8 + (marked.trailing_zeros() / 8) as usize;
+            return plain + at * 8 + (marked.trailing_zeros() / 8) as usize;
         }
     }
-    let found = rest.iter().position(|byte| special(*byte));
+    let found = rest.iter().position(|&byte| special(byte));
     bytes.len() - rest.len() + found.unwrap_or(rest.len())
-}
-
-fn special(byte: u8) -> bool {
-    byte < 0x20 || matches!(byte, b'"' | b'\\')
 }
