@@ -114,8 +114,7 @@ impl<'a> Scanner<'a> {
                         depth += 1;
                         inside = inside << 1 | u128::from(is_object);
                         if is_object {
-                            let name = self.name()?;
-                            fact = Fact::of(name).filter(|_| depth == 1 && scanned.is_some());
+                            fact = self.member(depth == 1 && scanned.is_some())?;
                         }
                         next = self.peek()?;
                         continue;
@@ -145,8 +144,7 @@ impl<'a> Scanner<'a> {
                     (b',', _) => {
                         self.at += 1;
                         if is_object {
-                            let name = self.name()?;
-                            fact = Fact::of(name).filter(|_| depth == 1 && scanned.is_some());
+                            fact = self.member(depth == 1 && scanned.is_some())?;
                         }
                         next = self.peek()?;
                         break;
@@ -162,11 +160,12 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A member's name, without its quotes, and the colon after it.
-    fn name(&mut self) -> Option<&'a [u8]> {
+    /// A member's name and the colon after it; what fact its value is, where facts are looked for.
+    fn member(&mut self, is_fact_place: bool) -> Option<Option<Fact>> {
         let name = self.string()?;
         self.take(b':')?;
-        Some(&name.as_bytes()[1..name.len() - 1])
+        let fact = || Fact::of(&name.as_bytes()[1..name.len() - 1]);
+        Some(is_fact_place.then(fact).flatten())
     }
 
     fn literal(&mut self, literal: &str) -> Option<()> {

@@ -10,8 +10,8 @@ use crate::http::problem::Problem;
 /// How the body is compressed.
 pub(super) enum Encoder {
     Identity,
-    Gzip(Option<flate2::write::GzEncoder<Vec<u8>>>),
-    Zstd(Option<zstd::stream::write::Encoder<'static, Vec<u8>>>),
+    Gzip(flate2::write::GzEncoder<Vec<u8>>),
+    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
 }
 
 impl Encoder {
@@ -30,12 +30,12 @@ impl Encoder {
                 let status = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
                 Problem::new(status, format!("zstd: {error}"))
             })?;
-            return Ok((Self::Zstd(Some(encoder)), Some("zstd")));
+            return Ok((Self::Zstd(encoder), Some("zstd")));
         }
         if accepts("gzip") {
             let level = flate2::Compression::fast();
             let encoder = flate2::write::GzEncoder::new(Vec::new(), level);
-            return Ok((Self::Gzip(Some(encoder)), Some("gzip")));
+            return Ok((Self::Gzip(encoder), Some("gzip")));
         }
         Ok((Self::Identity, None))
     }
@@ -44,28 +44,20 @@ impl Encoder {
     pub(super) fn encode(&mut self, text: Vec<u8>, is_end: bool) -> io::Result<Vec<u8>> {
         match self {
             Self::Identity => Ok(text),
-            Self::Gzip(encoder) => match (encoder.as_mut(), is_end) {
-                (None, _) => Ok(Vec::new()),
-                (Some(open), false) => {
-                    open.write_all(&text)?;
-                    Ok(std::mem::take(open.get_mut()))
+            Self::Gzip(encoder) => {
+                encoder.write_all(&text)?;
+                if is_end {
+                    encoder.try_finish()?;
                 }
-                (Some(open), true) => {
-                    open.write_all(&text)?;
-                    encoder.take().map_or(Ok(Vec::new()), flate2::write::GzEncoder::finish)
+                Ok(std::mem::take(encoder.get_mut()))
+            }
+            Self::Zstd(encoder) => {
+                encoder.write_all(&text)?;
+                if is_end {
+                    encoder.do_finish()?;
                 }
-            },
-            Self::Zstd(encoder) => match (encoder.as_mut(), is_end) {
-                (None, _) => Ok(Vec::new()),
-                (Some(open), false) => {
-                    open.write_all(&text)?;
-                    Ok(std::mem::take(open.get_mut()))
-                }
-                (Some(open), true) => {
-                    open.write_all(&text)?;
-                    encoder.take().map_or(Ok(Vec::new()), zstd::stream::write::Encoder::finish)
-                }
-            },
+                Ok(std::mem::take(encoder.get_mut()))
+            }
         }
     }
 }
