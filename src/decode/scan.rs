@@ -114,7 +114,9 @@ impl<'a> Scanner<'a> {
                         depth += 1;
                         inside = inside << 1 | u128::from(is_object);
                         if is_object {
-                            fact = self.member(depth == 1 && scanned.is_some())?;
+                            let name = self.name()?;
+                            let is_fact_place = depth == 1 && scanned.is_some();
+                            fact = is_fact_place.then(|| Fact::of(name)).flatten();
                         }
                         next = self.peek()?;
                         continue;
@@ -144,7 +146,9 @@ impl<'a> Scanner<'a> {
                     (b',', _) => {
                         self.at += 1;
                         if is_object {
-                            fact = self.member(depth == 1 && scanned.is_some())?;
+                            let name = self.name()?;
+                            let is_fact_place = depth == 1 && scanned.is_some();
+                            fact = is_fact_place.then(|| Fact::of(name)).flatten();
                         }
                         next = self.peek()?;
                         break;
@@ -160,12 +164,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A member's name and the colon after it; what fact its value is, where facts are looked for.
-    fn member(&mut self, is_fact_place: bool) -> Option<Option<Fact>> {
+    /// A member's name, without its quotes, and the colon after it.
+    fn name(&mut self) -> Option<&'a [u8]> {
         let name = self.string()?;
         self.take(b':')?;
-        let fact = || Fact::of(&name.as_bytes()[1..name.len() - 1]);
-        Some(is_fact_place.then(fact).flatten())
+        Some(&name.as_bytes()[1..name.len() - 1])
     }
 
     fn literal(&mut self, literal: &str) -> Option<()> {
