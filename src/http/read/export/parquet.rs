@@ -2,6 +2,7 @@
 //! timestamps, numbers as numbers. What tells a reader where everything is comes last in such a file, so one
 //! that was cut off cannot be taken for a whole one.
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::{ColumnPath, Type};
 
+use crate::decode::text::unescape;
 use crate::decode::timestamp;
 use crate::event::{count, measure};
 use crate::store::{Found, each_member};
@@ -130,8 +132,7 @@ enum Values {
 
 enum Cell<'l> {
     Null,
-    Plain(&'l str),
-    Text(String),
+    Text(Cow<'l, str>),
     Number(i64),
     Float(f64),
 }
@@ -168,13 +169,12 @@ impl Column {
     /// The raw JSON value as this column has it; `None` if there must be one and is none.
     fn cell<'l>(&self, value: Option<&'l str>) -> Option<Cell<'l>> {
         let cell = value.and_then(|value| match self.form {
-            Form::Json => value.starts_with('{').then_some(Cell::Plain(value)),
-            Form::Text => text(value),
-            Form::Time => match text(value)? {
-                Cell::Plain(text) => timestamp::parse_text(text).ok(),
-                _ => None,
+            Form::Json => value.starts_with('{').then_some(Cell::Text(value.into())),
+            Form::Text => text(value).map(Cell::Text),
+            Form::Time => {
+                let time = timestamp::parse_text(&text(value)?).ok()?;
+                Some(Cell::Number(time.micros()))
             }
-            .map(|time| Cell::Number(time.micros())),
             Form::Count => count(value).map(Cell::Number),
             Form::Measure => measure(value).map(Cell::Float),
         });
@@ -184,8 +184,8 @@ impl Column {
     fn push(&mut self, cell: Cell<'_>) {
         self.levels.push(i16::from(!matches!(cell, Cell::Null)));
         match (&mut self.values, cell) {
-            (Values::Texts(bytes, ends), cell @ (Cell::Plain(_) | Cell::Text(_))) => {
-                bytes.extend_from_slice(cell.bytes());
+            (Values::Texts(bytes, ends), Cell::Text(text)) => {
+                bytes.extend_from_slice(text.as_bytes());
                 ends.push(bytes.len());
             }
             (Values::Numbers(numbers), Cell::Number(number)) => numbers.push(number),
@@ -231,23 +231,9 @@ impl Values {
     }
 }
 
-impl Cell<'_> {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Plain(text) => text.as_bytes(),
-            Self::Text(text) => text.as_bytes(),
-            _ => &[],
-        }
-    }
-}
-
 /// What a JSON string says, if it is one.
-fn text(value: &str) -> Option<Cell<'_>> {
-    let inner = value.strip_prefix('"')?.strip_suffix('"')?;
-    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
-        return Some(Cell::Plain(inner));
-    }
-    serde_json::from_str(value).ok().map(Cell::Text)
+fn text(value: &str) -> Option<Cow<'_, str>> {
+    value.starts_with('"').then(|| unescape(value))
 }
 
 fn schema(columns: &[Column]) -> Result<Type> {
