@@ -10,6 +10,7 @@ mod read;
 mod rows;
 mod schema;
 mod tail;
+mod unread;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
