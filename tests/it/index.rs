@@ -141,9 +141,11 @@ fn an_index_that_is_deleted_damaged_or_not_ours_is_built_again() {
     server.restart();
     server.client.event(&event("4")).expect(202);
     shows(&server.client, &["1", "2", "3", "4"]);
-    let health = server.client.health();
-    assert_eq!(health["status"], "healthy");
-    assert_eq!(health["index"]["lag_bytes"], 0);
+    eventually("the index is whole again", || {
+        when(server.client.health(), |health| {
+            health["status"] == "healthy" && health["index"]["lag_bytes"] == 0
+        })
+    });
 }
 
 #[test]
