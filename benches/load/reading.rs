@@ -25,10 +25,14 @@ const STREAMED: u32 = 5000;
 
 type Question = fn(Moment) -> Option<String>;
 
-const QUESTIONS: [(&str, f64, Question); 12] = [
+const QUESTIONS: [(&str, f64, Question); 14] = [
     ("the 500 events of a session", 10.0, |moment| {
         Some(format!("/events?limit=1000&session_id={}", moment.session_id()))
     }),
+    ("newest 100 of a session", 10.0, |moment| {
+        Some(format!("/events?limit=100&session_id={}", moment.session_id()))
+    }),
+    ("about a session", 10.0, |moment| Some(format!("/sessions/{}", moment.session_id()))),
     ("newest 100", 20.0, |_| Some("/events?limit=100".to_owned())),
     ("newest 100 by event_type", 20.0, |moment| {
         Some(format!("/events?limit=100&event_type={}", moment.event_type()))

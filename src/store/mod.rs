@@ -6,6 +6,7 @@ pub mod postgres;
 mod query;
 mod sessions;
 mod stats;
+mod walk;
 
 pub use answer::{Answer, Found, Part, Place, ReadError, each_member};
 pub use query::{COLUMNS, Filter, Key, Members, Order, Page, SEARCH_EVENTS_MAX, Tail};

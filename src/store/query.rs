@@ -180,23 +180,14 @@ pub(super) struct Statement {
     pub(super) values: Vec<Value>,
     /// Which of its indexes SQLite is to take: it keeps no statistics by which it could tell.
     pub(super) by: Option<&'static str>,
+    /// An `event_id` or a `tool_use_id` that the events must have, by which it finds them sooner.
+    pub(super) by_id: Option<String>,
     conditions: usize,
 }
 
 impl Statement {
     pub(super) fn new(text: &str) -> Self {
         Self { text: text.to_owned(), ..Self::default() }
-    }
-
-    /// The text for SQLite.
-    pub(super) fn text_for_sqlite(&self) -> String {
-        match self.by {
-            Some(index) => {
-                let table = format!("FROM hook_events INDEXED BY {index}");
-                self.text.replacen("FROM hook_events", &table, 1)
-            }
-            None => self.text.clone(),
-        }
     }
 
     /// Appends SQL in which `?` stands for the next of the values.
@@ -221,7 +212,12 @@ impl Statement {
 
     /// Adds the conditions of a filter, except for its text.
     pub(super) fn filter(&mut self, filter: &Filter) {
-        let has = |column: &str| filter.equal.iter().any(|(equal, _)| *equal == column);
+        let value = |column: &str| filter.equal.iter().find(|(equal, _)| *equal == column);
+        let has = |column: &str| value(column).is_some();
+        if !has("session_id") {
+            let id = value("event_id").or_else(|| value("tool_use_id"));
+            self.by_id = id.map(|(_, id)| id.clone());
+        }
         self.by = Some(if has("session_id") {
             "events_key"
         } else if has("workflow_id") {

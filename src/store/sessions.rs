@@ -155,20 +155,7 @@ impl Store {
         after: Option<&Key>,
         limit: usize,
     ) -> Result<Sessions, ReadError> {
-        let mut select = Statement::new("SELECT session_id, max(\"timestamp\") FROM hook_events");
-        select.filter(filter);
-        select.push(" GROUP BY session_id", []);
-        if let Some(key) = after {
-            let key = [Value::Time(key.timestamp), Value::Text(key.session_id.clone())];
-            select.push(" HAVING (max(\"timestamp\"), session_id) < (?, ?)", key);
-        }
-        select.push(&format!(" ORDER BY 2 DESC, 1 DESC LIMIT {}", limit + 1), []);
-        let found = self.fold(select, &[Kind::Text, Kind::Time], Vec::new(), |found, row| {
-            if let (Some(session_id), Some(last)) = (row[0].text(), row[1].time()) {
-                found.push((session_id.to_owned(), last));
-            }
-        });
-        let mut found = found.await?;
+        let mut found = self.newest_sessions(filter, after, limit + 1).await?;
         let is_more = found.len() > limit;
         found.truncate(limit);
         let next = found.last().filter(|_| is_more).map(|(session_id, timestamp)| Key {

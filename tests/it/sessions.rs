@@ -125,21 +125,40 @@ fn a_session_is_told_from_its_events(storage: Storage) {
 }
 
 fn pages_of_sessions_have_each_once(storage: Storage) {
-    let events: Vec<_> = (0..25)
-        .map(|number| ago(100 + number / 3, &format!("s-{number}"), "session_started", &json!({})))
-        .collect();
-    let (_place, server) = with(storage, &events);
-    let mut found = Vec::new();
-    let mut path = "/sessions?limit=4".to_owned();
-    loop {
-        let list = get(&server, &path);
-        found.extend(session_ids(&list).iter().map(|&id| id.to_owned()));
-        let Some(cursor) = list["next_cursor"].as_str() else { break };
-        path = format!("/sessions?limit=4&cursor={cursor}");
+    // The sessions' events lie between each other's; some end at the same moment; one has so many that
+    // the others are far behind.
+    let mut events = Vec::new();
+    for number in 0..25 {
+        let id = format!("s-{number}");
+        events.push(ago(5000 + number / 3, &id, "session_completed", &json!({})));
+        events.push(ago(10_000 + 100 * ((number * 7) % 25), &id, "agent_stopped", &json!({})));
+        events.push(ago(20_000 - number, &id, "session_started", &json!({})));
     }
-    found.sort();
-    found.dedup();
-    assert_eq!(found.len(), 25);
+    events.extend((0..700).map(|number| ago(100 + number, "busy", "agent_response", &json!({}))));
+    let (_place, server) = with(storage, &events);
+    let all = |filter: &str| {
+        let (mut found, mut path) = (Vec::new(), format!("/sessions?limit=4{filter}"));
+        loop {
+            let list = get(&server, &path);
+            let sessions = list["sessions"].as_array().expect("a list");
+            found.extend(sessions.iter().cloned());
+            let Some(cursor) = list["next_cursor"].as_str() else { break found };
+            path = format!("/sessions?limit=4{filter}&cursor={cursor}");
+        }
+    };
+    let place = |session: &Value| {
+        let text = |name: &str| session[name].as_str().expect(name).to_owned();
+        (text("last_event_at"), text("session_id"))
+    };
+    let found: Vec<_> = all("").iter().map(place).collect();
+    assert_eq!(found.len(), 26);
+    assert!(found.is_sorted_by(|a, b| a > b), "{found:?}");
+    let started = all("&event_type=session_started");
+    let expected: Vec<_> = (0..25).rev().map(|number| format!("s-{number}")).collect();
+    assert_eq!(started.iter().map(|session| place(session).1).collect::<Vec<_>>(), expected);
+    let some = all("&event_type=agent_stopped&since=15000s&until=10950s");
+    assert_eq!(some.len(), 15);
+    assert!(some.iter().all(|session| session["events"] == 3), "{some:?}");
 }
 
 fn stats_count_events_and_time_tools(storage: Storage) {
