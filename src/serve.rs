@@ -153,6 +153,7 @@ impl Running {
             keeps_key_names: config.store_key_name,
             redactor,
             body_timeout: config.body_timeout,
+            stored_timeout: config.stored_timeout,
             header_bytes_max: limits.header_bytes_max,
             headers_max: limits.headers_max,
         });

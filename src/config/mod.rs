@@ -79,6 +79,12 @@ pub struct Config {
     )]
     pub ack: Ack,
 
+    /// Time that a request with ack=stored waits for the database; beyond it, 503, and the events are stored
+    /// all the same. Units: s, m, h
+    #[arg(long, env, value_name = "STORED_TIMEOUT", default_value = "30s", global = true)]
+    #[arg(value_parser = parse_timeout)]
+    pub stored_timeout: Duration,
+
     /// Address to listen on; 0.0.0.0 for every interface
     #[arg(long, env, value_name = "HOST", global = true)]
     #[arg(default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
