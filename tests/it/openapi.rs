@@ -78,8 +78,8 @@ fn numbers_are_timestamps_within_the_bounds_that_it_names() {
     let place = Place::jsonl();
     let server = place.server().ready().start();
     let document = document(&server);
-    let timestamp = &document["components"]["schemas"]["NewEvent"]["properties"]["timestamp"];
-    let forms = timestamp["anyOf"].as_array().expect("forms").iter();
+    let forms =
+        document["components"]["schemas"]["Timestamp"]["anyOf"].as_array().expect("forms").iter();
     let bound = |form: &Value, name: &str| form[name].as_i64().expect("a whole number");
     let numbers = forms.filter(|form| form["type"] == "number");
     let bounds: Vec<_> =
