@@ -3,6 +3,7 @@
 //! Both stores have the same columns, and a SQL dialect that is the same where it is used here, so
 //! that one text serves both.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::event::Timestamp;
@@ -180,6 +181,8 @@ pub(super) struct Statement {
     pub(super) values: Vec<Value>,
     /// Which of its indexes SQLite is to take: it keeps no statistics by which it could tell.
     pub(super) by: Option<&'static str>,
+    /// The conditions by which PostgreSQL is to look for ids of whatever session.
+    pub(super) by_id: Vec<String>,
     conditions: usize,
 }
 
@@ -197,6 +200,19 @@ impl Statement {
             }
             None => self.text.clone(),
         }
+    }
+
+    /// The text for PostgreSQL. Its planner takes a bloom filter for one that lets everything through, so
+    /// whatever else is demanded would look better. So that is looked at in what the filters have found,
+    /// and the collation, which sorts like the columns' own, is one that no other index has.
+    pub(super) fn text_for_postgres(&self) -> Cow<'_, str> {
+        if self.by_id.is_empty() {
+            return self.text.as_str().into();
+        }
+        let conditions = self.by_id.join(" AND ");
+        let found =
+            format!("FROM (SELECT * FROM hook_events WHERE {conditions} OFFSET 0) AS found");
+        self.text.replacen("FROM hook_events", &found, 1).into()
     }
 
     /// Appends SQL in which `?` stands for the next of the values.
@@ -239,6 +255,9 @@ impl Statement {
         });
         for (column, value) in &filter.equal {
             self.condition(&format!("{column} = ?"), [Value::Text(value.clone())]);
+            if ["event_id", "tool_use_id"].contains(column) && !has("session_id") {
+                self.by_id.push(format!("{column} COLLATE \"POSIX\" = ${}", self.values.len()));
+            }
         }
         if !filter.event_types.is_empty() {
             let marks = vec!["?"; filter.event_types.len()].join(", ");
@@ -247,9 +266,18 @@ impl Statement {
         }
         if let Some(since) = filter.since {
             self.condition("\"timestamp\" >= ?", [Value::Time(since)]);
+            self.by_id_within(">=");
         }
         if let Some(until) = filter.until {
             self.condition("\"timestamp\" < ?", [Value::Time(until)]);
+            self.by_id_within("<");
+        }
+    }
+
+    /// Days outside the last value's time need not be looked through for an id.
+    fn by_id_within(&mut self, comparison: &str) {
+        if !self.by_id.is_empty() {
+            self.by_id.push(format!("\"timestamp\" {comparison} ${}", self.values.len()));
         }
     }
 

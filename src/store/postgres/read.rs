@@ -35,9 +35,10 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The database ends statements a little before this side would, and can do no harm here. Plans are
 /// made for each question, since the best one depends on its values. An index serves every question; the
 /// planner, which does not know on which days a session lies, would rather go through all of a hundred
-/// sessions' possible days. Compiling a plan takes longer than most of them.
+/// sessions' possible days. Compiling a plan, or starting processes for
+/// one, takes longer than most of them.
 const SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
-     SET enable_seqscan = off; SET jit = off; \
+     SET enable_seqscan = off; SET jit = off; SET max_parallel_workers_per_gather = 0; \
      SET default_transaction_read_only = on; SET client_min_messages = warning";
 
 /// The database, to read from; clones share its connections.
@@ -160,8 +161,9 @@ pub(super) fn read_error(error: &tokio_postgres::Error) -> ReadError {
 }
 
 pub(super) async fn query(client: &Client, statement: &Statement) -> Result<RowStream, ReadError> {
+    let text = statement.text_for_postgres();
     let values = statement.values.iter().map(|value| (value, value.sql_type()));
-    let query = client.query_typed_raw(&statement.text, values);
+    let query = client.query_typed_raw(&text, values);
     match tokio::time::timeout(QUERY_TIMEOUT, query).await {
         Ok(rows) => rows.map_err(|error| read_error(&error)),
         Err(_) => Err(away("it does not answer")),
