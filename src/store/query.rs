@@ -3,7 +3,6 @@
 //! Both stores have the same columns, and a SQL dialect that is the same where it is used here, so
 //! that one text serves both.
 
-use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::event::Timestamp;
@@ -174,6 +173,15 @@ impl Cell {
     }
 }
 
+/// A question for events by their own ids.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ById {
+    /// One of the ids.
+    pub(super) id: String,
+    /// What is demanded of ids and times: a column, a comparison, and the number of a value.
+    pub(super) conditions: Vec<(&'static str, &'static str, usize)>,
+}
+
 /// The text of a statement, in which `$1` stands for the first value.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Statement {
@@ -181,38 +189,14 @@ pub(super) struct Statement {
     pub(super) values: Vec<Value>,
     /// Which of its indexes SQLite is to take: it keeps no statistics by which it could tell.
     pub(super) by: Option<&'static str>,
-    /// The conditions by which PostgreSQL is to look for ids of whatever session.
-    pub(super) by_id: Vec<String>,
+    /// If it is for events with an `event_id` or a `tool_use_id`, by which they are found sooner.
+    pub(super) by_id: Option<ById>,
     conditions: usize,
 }
 
 impl Statement {
     pub(super) fn new(text: &str) -> Self {
         Self { text: text.to_owned(), ..Self::default() }
-    }
-
-    /// The text for SQLite.
-    pub(super) fn text_for_sqlite(&self) -> String {
-        match self.by {
-            Some(index) => {
-                let table = format!("FROM hook_events INDEXED BY {index}");
-                self.text.replacen("FROM hook_events", &table, 1)
-            }
-            None => self.text.clone(),
-        }
-    }
-
-    /// The text for PostgreSQL. Its planner takes a bloom filter for one that lets everything through, so
-    /// whatever else is demanded would look better. So that is looked at in what the filters have found,
-    /// and the collation, which sorts like the columns' own, is one that no other index has.
-    pub(super) fn text_for_postgres(&self) -> Cow<'_, str> {
-        if self.by_id.is_empty() {
-            return self.text.as_str().into();
-        }
-        let conditions = self.by_id.join(" AND ");
-        let found =
-            format!("FROM (SELECT * FROM hook_events WHERE {conditions} OFFSET 0) AS found");
-        self.text.replacen("FROM hook_events", &found, 1).into()
     }
 
     /// Appends SQL in which `?` stands for the next of the values.
@@ -237,7 +221,12 @@ impl Statement {
 
     /// Adds the conditions of a filter, except for its text.
     pub(super) fn filter(&mut self, filter: &Filter) {
-        let has = |column: &str| filter.equal.iter().any(|(equal, _)| *equal == column);
+        let value = |column: &str| filter.equal.iter().find(|(equal, _)| *equal == column);
+        let has = |column: &str| value(column).is_some();
+        if !has("session_id") {
+            let id = value("event_id").or_else(|| value("tool_use_id"));
+            self.by_id = id.map(|(_, id)| ById { id: id.clone(), ..ById::default() });
+        }
         self.by = Some(if has("session_id") {
             "events_key"
         } else if has("workflow_id") {
@@ -255,8 +244,8 @@ impl Statement {
         });
         for (column, value) in &filter.equal {
             self.condition(&format!("{column} = ?"), [Value::Text(value.clone())]);
-            if ["event_id", "tool_use_id"].contains(column) && !has("session_id") {
-                self.by_id.push(format!("{column} COLLATE \"POSIX\" = ${}", self.values.len()));
+            if matches!(*column, "event_id" | "tool_use_id") {
+                self.note_for_id(column, "=");
             }
         }
         if !filter.event_types.is_empty() {
@@ -266,18 +255,18 @@ impl Statement {
         }
         if let Some(since) = filter.since {
             self.condition("\"timestamp\" >= ?", [Value::Time(since)]);
-            self.by_id_within(">=");
+            self.note_for_id("timestamp", ">=");
         }
         if let Some(until) = filter.until {
             self.condition("\"timestamp\" < ?", [Value::Time(until)]);
-            self.by_id_within("<");
+            self.note_for_id("timestamp", "<");
         }
     }
 
-    /// Days outside the last value's time need not be looked through for an id.
-    fn by_id_within(&mut self, comparison: &str) {
-        if !self.by_id.is_empty() {
-            self.by_id.push(format!("\"timestamp\" {comparison} ${}", self.values.len()));
+    /// Takes note of the condition that was added last.
+    fn note_for_id(&mut self, column: &'static str, comparison: &'static str) {
+        if let Some(by_id) = &mut self.by_id {
+            by_id.conditions.push((column, comparison, self.values.len()));
         }
     }
 

@@ -141,9 +141,11 @@ fn an_index_that_is_deleted_damaged_or_not_ours_is_built_again() {
     server.restart();
     server.client.event(&event("4")).expect(202);
     shows(&server.client, &["1", "2", "3", "4"]);
-    let health = server.client.health();
-    assert_eq!(health["status"], "healthy");
-    assert_eq!(health["index"]["lag_bytes"], 0);
+    eventually("all is well", || {
+        when(server.client.health(), |health| {
+            health["status"] == "healthy" && health["index"]["lag_bytes"] == 0
+        })
+    });
 }
 
 #[test]
@@ -216,6 +218,45 @@ fn files_that_are_put_aside_are_shown_until_they_are_gone() {
     file.set_len(0).expect("truncated");
     server.client.event(&event("5")).expect(202);
     shows(&server.client, &["2", "3", "5"]);
+}
+
+#[test]
+fn events_are_found_by_their_ids_in_whatever_part_of_whatever_file_they_are() {
+    let place = Place::jsonl();
+    let server = place.server().ready().start();
+    let used = |event_id: &str, tool_use_id: &str| {
+        let mut event = event(event_id);
+        event["data"] = json!({ "tool_use_id": tool_use_id, "text": "x".repeat(3 << 20) });
+        event
+    };
+    // More than one stretch of 16 MiB; the last in a file of its own.
+    for number in 0..12 {
+        server.client.event(&used(&number.to_string(), "use")).expect(202);
+    }
+    let aside = place.file().with_file_name("events.jsonl.1");
+    std::fs::rename(place.file(), &aside).expect("renamed");
+    // These two have the same 32 bits of XXH3-64, by which ids are looked up.
+    server.client.batch(&[used("last", "use"), event("id-8906"), event("id-50422")]).expect(202);
+    let found = |query: &str| {
+        let answer = server.client.get(&format!("/events?fields=event_id&{query}"), &[]);
+        answer.json()["events"].as_array().cloned().unwrap_or_default()
+    };
+    let count = |query: &str, events: usize| {
+        eventually("the events are found", || when(found(query), |found| found.len() == events));
+    };
+    count("tool_use_id=use", 13);
+    for event_id in ["0", "5", "11", "last", "id-8906", "id-50422"] {
+        assert_eq!(ids(&found(&format!("event_id={event_id}"))), [event_id]);
+    }
+    let kept = || -> i64 {
+        let index = rusqlite::Connection::open(index(&place)).expect("the index");
+        index.query_row("SELECT count(*) FROM ids", [], |row| row.get(0)).expect("a number")
+    };
+    assert_eq!(kept(), 2 * 13 + 2);
+    std::fs::remove_file(aside).expect("deleted");
+    eventually("it has left the index", || when(kept(), |kept| *kept == 2 + 2));
+    count("tool_use_id=use", 1);
+    count("event_id=5", 0);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::harness::{Client, Place, Server, Storage, eventually, ids};
 both!(
     events_come_back_as_they_are_in_json_lines,
     every_filter_selects,
+    events_are_found_by_their_ids_whatever_else_is_asked,
     times_are_points_or_durations,
     pages_follow_each_other_while_events_arrive,
     events_of_one_moment_are_on_some_page_once,
@@ -132,6 +133,61 @@ fn every_filter_selects(storage: Storage) {
         assert_eq!(found, expected, "{query}");
         assert_eq!(next, None, "{query}");
     }
+}
+
+fn events_are_found_by_their_ids_whatever_else_is_asked(storage: Storage) {
+    // Twenty uses of tools, each with its start and its end, in two sessions.
+    let used = |second: u32, event_type: &str| {
+        let mut event = at(second, &format!("e-{second:02}"));
+        event["event_type"] = json!(event_type);
+        event["session_id"] = json!(format!("s-{}", second % 4 / 2));
+        event["data"] = json!({
+            "tool_use_id": format!("use-{}", second % 20), "tool_name": format!("tool-{}", second % 2),
+        });
+        event
+    };
+    let started = (0..20).map(|second| used(second, "tool_execution_started"));
+    let ended = (20..40).map(|second| used(second, "tool_execution_completed"));
+    // An event's id that is a use's, too, and one in two sessions.
+    let mut others = [at(50, "use-7"), at(51, "e-07")];
+    others[1]["session_id"] = json!("s-2");
+    others[0]["data"] = json!({ "tool_use_id": "use-7", "tool_name": "tool-0" });
+    let events: Vec<_> = started.chain(ended).chain(others).collect();
+    let (_place, server) = with(storage, &events);
+    for (query, expected) in [
+        ("event_id=e-05", &["e-05"][..]),
+        ("event_id=e-07", &["e-07", "e-07"]),
+        ("event_id=e-07&session_id=s-1", &["e-07"]),
+        ("event_id=e-07&event_type=tested", &["e-07"]),
+        ("event_id=e-07&tool_use_id=use-7", &["e-07"]),
+        ("event_id=e-07&tool_use_id=use-8", &[]),
+        ("event_id=use-8", &[]),
+        ("event_id=nobody&q=use", &[]),
+        ("tool_use_id=use-7", &["use-7", "e-27", "e-07"]),
+        ("tool_use_id=use-7&order=asc", &["e-07", "e-27", "use-7"]),
+        ("tool_use_id=use-7&tool_name=tool-1", &["e-27", "e-07"]),
+        ("tool_use_id=use-7&event_type=tool_execution_completed,other", &["e-27"]),
+        ("tool_use_id=use-7&since=2026-11-20T10:00:08Z&until=2026-11-20T10:00:50Z", &["e-27"]),
+        ("tool_use_id=use-7&q=TOOL-0", &["use-7"]),
+        ("tool_use_id=e-07", &[]),
+    ] {
+        assert_eq!(ids(&ask(&server, query).0), expected, "{query}");
+    }
+    let (page, next) = ask(&server, "tool_use_id=use-7&limit=2");
+    assert_eq!(ids(&page), ["use-7", "e-27"]);
+    let cursor = next.expect("a cursor");
+    let (page, next) = ask(&server, &format!("tool_use_id=use-7&limit=2&cursor={cursor}"));
+    assert_eq!((ids(&page), next), (vec!["e-07"], None));
+
+    let get = |path: &str| server.client.get(path, &[]).expect(200);
+    let stats = get("/stats?tool_use_id=use-6&since=2026-11-20&until=2026-11-21&bucket=1d").json();
+    assert_eq!(stats["events"], 2, "{stats}");
+    assert_eq!(stats["tools"][0]["elapsed_ms"]["p50"], 20_000.0, "{stats}");
+    let sessions = get("/sessions?event_id=e-06&since=2026-11-20").json();
+    let sessions = sessions["sessions"].as_array().expect("a list");
+    assert_eq!((sessions.len(), &sessions[0]["session_id"]), (1, &json!("s-1")));
+    let exported = get("/events/export?tool_use_id=use-6&fields=event_id").text;
+    assert_eq!(exported, "{\"event_id\":\"e-06\"}\n{\"event_id\":\"e-26\"}\n");
 }
 
 fn times_are_points_or_durations(storage: Storage) {

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::files::{self, Identity};
 use super::unread::{Block, Unread};
-use super::{OFFSET_BITS, Shared, schema};
+use super::{OFFSET_BITS, Shared, ids, schema};
 use crate::journal::Appended;
 use crate::metrics::Metrics;
 
@@ -91,9 +91,13 @@ impl Rate {
         Self { at: Instant::now(), records: 0, thousands: 0.0 }
     }
 
-    /// Takes note of how many there have been by now.
+    /// Takes note of how many there have been by now, but not so soon that a few in a moment would count as
+    /// many a second.
     fn update(&mut self, records: u64) {
         let (now, new) = (Instant::now(), records - self.records);
+        if now - self.at < PASS_INTERVAL {
+            return;
+        }
         let thousands = new as f64 / 1000.0 / (now - self.at).as_secs_f64();
         *self = Self { at: now, records, thousands: thousands.min(THOUSANDS_MAX) };
     }
@@ -328,8 +332,9 @@ impl Open {
     fn forget(&mut self, at: usize) -> Result<(), FollowError> {
         let source = self.sources.remove(at);
         let transaction = self.index.transaction()?;
-        let ids = [source.number << OFFSET_BITS, (source.number + 1) << OFFSET_BITS];
-        transaction.execute("DELETE FROM hook_events WHERE id >= ?1 AND id < ?2", ids)?;
+        let events = [source.number, source.number + 1].map(|number| number << OFFSET_BITS);
+        transaction.execute("DELETE FROM hook_events WHERE id >= ?1 AND id < ?2", events)?;
+        ids::forget(&transaction, source.number)?;
         transaction.execute("DELETE FROM files WHERE number = ?1", [source.number])?;
         transaction.commit()?;
         tracing::info!(file = %source.path.display(), "a file that is gone left the index");

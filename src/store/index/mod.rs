@@ -5,6 +5,7 @@
 
 mod files;
 mod follow;
+mod ids;
 mod lines;
 mod read;
 mod rows;

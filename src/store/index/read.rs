@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter, types::ToSq
 use tokio::runtime::Handle;
 
 use super::files::{self, Identity};
-use super::{OFFSET_BITS, Shared, lines, schema};
+use super::{OFFSET_BITS, Shared, ids, lines, schema};
 use crate::event::Timestamp;
 use crate::store::answer::{Answering, ReadError, Step};
 use crate::store::query::{Cell, Key, Kind, Statement, Value};
@@ -103,7 +103,7 @@ impl<'s> Reader<'s> {
         select.page(answering.page());
         let Self { index, shared, files, deadline } = self;
         let sql = |error: rusqlite::Error| read_error(&error);
-        let mut statement = index.prepare(&select.text_for_sqlite()).map_err(sql)?;
+        let mut statement = index.prepare(&text(&select)).map_err(sql)?;
         let mut rows = statement.query(params_from_iter(&select.values)).map_err(sql)?;
         while let Some(row) = rows.next().map_err(sql)? {
             if answering.is_full() {
@@ -128,7 +128,7 @@ impl<'s> Reader<'s> {
         mut call: impl FnMut(&[Cell]),
     ) -> Result<(), ReadError> {
         let sql = |error: rusqlite::Error| read_error(&error);
-        let mut prepared = self.index.prepare(&statement.text_for_sqlite()).map_err(sql)?;
+        let mut prepared = self.index.prepare(&text(statement)).map_err(sql)?;
         let mut rows = prepared.query(params_from_iter(&statement.values)).map_err(sql)?;
         let mut cells = Vec::new();
         while let Some(row) = rows.next().map_err(sql)? {
@@ -140,6 +140,23 @@ impl<'s> Reader<'s> {
         }
         Ok(())
     }
+}
+
+/// The text for SQLite, which has no statistics from which it could tell how best to find the events.
+fn text(statement: &Statement) -> String {
+    let (table, by) = match (&statement.by_id, statement.by) {
+        // Without an index it looks up rows by their own ids.
+        (Some(by_id), _) => (
+            "FROM hook_events WHERE",
+            format!(
+                "FROM hook_events NOT INDEXED WHERE id IN ({}) AND",
+                ids::candidates(&by_id.id)
+            ),
+        ),
+        (None, Some(index)) => ("FROM hook_events", format!("FROM hook_events INDEXED BY {index}")),
+        (None, None) => return statement.text.clone(),
+    };
+    statement.text.replacen(table, &by, 1)
 }
 
 fn cell(row: &Row<'_>, at: usize, kind: Kind) -> rusqlite::Result<Cell> {

@@ -5,6 +5,7 @@ use rusqlite::types::ToSql;
 use rusqlite::{Connection, Statement};
 
 use super::OFFSET_BITS;
+use super::ids::Ids;
 use super::lines::Line;
 use crate::event::{Event, Timestamp, count, measure};
 
@@ -16,7 +17,8 @@ const COLUMNS: usize = 17;
 pub(super) struct Rows {
     /// All texts of all rows.
     texts: String,
-    rows: Vec<Row>,
+    events: Vec<Row>,
+    ids: Ids,
 }
 
 struct Row {
@@ -57,11 +59,16 @@ impl Rows {
                 (Line::Foreign(_), None) => {}
             }
         }
+        rows.ids.sort();
         rows
     }
 
     fn push(&mut self, id: i64, line: &[u8], is_foreign: bool, event: &Event<'_>) {
         let facts = &event.facts;
+        self.ids.push(&event.event_id, id);
+        if let Some(tool_use_id) = &facts.tool_use_id {
+            self.ids.push(tool_use_id, id);
+        }
         let mut text = |text: &str| -> Text {
             let start = self.texts.len() as u32;
             self.texts.push_str(text);
@@ -89,7 +96,7 @@ impl Rows {
             output_tokens: facts.output_tokens.as_deref().and_then(count),
             cost_usd: facts.cost_usd.as_deref().and_then(measure),
         };
-        self.rows.push(row);
+        self.events.push(row);
     }
 
     /// Inserts them; what is there already stays.
@@ -97,11 +104,11 @@ impl Rows {
         let places = ["?"; COLUMNS].join(", ");
         let insert = format!("INSERT OR IGNORE INTO hook_events VALUES ({places})");
         let mut insert = index.prepare(&insert)?;
-        for row in &self.rows {
+        for row in &self.events {
             self.bind(&mut insert, row)?;
             insert.raw_execute()?;
         }
-        Ok(())
+        self.ids.insert(index)
     }
 
     fn bind(&self, insert: &mut Statement<'_>, row: &Row) -> rusqlite::Result<()> {

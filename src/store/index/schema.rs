@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 const APPLICATION_ID: i32 = 0x68_6f_6f_6b;
 
 /// Raised with every change of [`TABLES`], or of what stands in them.
-const VERSION: i32 = 4;
+const VERSION: i32 = 5;
 
 /// When the write-ahead log goes into the database: 16 MiB of pages, so that a page that many
 /// transactions have changed is written once.
@@ -23,7 +23,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// is being written; nothing, once it was closed and is safe on the disk. `id` of an event says where its line stands:
 /// see [`super::OFFSET_BITS`]. The table has the name that it has in PostgreSQL, so that questions are
 /// the same. Each index has time last, or
-/// first, or after the session, so that new rows go to a few pages, which stay in memory.
+/// first, or after the session, so that new rows go to a few pages, which stay in memory. `ids` is such an
+/// index, too: see [`super::ids`].
 const TABLES: &str = r#"
 CREATE TABLE indexes (name INTEGER NOT NULL, boot TEXT);
 INSERT INTO indexes VALUES (abs(random() >> 16), NULL);
@@ -61,6 +62,12 @@ CREATE INDEX events_phase ON hook_events (phase_id, "timestamp") WHERE phase_id 
 CREATE INDEX events_milestone ON hook_events (milestone_id, "timestamp")
     WHERE milestone_id IS NOT NULL;
 CREATE INDEX events_tool ON hook_events (tool_name, "timestamp") WHERE tool_name IS NOT NULL;
+CREATE TABLE ids (
+    bucket INTEGER NOT NULL,
+    hash   INTEGER NOT NULL,
+    event  INTEGER NOT NULL,
+    PRIMARY KEY (bucket, hash, event)
+) WITHOUT ROWID;
 "#;
 
 /// Where the index of a JSON Lines file is: beside it, by the same name with `.index` after it.

@@ -74,7 +74,7 @@ const IDS_VERSION_MIN: i32 = 140_000;
 
 /// The index of ids: bloom filters for ranges of pages, since a B-tree of ids costs every row a tenth to a fifth more.
 /// Looking for an id is reading all filters, 3 bytes for each row. See `summaries`, and
-/// `Statement::text_for_postgres` for the collation.
+/// `read::text` for the collation.
 ///
 /// The filters' size is for 960 events and half as many uses of tools; three pairs fit a page. Where
 /// rows are so small that a range has twice as many, 3 ranges in 100 are looked through in vain.
