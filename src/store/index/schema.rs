@@ -168,10 +168,17 @@ fn set_up(index: &Connection) -> rusqlite::Result<()> {
     index.pragma_update(None, "journal_mode", "wal")?;
     index.pragma_update(None, "synchronous", "off")?;
     index.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    // In KiB. More is no faster: new rows go to few pages, and the system has the others in its cache.
-    index.pragma_update(None, "cache_size", -4096)?;
+    set_cache(index, false)?;
     index.execute("UPDATE indexes SET boot = ?1", [this_boot().unwrap_or_default()])?;
     Ok(())
+}
+
+/// Sets how much the writer keeps in memory. Where little is new, that goes to few pages, and the system has
+/// the others in its cache. `is_far_behind`: all that a large transaction changes, which would otherwise be
+/// written, and read again, before its end. What it has is let go, so that memory can go back to the system.
+pub(super) fn set_cache(index: &Connection, is_far_behind: bool) -> rusqlite::Result<()> {
+    let kibibytes = if is_far_behind { 32_768 } else { 4096 };
+    index.execute_batch(&format!("PRAGMA cache_size = -{kibibytes}; PRAGMA shrink_memory"))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
