@@ -64,6 +64,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
 /// Everything that runs. What dies before its time ends the process.
 struct Running {
+    storage: Storage,
     access: Arc<Access>,
     tls: Option<Arc<Tls>>,
     drain: Drain,
@@ -152,6 +153,7 @@ impl Running {
             keeps_key_names: config.store_key_name,
             redactor,
             body_timeout: config.body_timeout,
+            stored_timeout: config.stored_timeout,
             header_bytes_max: limits.header_bytes_max,
             headers_max: limits.headers_max,
         });
@@ -168,6 +170,7 @@ impl Running {
             path.display()
         );
         Ok(Self {
+            storage,
             access,
             tls,
             drain,
@@ -228,13 +231,17 @@ impl Running {
             Err(_) => bail!("the journal was not flushed within {} s", flush_timeout.as_secs()),
         }
         self.stop_forwarder.send_replace(true);
-        if let Ok(ended) = tokio::time::timeout(timeout.max(CLOSE_TIMEOUT), self.forwarder).await {
-            ended.context("the forwarder has panicked")?;
-        } else {
-            tracing::warn!(
-                "not all events reached the database in time; they are in the journal and will be \
-                 delivered after the next start"
-            );
+        match tokio::time::timeout(timeout.max(CLOSE_TIMEOUT), self.forwarder).await {
+            Ok(ended) => ended.context("the forwarder has panicked")?,
+            Err(_) => match self.storage {
+                Storage::Postgres(_) => tracing::warn!(
+                    "not all events reached the database in time; they are in the journal and will \
+                     be delivered after the next start"
+                ),
+                Storage::Jsonl => tracing::info!(
+                    "the index lacks the newest events; it takes them in after the next start"
+                ),
+            },
         }
         // A server that is gone already needs no telling.
         let _ = self.stop_server.send(());

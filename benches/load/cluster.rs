@@ -1,5 +1,6 @@
 //! A PostgreSQL cluster of its own, with the defaults that `initdb` gives and a disk that syncs.
 
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,6 +10,7 @@ use anyhow::{Context, ensure};
 use postgres::{Client, NoTls};
 use rustix::process::Signal;
 
+use crate::generator::post;
 use crate::process::{Process, Scratch, Storage, stop};
 
 /// A running cluster.
@@ -79,27 +81,12 @@ impl Cluster {
         let url = self.url(name);
         let dir = Scratch::new(scratch, "schema")?;
         let server = Process::server(&dir.0, &Storage::Postgres(url.clone()))?;
-        post(&server, r#"{"event_type":"a","session_id":"a"}"#)?;
+        let mut stream = TcpStream::connect(server.address)?;
+        post(&mut stream, "/events?ack=stored", r#"{"event_type":"a","session_id":"a"}"#)?;
         drop(server);
         self.client(name)?.batch_execute("TRUNCATE hook_events, hook_positions; CHECKPOINT")?;
         Ok(url)
     }
-}
-
-/// Stores one event and waits until it is committed.
-fn post(server: &Process, event: &str) -> anyhow::Result<()> {
-    use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(server.address)?;
-    write!(
-        stream,
-        "POST /events?ack=stored HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n{event}",
-        event.len()
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    ensure!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
-    Ok(())
 }
 
 impl Drop for Cluster {

@@ -314,6 +314,23 @@ fn is_whole(answer: &[u8]) -> anyhow::Result<bool> {
     Ok(answer.len() >= head + 4 + length)
 }
 
+/// One event, sent and answered.
+pub(crate) fn post(stream: &mut TcpStream, path: &str, event: &str) -> anyhow::Result<()> {
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{event}",
+        event.len()
+    );
+    stream.write_all(request.as_bytes())?;
+    let (mut answer, mut part) = (Vec::new(), [0; 1024]);
+    while !is_whole(&answer)? {
+        let bytes = stream.read(&mut part)?;
+        ensure!(bytes > 0, "no answer");
+        answer.extend_from_slice(&part[..bytes]);
+    }
+    Ok(())
+}
+
 /// One request, one answer, on a connection of its own; the body of the answer.
 pub(crate) fn get(address: SocketAddr, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(address)?;

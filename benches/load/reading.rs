@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 
 use crate::Bench;
-use crate::generator::get;
+use crate::generator::{get, post};
 use crate::history::{self, Moment};
 use crate::process::{Process, Storage};
 use crate::table::{Row, Samples, Target};
@@ -25,10 +25,14 @@ const STREAMED: u32 = 5000;
 
 type Question = fn(Moment) -> Option<String>;
 
-const QUESTIONS: [(&str, f64, Question); 12] = [
+const QUESTIONS: [(&str, f64, Question); 14] = [
     ("the 500 events of a session", 10.0, |moment| {
         Some(format!("/events?limit=1000&session_id={}", moment.session_id()))
     }),
+    ("newest 100 of a session", 10.0, |moment| {
+        Some(format!("/events?limit=100&session_id={}", moment.session_id()))
+    }),
+    ("about a session", 10.0, |moment| Some(format!("/sessions/{}", moment.session_id()))),
     ("newest 100", 20.0, |_| Some("/events?limit=100".to_owned())),
     ("newest 100 by event_type", 20.0, |moment| {
         Some(format!("/events?limit=100&event_type={}", moment.event_type()))
@@ -107,7 +111,7 @@ fn built(dir: &Path, events: usize) -> anyhow::Result<Vec<Row>> {
     while !get(server.address, "/health")?.contains("\"ready\":true") {
         ensure!(begun.elapsed() < Duration::from_mins(30), "the index is not built");
         let sent = Instant::now();
-        post(&mut connect(server.address)?, "building", answers.0.len())?;
+        post(&mut connect(server.address)?, "/events", &event("building", answers.0.len()))?;
         answers.push(sent.elapsed().as_secs_f64() * 1e3);
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -249,7 +253,7 @@ fn streamed(storage: &str, server: &Process) -> anyhow::Result<Row> {
     for number in 0..STREAMED {
         let due = begun + Duration::from_secs(1) * number / STREAMED_PER_SECOND;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        post(&mut sender, &session, number as usize)?;
+        post(&mut sender, "/events", &event(&session, number as usize))?;
         answered.push(Instant::now());
     }
     let arrived = follower.join().map_err(|_| anyhow::anyhow!("the follower panicked"))?;
@@ -276,19 +280,6 @@ fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends one event and reads its answer.
-fn post(stream: &mut TcpStream, session: &str, number: usize) -> anyhow::Result<()> {
-    let body = format!(
-        r#"{{"event_type":"sent","session_id":"{session}","event_id":"{number}","data":{{}}}}"#
-    );
-    let head = "POST /events HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n";
-    stream.write_all(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes())?;
-    let (mut answer, mut read) = ([0; 1024], 0);
-    while !answer[..read].ends_with(b"}") {
-        let bytes = stream.read(&mut answer[read..])?;
-        ensure!(bytes > 0, "no answer");
-        read += bytes;
-    }
-    ensure!(answer.starts_with(b"HTTP/1.1 202 "), "{}", String::from_utf8_lossy(&answer[..read]));
-    Ok(())
+fn event(session: &str, number: usize) -> String {
+    format!(r#"{{"event_type":"sent","session_id":"{session}","event_id":"{number}","data":{{}}}}"#)
 }

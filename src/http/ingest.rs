@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::admission::{Hold, receive};
 use super::problem::{Problem, RejectedEvent};
 use super::rate::Sender;
-use super::{App, Forwarding, STORED_TIMEOUT, Scope};
+use super::{App, Forwarding, Scope};
 use crate::config::Ack;
 use crate::decode::{self, Context, Decoded, Encoding, Format, OtlpEncoding};
 use crate::event::Timestamp;
@@ -152,17 +152,20 @@ async fn wait_until_stored(app: &App, forwarding: &Forwarding, end: u64) -> Resu
     };
     tokio::select! {
         Ok(_) = status.wait_for(|status| status.position >= end) => Ok(()),
-        () = hopeless => Err(not_stored_yet()),
-        () = tokio::time::sleep(STORED_TIMEOUT) => Err(not_stored_yet()),
+        () = hopeless => Err(not_stored_yet("before this server's end")),
+        () = tokio::time::sleep(app.stored_timeout) => {
+            let seconds = app.stored_timeout.as_secs();
+            Err(not_stored_yet(&format!("within {seconds} s (STORED_TIMEOUT)")))
+        }
     }
 }
 
-fn not_stored_yet() -> Problem {
-    Problem::unavailable(
-        "the events are safe in the journal and will be stored, but the database has not taken \
-         them in time; a retry with the same ids is harmless",
-        5,
-    )
+fn not_stored_yet(until: &str) -> Problem {
+    let error = format!(
+        "the events are safe in the journal and will be stored, but the database has not taken them \
+         {until}; a retry with the same ids is harmless"
+    );
+    Problem::unavailable(error, 5)
 }
 
 fn count_invalid(app: &App, events: usize) {

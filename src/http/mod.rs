@@ -42,9 +42,6 @@ use crate::rejected::RejectedFile;
 use crate::store::Store;
 use problem::Problem;
 
-/// How long a request with `ack=stored` waits for the store. Longer than any sender does.
-const STORED_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// The media type of lines as a server has stored them, which `import` sends.
 pub const STORED_LINES: &str = "application/vnd.hooks-backend.stored+jsonl";
 
@@ -93,6 +90,8 @@ pub struct App {
     pub redactor: Option<Redactor>,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// How long a request with `ack=stored` waits for the store.
+    pub stored_timeout: Duration,
     /// Most bytes of a request's target and headers.
     pub header_bytes_max: usize,
     /// Most headers of a request.

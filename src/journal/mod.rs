@@ -4,6 +4,7 @@
 //! answers all. It knows records and their keys, but no event, no HTTP and no SQL.
 
 mod file;
+mod key_file;
 mod key_log;
 mod lines;
 mod lock;
@@ -13,6 +14,7 @@ mod reader;
 mod recent;
 mod record;
 mod rotation;
+mod segment_log;
 mod segments;
 mod window;
 mod writer;
@@ -171,7 +173,7 @@ pub fn open_lines(path: &Path, rotation: Rotation) -> Result<Opened, OpenError> 
 /// # Errors
 /// If another server has it, or the file system refuses.
 pub fn open_segments(dir: &Path, bytes_max: u64, retention: Duration) -> Result<Opened, OpenError> {
-    let log = segments::SegmentLog::open(dir, bytes_max, retention)?;
+    let log = segment_log::SegmentLog::open(dir, bytes_max, retention)?;
     Ok(Opened { log: writer::Log::Segments(log), framing: Framing::Checksummed })
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::file::LogError;
 use super::key_log::KeyLog;
 use super::lines::LineFile;
-use super::segments::SegmentLog;
+use super::segment_log::SegmentLog;
 use super::window::Window;
 use super::{Append, AppendError, KeyOf, Message, Receipt, State};
 

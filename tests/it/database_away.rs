@@ -3,6 +3,8 @@
 
 use serde_json::{Value, json};
 
+use crate::errors::problem;
+use crate::harness::client::JSON;
 use crate::harness::eventually::when;
 use crate::harness::load::Load;
 use crate::harness::postgres::PASSWORD_ROLE;
@@ -195,6 +197,26 @@ fn a_full_journal_refuses_events_until_the_database_is_back() {
     accepted.push(event);
     assert_exactly(&place.settled(&server), ids(&accepted));
     healthy(&server);
+}
+
+#[test]
+fn who_waits_too_long_for_the_database_is_told_and_the_event_is_stored_all_the_same() {
+    let place = Place::postgres_away();
+    let server = place.server().set("STORED_TIMEOUT", "1s").ready().start();
+    let body = event("1").to_string();
+    let post = || server.client.post("/events?ack=stored", JSON, &[], &body);
+    let answer = post();
+    let problem = problem(&answer, 503, "ack=stored");
+    let detail = problem["detail"].as_str().expect("words");
+    assert!(
+        detail.contains("safe in the journal") && detail.contains("STORED_TIMEOUT"),
+        "{detail}"
+    );
+    assert_eq!(answer.header("retry-after"), "5");
+    place.database().create();
+    assert_exactly(&place.settled(&server), ["1"]);
+    post().expect(202);
+    assert_exactly(&place.settled(&server), ["1"]);
 }
 
 #[test]

@@ -189,10 +189,10 @@ fn large_events_go_into_parquet_and_what_is_cut_off_is_no_file(storage: Storage)
     };
     let place = Place::new(storage);
     let mut server = place.server().ready().start();
-    for number in 0..16 {
+    for number in 0..12 {
         server.client.event(&event(number)).expect(202);
     }
-    crate::reading::shown(&server.client, 16);
+    crate::reading::shown(&server.client, 12);
     let file = parquet(&server, "");
     assert!(file.metadata().num_row_groups() > 3, "a row group is bounded by bytes");
     assert_eq!(rows(&file), lines(&server.client.get("/events/export", &[]).expect(200).text));

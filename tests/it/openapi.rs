@@ -74,6 +74,30 @@ fn what_it_refers_to_is_there_and_parameters_are_taken() {
 }
 
 #[test]
+fn numbers_are_timestamps_within_the_bounds_that_it_names() {
+    let place = Place::jsonl();
+    let server = place.server().ready().start();
+    let document = document(&server);
+    let forms =
+        document["components"]["schemas"]["Timestamp"]["anyOf"].as_array().expect("forms").iter();
+    let bound = |form: &Value, name: &str| form[name].as_i64().expect("a whole number");
+    let numbers = forms.filter(|form| form["type"] == "number");
+    let bounds: Vec<_> =
+        numbers.map(|form| [bound(form, "minimum"), bound(form, "maximum")]).collect();
+    assert_eq!(bounds.len(), 2);
+    for [minimum, maximum] in bounds {
+        for (number, status) in
+            [(minimum - 1, 422), (minimum, 202), (maximum, 202), (maximum + 1, 422)]
+        {
+            let mut event = event(&number.to_string());
+            event["timestamp"] = number.into();
+            let answer = server.client.event(&event);
+            assert_eq!(answer.status, status, "{number}: {answer:?}");
+        }
+    }
+}
+
+#[test]
 fn closed_sets_are_those_of_the_program() {
     let place = Place::jsonl();
     let server = place.server().ready().start();

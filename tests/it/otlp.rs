@@ -148,9 +148,10 @@ fn a_bad_record_is_counted_and_the_rest_is_stored() {
     let body = json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": [
         { "timeUnixNano": "1795424400000000000", "body": { "stringValue": "ok" } },
         { "timeUnixNano": "soon" },
+        [],
     ] }] }] });
     let answer = server.client.post("/v1/logs", JSON, &[], body.to_string()).expect(200).json();
-    assert_eq!(answer["partialSuccess"]["rejectedLogRecords"], "1");
+    assert_eq!(answer["partialSuccess"]["rejectedLogRecords"], "2");
     let message = answer["partialSuccess"]["errorMessage"].to_string();
     assert!(message.contains("at 1") && message.contains("soon"), "{message}");
     let events = place.events();
@@ -174,6 +175,8 @@ fn refusals_are_in_the_encoding_of_the_request() {
     let answer = post(JSON, "{\"resourceLogs\":7}").expect(400);
     assert_eq!(answer.header("content-type"), JSON);
     assert!(answer.json()["message"].as_str().is_some_and(|text| text.contains("OTLP")));
+    // Serde would read a struct from it.
+    assert!(post(JSON, "[]").expect(400).text.contains("must be an object"));
     let answer = post(PROTOBUF, "\u{7f}").expect(400);
     assert_eq!(answer.header("content-type"), PROTOBUF);
     assert!(answer.text.starts_with('\u{12}') && answer.text.contains("OTLP"), "{answer:?}");

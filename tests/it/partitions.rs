@@ -100,5 +100,5 @@ fn session_event_and_time_are_the_primary_key() {
         "SELECT pg_get_constraintdef(oid) FROM pg_constraint
          WHERE conrelid = 'hook_events'::regclass AND contype = 'p'",
     );
-    assert_eq!(keys, ["PRIMARY KEY (session_id, event_id, \"timestamp\")"]);
+    assert_eq!(keys, ["PRIMARY KEY (session_id, \"timestamp\", event_id)"]);
 }

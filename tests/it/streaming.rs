@@ -127,15 +127,20 @@ fn filters_hold_for_streams(storage: Storage) {
     let (_place, server) = ready(storage);
     let query = "event_type=wanted&q=needle&fields=event_id";
     let mut stream = Stream::open(&server, query, "");
-    let with = |id: &str, kind: &str, text: &str| json!({"event_id": id, "event_type": kind, "session_id": "s", "data": {"text": text}});
-    for number in 0..700 {
-        let id = number.to_string();
-        let (kind, text) = match number {
-            100 | 650 => ("wanted", "a needle"),
-            200 => ("wanted", "hay"),
-            _ => ("other", "needle"),
-        };
-        server.client.event(&with(&id, kind, text)).expect(202);
+    let with = |number: usize, kind: &str, text: &str| {
+        json!({
+            "event_id": number.to_string(), "event_type": kind, "session_id": "s", "data": {"text": text},
+        })
+    };
+    let events: Vec<_> = (0..700)
+        .map(|number| match number {
+            100 | 650 => with(number, "wanted", "a needle"),
+            200 => with(number, "wanted", "hay"),
+            _ => with(number, "other", "needle"),
+        })
+        .collect();
+    for batch in events.chunks(10) {
+        server.client.batch(batch).expect(202);
     }
     assert_eq!(stream.take(2), [json!({"event_id": "100"}), json!({"event_id": "650"})]);
 }

@@ -63,14 +63,13 @@ pub fn decode_logs(
         }
         OtlpEncoding::Json => {
             let request: ExportRequestJson<'_> =
-                serde_json::from_str(body_text(body)?).map_err(|error| not_otlp(&error))?;
+                read_object(body_text(body)?).map_err(|error| not_otlp(&error))?;
             for logs in request.resource_logs {
                 let resource = logs.resource.unwrap_or_default();
                 for logs in logs.scope_logs {
                     let scope = logs.scope.unwrap_or_default();
                     for record in logs.log_records {
-                        let parsed =
-                            serde_json::from_str(record.get()).map_err(|error| error.to_string());
+                        let parsed = read_object(record.get()).map_err(|error| error.to_string());
                         collector.add(&resource, &scope, parsed, || record.get().to_owned())?;
                     }
                 }
@@ -78,6 +77,14 @@ pub fn decode_logs(
         }
     }
     Ok(collector.decoded)
+}
+
+/// Reads a JSON object, and nothing else: serde would take the members from an array as well.
+fn read_object<'j, T: serde::Deserialize<'j>>(json: &'j str) -> serde_json::Result<T> {
+    if !json.trim_start().starts_with('{') {
+        return Err(serde::de::Error::custom("must be an object"));
+    }
+    serde_json::from_str(json)
 }
 
 struct Collector<'c> {

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::parameters::{FILTER, Parameters};
 use super::{Peer, allowed, cut};
@@ -35,8 +36,8 @@ const FRAMES_MAX: usize = 4;
 /// How often the database is asked for events that other servers took.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Events are looked for this often at most: what arrives in between goes together.
-const PAUSE: Duration = Duration::from_millis(10);
+/// The least time between two looks for events: what arrives in between goes together.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Events after `Last-Event-ID`, or from now on.
 pub(in crate::http) async fn stream(
@@ -148,6 +149,7 @@ impl Feed {
         }
         let mut part = Ok(part);
         let mut progress = Progress::of(&self.app);
+        let mut looked = Instant::now();
         // Looks once more, since something may have come before this was watched.
         let mut look = true;
         loop {
@@ -175,10 +177,11 @@ impl Feed {
                 Err(error) => return End::Store(error),
             };
             let look_at_once = more || std::mem::take(&mut look);
-            if !look_at_once && let Err(end) = self.wait(&mut progress).await {
+            if !look_at_once && let Err(end) = self.wait(&mut progress, looked).await {
                 return end;
             }
             progress.note();
+            looked = Instant::now();
             answer = match self.store.tail(self.tail.clone(), &place).await {
                 Ok(answer) => answer,
                 Err(error) => return End::Store(error),
@@ -187,9 +190,9 @@ impl Feed {
         }
     }
 
-    /// Waits until there may be more.
-    async fn wait(&self, progress: &mut Progress) -> Result<(), End> {
-        tokio::time::sleep(PAUSE).await;
+    /// Waits until there may be more than there was at the last look.
+    async fn wait(&self, progress: &mut Progress, looked: Instant) -> Result<(), End> {
+        tokio::time::sleep_until(looked + LOOK_INTERVAL).await;
         tokio::select! {
             () = progress.made() => Ok(()),
             () = self.sender.closed() => Err(End::ReaderGone),

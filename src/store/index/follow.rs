@@ -98,9 +98,13 @@ impl Rate {
         Self { at: Instant::now(), records: 0, thousands: 0.0 }
     }
 
-    /// Takes note of how many there have been by now.
+    /// Takes note of how many there have been by now, but not so soon that a few in a moment would count as
+    /// many a second.
     fn update(&mut self, records: u64) {
         let (now, new) = (Instant::now(), records - self.records);
+        if now - self.at < PASS_INTERVAL {
+            return;
+        }
         let thousands = new as f64 / 1000.0 / (now - self.at).as_secs_f64();
         *self = Self { at: now, records, thousands: thousands.min(THOUSANDS_MAX) };
     }

@@ -42,7 +42,8 @@ CREATE TABLE hook_events (
     -- In which journal it stood and where, so that those who follow can go on after it.
     journal           integer,
     position          bigint,
-    PRIMARY KEY (session_id, event_id, "timestamp")
+    -- Time before the id, so that a session's events are read in their order.
+    PRIMARY KEY (session_id, "timestamp", event_id)
 ) PARTITION BY RANGE ("timestamp");
 CREATE TABLE hook_events_default PARTITION OF hook_events DEFAULT;
 CREATE INDEX hook_events_timestamp ON hook_events ("timestamp");

@@ -141,6 +141,8 @@ fn every_case_is_answered_as_it_should_be(storage: Storage) {
         .server()
         .set("MAX_BODY_BYTES", BODY_BYTES_MAX.to_string())
         .set("MAX_BATCH_EVENTS", BATCH_EVENTS_MAX.to_string())
+        // Some bodies never end.
+        .set("BODY_TIMEOUT", "5s")
         .start();
     let cases = cases();
     let mut wrong = Vec::new();

@@ -1,5 +1,8 @@
 //! CSV as RFC 4180 has it: texts as they are, objects as JSON, null as nothing.
 
+use std::borrow::Cow;
+
+use crate::decode::text::unescape;
 use crate::store::each_member;
 
 /// Appends a line with the names of the columns.
@@ -10,13 +13,13 @@ pub(super) fn header(columns: &[&str], out: &mut Vec<u8>) {
 
 /// Appends an event.
 pub(super) fn row(line: &[u8], columns: &[&str], out: &mut Vec<u8>) {
-    let mut cells = vec![String::new(); columns.len()];
+    let mut cells = vec![Cow::Borrowed(""); columns.len()];
     each_member(line, |name, value| {
         let Some(at) = columns.iter().position(|column| *column == name) else { return };
         cells[at] = match value.as_bytes().first() {
-            Some(b'"') => serde_json::from_str(value).unwrap_or_default(),
-            Some(b'n') | None => String::new(),
-            Some(_) => value.to_owned(),
+            Some(b'"') => unescape(value),
+            Some(b'n') | None => Cow::Borrowed(""),
+            Some(_) => Cow::Borrowed(value),
         };
     });
     for (at, cell) in cells.iter().enumerate() {

@@ -4,16 +4,20 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel};
+use parquet::basic::{
+    Compression, Encoding, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel,
+};
 use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::{ColumnPath, Type};
 
+use crate::buffer;
 use crate::decode::text::unescape;
 use crate::decode::timestamp;
 use crate::event::{count, measure};
@@ -24,10 +28,18 @@ use crate::store::{Found, each_member};
 const GROUP_EVENTS: usize = 50_000;
 const GROUP_BYTES: usize = 8 << 20;
 
+/// What is compressed at once; a page being written is in memory three times.
+const PAGE_BYTES: usize = 256 << 10;
+
+/// Values that a column is given at once.
+const BATCH_EVENTS: usize = 1024;
+
 /// Events on their way into a file.
 pub(super) struct Parquet {
     file: SerializedFileWriter<Vec<u8>>,
     columns: Vec<Column>,
+    /// All texts of the row group that is being filled, one after another.
+    texts: Vec<u8>,
     events: usize,
     bytes: usize,
 }
@@ -39,7 +51,8 @@ impl Parquet {
         let schema = schema(&columns).map_err(io::Error::other)?;
         let properties = Arc::new(properties(&columns));
         let file = SerializedFileWriter::new(Vec::new(), Arc::new(schema), properties);
-        Ok(Self { file: file.map_err(io::Error::other)?, columns, events: 0, bytes: 0 })
+        let file = file.map_err(io::Error::other)?;
+        Ok(Self { file, columns, texts: Vec::new(), events: 0, bytes: 0 })
     }
 
     /// What is to be sent after these events: nothing until a row group is full.
@@ -81,8 +94,11 @@ impl Parquet {
             );
             return;
         };
+        if self.texts.capacity() == 0 {
+            self.texts = buffer::of(GROUP_BYTES);
+        }
         for (column, cell) in self.columns.iter_mut().zip(cells) {
-            column.push(cell);
+            column.push(cell, &mut self.texts);
         }
         self.events += 1;
         self.bytes += event.line.len();
@@ -92,10 +108,14 @@ impl Parquet {
         if self.events == 0 {
             return Ok(());
         }
+        let texts = Bytes::from(std::mem::take(&mut self.texts));
+        if self.file.inner().capacity() == 0 {
+            *self.file.inner_mut() = buffer::of(GROUP_BYTES);
+        }
         let mut group = self.file.next_row_group()?;
         for column in &mut self.columns {
             let missing = || ParquetError::General("the schema lacks a column".to_owned());
-            column.write(group.next_column()?.ok_or_else(missing)?)?;
+            column.write(&texts, group.next_column()?.ok_or_else(missing)?)?;
         }
         group.close()?;
         (self.events, self.bytes) = (0, 0);
@@ -124,8 +144,8 @@ enum Form {
 }
 
 enum Values {
-    /// One after another, and where each ends.
-    Texts(Vec<u8>, Vec<usize>),
+    /// Where each stands among the texts of the row group.
+    Texts(Vec<Range<u32>>),
     Numbers(Vec<i64>),
     Floats(Vec<f64>),
 }
@@ -181,12 +201,13 @@ impl Column {
         cell.or_else(|| self.is_optional.then_some(Cell::Null))
     }
 
-    fn push(&mut self, cell: Cell<'_>) {
+    fn push(&mut self, cell: Cell<'_>, texts: &mut Vec<u8>) {
         self.levels.push(i16::from(!matches!(cell, Cell::Null)));
         match (&mut self.values, cell) {
-            (Values::Texts(bytes, ends), Cell::Text(text)) => {
-                bytes.extend_from_slice(text.as_bytes());
-                ends.push(bytes.len());
+            (Values::Texts(ranges), Cell::Text(text)) => {
+                let start = texts.len() as u32;
+                texts.extend_from_slice(text.as_bytes());
+                ranges.push(start..texts.len() as u32);
             }
             (Values::Numbers(numbers), Cell::Number(number)) => numbers.push(number),
             (Values::Floats(numbers), Cell::Float(number)) => numbers.push(number),
@@ -195,28 +216,32 @@ impl Column {
     }
 
     /// Writes what there is, and begins anew.
-    fn write(&mut self, mut column: SerializedColumnWriter<'_>) -> Result<()> {
-        let levels = std::mem::take(&mut self.levels);
-        let levels = self.is_optional.then_some(&*levels);
-        match std::mem::replace(&mut self.values, Values::none(self.form)) {
-            Values::Texts(bytes, ends) => {
-                let bytes = Bytes::from(bytes);
-                let mut start = 0;
-                let text = |end| {
-                    let text = bytes.slice(start..end);
-                    start = end;
-                    ByteArray::from(text)
-                };
-                let texts: Vec<_> = ends.into_iter().map(text).collect();
-                column.typed::<ByteArrayType>().write_batch(&texts, levels, None)?;
+    fn write(&mut self, texts: &Bytes, mut column: SerializedColumnWriter<'_>) -> Result<()> {
+        let is_optional = self.is_optional;
+        let levels = is_optional.then_some(&*self.levels);
+        match &mut self.values {
+            Values::Texts(ranges) => {
+                let column = column.typed::<ByteArrayType>();
+                let mut ranges = ranges.drain(..);
+                for levels in self.levels.chunks(BATCH_EVENTS) {
+                    let values = levels.iter().filter(|level| **level == 1).count();
+                    let text = |range: Range<u32>| {
+                        ByteArray::from(texts.slice(range.start as usize..range.end as usize))
+                    };
+                    let batch: Vec<_> = ranges.by_ref().take(values).map(text).collect();
+                    column.write_batch(&batch, is_optional.then_some(levels), None)?;
+                }
             }
             Values::Numbers(numbers) => {
-                column.typed::<Int64Type>().write_batch(&numbers, levels, None)?;
+                column.typed::<Int64Type>().write_batch(numbers, levels, None)?;
+                numbers.clear();
             }
             Values::Floats(numbers) => {
-                column.typed::<DoubleType>().write_batch(&numbers, levels, None)?;
+                column.typed::<DoubleType>().write_batch(numbers, levels, None)?;
+                numbers.clear();
             }
         }
+        self.levels.clear();
         column.close()
     }
 }
@@ -224,7 +249,7 @@ impl Column {
 impl Values {
     fn none(form: Form) -> Self {
         match form {
-            Form::Text | Form::Json => Self::Texts(Vec::new(), Vec::new()),
+            Form::Text | Form::Json => Self::Texts(Vec::new()),
             Form::Time | Form::Count => Self::Numbers(Vec::new()),
             Form::Measure => Self::Floats(Vec::new()),
         }
@@ -245,14 +270,20 @@ fn properties(columns: &[Column]) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("hooks-backend ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_data_page_size_limit(PAGE_BYTES)
         // By row group they let a reader leave groups out; by page they would stay in memory to the end.
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_offset_index_disabled(true);
     for column in columns {
         let path = ColumnPath::from(column.name);
         // Each value is another: a dictionary would only be tried and given up.
-        if column.form == Form::Json || ["event_id", "tool_use_id"].contains(&column.name) {
+        let is_unique = ["event_id", "tool_use_id"].contains(&column.name);
+        if is_unique || matches!(column.form, Form::Json | Form::Time) {
             properties = properties.set_column_dictionary_enabled(path.clone(), false);
+        }
+        if column.form == Form::Time {
+            let encoding = Encoding::DELTA_BINARY_PACKED;
+            properties = properties.set_column_encoding(path.clone(), encoding);
         }
         if column.form == Form::Json {
             properties = properties.set_column_statistics_enabled(path, EnabledStatistics::None);
