@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 const APPLICATION_ID: i32 = 0x68_6f_6f_6b;
 
 /// Raised with every change of [`TABLES`], or of what stands in them.
-const VERSION: i32 = 5;
+const VERSION: i32 = 6;
 
 /// When the write-ahead log goes into the database: 16 MiB of pages, so that a page that many
 /// transactions have changed is written once.
@@ -37,8 +37,6 @@ CREATE TABLE files (
 );
 CREATE TABLE hook_events (
     id            INTEGER PRIMARY KEY,
-    bytes         INTEGER NOT NULL,
-    foreign_line  INTEGER NOT NULL,
     session_id    TEXT NOT NULL,
     event_id      TEXT NOT NULL,
     "timestamp"   INTEGER NOT NULL,
