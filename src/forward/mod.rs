@@ -14,7 +14,7 @@ use crate::journal::{Appended, Reader};
 use crate::metrics::Metrics;
 use crate::rejected::{Durability, Entry, RejectedFile};
 use crate::store::postgres::{
-    Address, Delivered, LANES, Pipeline, Position, Postgres, Problem, Rows, StoreError,
+    Address, Delivered, LANES, Pipeline, Position, Postgres, Problem, Rows, StoreError, Summaries,
 };
 
 /// Bytes of journal in one transaction: about 10,000 small events. Halved after a failure, so that
@@ -37,6 +37,7 @@ pub struct Forwarder {
     status: watch::Sender<Status>,
     stop: watch::Receiver<bool>,
     maintenance: Maintenance,
+    summaries: Arc<Summaries>,
     batch_bytes: usize,
     /// Up to this position one transaction follows the other: after a failure, which two that waited
     /// for each other's rows may have been.
@@ -77,6 +78,7 @@ impl Forwarder {
         retention_days: Option<u32>,
     ) -> Self {
         let status = watch::Sender::new(Status { position: reader.start(), ..Status::default() });
+        let summaries = Arc::new(Summaries::new(database.clone()));
         Self {
             reader,
             appended,
@@ -86,6 +88,7 @@ impl Forwarder {
             status,
             stop,
             maintenance: Maintenance::new(retention_days),
+            summaries,
             batch_bytes: BATCH_BYTES_MAX,
             one_by_one_until: 0,
         }
@@ -112,9 +115,11 @@ impl Forwarder {
                 }
             }
         };
+        let summaries = self.summaries.clone();
         tokio::select! {
             () = self.sessions() => {}
             () = nothing_left => {}
+            () = summaries.run() => {}
         }
     }
 
@@ -277,6 +282,7 @@ impl Forwarder {
         };
         self.batch_bytes = (self.batch_bytes * 2).min(BATCH_BYTES_MAX);
         self.maintenance.stored(rows.days());
+        self.summaries.stored(rows.days(), delivered.stored);
         let next = rows.chunk().next;
         let metrics = &self.metrics;
         metrics.events_stored.inc_by(delivered.stored as u64);

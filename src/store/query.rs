@@ -173,6 +173,15 @@ impl Cell {
     }
 }
 
+/// A question for events by their own ids.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ById {
+    /// One of the ids.
+    pub(super) id: String,
+    /// What is demanded of ids and times: a column, a comparison, and the number of a value.
+    pub(super) conditions: Vec<(&'static str, &'static str, usize)>,
+}
+
 /// The text of a statement, in which `$1` stands for the first value.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Statement {
@@ -180,8 +189,8 @@ pub(super) struct Statement {
     pub(super) values: Vec<Value>,
     /// Which of its indexes SQLite is to take: it keeps no statistics by which it could tell.
     pub(super) by: Option<&'static str>,
-    /// An `event_id` or a `tool_use_id` that the events must have, by which it finds them sooner.
-    pub(super) by_id: Option<String>,
+    /// If it is for events with an `event_id` or a `tool_use_id`, by which they are found sooner.
+    pub(super) by_id: Option<ById>,
     conditions: usize,
 }
 
@@ -216,7 +225,7 @@ impl Statement {
         let has = |column: &str| value(column).is_some();
         if !has("session_id") {
             let id = value("event_id").or_else(|| value("tool_use_id"));
-            self.by_id = id.map(|(_, id)| id.clone());
+            self.by_id = id.map(|(_, id)| ById { id: id.clone(), ..ById::default() });
         }
         self.by = Some(if has("session_id") {
             "events_key"
@@ -235,6 +244,9 @@ impl Statement {
         });
         for (column, value) in &filter.equal {
             self.condition(&format!("{column} = ?"), [Value::Text(value.clone())]);
+            if matches!(*column, "event_id" | "tool_use_id") {
+                self.note_for_id(column, "=");
+            }
         }
         if !filter.event_types.is_empty() {
             let marks = vec!["?"; filter.event_types.len()].join(", ");
@@ -243,9 +255,18 @@ impl Statement {
         }
         if let Some(since) = filter.since {
             self.condition("\"timestamp\" >= ?", [Value::Time(since)]);
+            self.note_for_id("timestamp", ">=");
         }
         if let Some(until) = filter.until {
             self.condition("\"timestamp\" < ?", [Value::Time(until)]);
+            self.note_for_id("timestamp", "<");
+        }
+    }
+
+    /// Takes note of the condition that was added last.
+    fn note_for_id(&mut self, column: &'static str, comparison: &'static str) {
+        if let Some(by_id) = &mut self.by_id {
+            by_id.conditions.push((column, comparison, self.values.len()));
         }
     }
 

@@ -34,6 +34,7 @@ mod guard;
 mod health_and_metrics;
 mod hooks;
 mod https;
+mod ids;
 mod import;
 mod index;
 mod ingest;

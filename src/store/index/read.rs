@@ -146,9 +146,12 @@ impl<'s> Reader<'s> {
 fn text(statement: &Statement) -> String {
     let (table, by) = match (&statement.by_id, statement.by) {
         // Without an index it looks up rows by their own ids.
-        (Some(id), _) => (
+        (Some(by_id), _) => (
             "FROM hook_events WHERE",
-            format!("FROM hook_events NOT INDEXED WHERE id IN ({}) AND", ids::candidates(id)),
+            format!(
+                "FROM hook_events NOT INDEXED WHERE id IN ({}) AND",
+                ids::candidates(&by_id.id)
+            ),
         ),
         (None, Some(index)) => ("FROM hook_events", format!("FROM hook_events INDEXED BY {index}")),
         (None, None) => return statement.text.clone(),

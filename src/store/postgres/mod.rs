@@ -5,6 +5,7 @@ mod pipeline;
 mod read;
 mod rows;
 mod schema;
+mod summaries;
 mod tail;
 mod tls;
 
@@ -21,6 +22,7 @@ use tokio_postgres::{Client, Statement};
 pub use pipeline::{LANES, Pipeline};
 pub use read::Database;
 pub use rows::Rows;
+pub use summaries::Summaries;
 pub use tls::Address;
 
 /// How long the database may take for a connection, and for one batch.

@@ -46,6 +46,7 @@ impl Pipeline {
     pub async fn connect(address: &Address) -> Result<Self, StoreError> {
         let first = Postgres::connect(address).await?;
         let days = schema::days(&first.client).await?;
+        schema::check_ids_index(&first.client).await?;
         let (idle, copying) = (vec![first], VecDeque::new());
         Ok(Self { address: address.clone(), idle, copying, days })
     }

@@ -115,6 +115,8 @@ async fn send_tail(
         select.condition("position > ?", [Value::Number(seen)]);
         select.condition("position <= ?", [Value::Number(stored)]);
         select.filter(&answering.page().filter);
+        // They are looked for among those few alone.
+        select.by_id = None;
         let limit = answering.page().scan_max() + 1;
         select.push(&format!(" ORDER BY position LIMIT {limit}"), []);
         let mut rows = std::pin::pin!(query(client, &select).await?);
