@@ -15,6 +15,7 @@ both!(
     events_come_as_they_are_accepted,
     filters_hold_for_streams,
     a_reader_that_comes_back_misses_nothing_and_sees_nothing_twice,
+    a_reader_that_was_away_for_long_finds_the_few_it_wants,
     a_killed_server_leaves_no_gap_in_the_stream,
     a_stream_ends_with_the_server_and_says_so,
     a_slow_reader_is_cut_off_and_told,
@@ -161,6 +162,29 @@ fn a_reader_that_comes_back_misses_nothing_and_sees_nothing_twice(storage: Stora
     let all = load.sent();
     found.extend(stream.take(all.len() - found.len()));
     assert_exactly(&found, all);
+}
+
+/// More bytes in between than are looked at for one answer.
+fn a_reader_that_was_away_for_long_finds_the_few_it_wants(storage: Storage) {
+    let (_place, server) = ready(storage);
+    let mut stream = Stream::open(&server, "event_type=wanted", "");
+    let wanted = |id: &str| {
+        let event = json!({"event_id": id, "event_type": "wanted", "session_id": "s"});
+        server.client.event(&event).expect(202);
+    };
+    wanted("seen");
+    stream.take(1);
+    let place = stream.last_id.clone();
+    drop(stream);
+    wanted("first");
+    for number in 0..66 {
+        let mut other = event(&number.to_string());
+        other["data"] = json!({"output": "x".repeat(1 << 20)});
+        server.client.event(&other).expect(202);
+    }
+    wanted("last");
+    let mut stream = Stream::open(&server, "event_type=wanted", &place);
+    assert_eq!(ids(&stream.take(2)), ["first", "last"]);
 }
 
 fn a_killed_server_leaves_no_gap_in_the_stream(storage: Storage) {

@@ -15,6 +15,7 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Row, RowStream};
 
 use super::rows::POSTGRES_EPOCH_MICROS;
+use super::tail::Following;
 use super::{Address, describe};
 use crate::decode::compacted;
 use crate::event::{Event, Facts, Timestamp};
@@ -37,7 +38,7 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// planner, which does not know on which days a session lies, would rather go through all of a hundred
 /// sessions' possible days. Compiling a plan, or starting processes for
 /// one, takes longer than most of them.
-const SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
+pub(super) const SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
      SET enable_seqscan = off; SET jit = off; SET max_parallel_workers_per_gather = 0; \
      SET default_transaction_read_only = on; SET client_min_messages = warning";
 
@@ -47,13 +48,15 @@ pub struct Database {
     address: Arc<Address>,
     turns: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Client>>>,
+    /// Those that streams use.
+    pub(super) following: Arc<Mutex<Vec<Following>>>,
 }
 
 impl Database {
     /// The database at that address. Connects when it is asked.
     pub fn new(address: Address) -> Self {
         let turns = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        Self { address: Arc::new(address), turns, idle: Arc::default() }
+        Self { address: Arc::new(address), turns, idle: Arc::default(), following: Arc::default() }
     }
 
     /// Answers with a page of events.
@@ -105,33 +108,39 @@ impl Database {
     }
 
     /// A connection, once there are not too many in use.
-    pub(super) async fn turn(&self) -> Result<(OwnedSemaphorePermit, Client), ReadError> {
+    async fn turn(&self) -> Result<(OwnedSemaphorePermit, Client), ReadError> {
+        let permit = self.permit().await?;
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        while let Some(client) = idle() {
+            if !client.is_closed() {
+                return Ok((permit, client));
+            }
+        }
+        Ok((permit, self.connect(SESSION).await?))
+    }
+
+    /// Leave to use a connection.
+    pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, ReadError> {
         let turn = tokio::time::timeout(WAIT_TIMEOUT, self.turns.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = turn else {
             return Err(ReadError::Unavailable(format!(
                 "{CONNECTIONS_MAX} questions are being answered; try again in a moment"
             )));
         };
-        Ok((turn, self.client().await?))
+        Ok(turn)
     }
 
-    pub(super) fn give_back(&self, client: Client) {
+    fn give_back(&self, client: Client) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(client);
     }
 
-    async fn client(&self) -> Result<Client, ReadError> {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        while let Some(client) = idle() {
-            if !client.is_closed() {
-                return Ok(client);
-            }
-        }
+    pub(super) async fn connect(&self, session: &str) -> Result<Client, ReadError> {
         let connect = async {
             let (client, connection) =
                 self.address.config.connect(self.address.tls.clone()).await?;
             // Ends with its client; whoever uses that hears of errors.
             tokio::spawn(connection);
-            client.batch_execute(SESSION).await?;
+            client.batch_execute(session).await?;
             Ok::<_, tokio_postgres::Error>(client)
         };
         match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
@@ -160,12 +169,18 @@ pub(super) fn read_error(error: &tokio_postgres::Error) -> ReadError {
     }
 }
 
-pub(super) async fn query(client: &Client, statement: &Statement) -> Result<RowStream, ReadError> {
+async fn query(client: &Client, statement: &Statement) -> Result<RowStream, ReadError> {
     let text = text(statement);
     let values = statement.values.iter().map(|value| (value, value.sql_type()));
-    let query = client.query_typed_raw(&text, values);
-    match tokio::time::timeout(QUERY_TIMEOUT, query).await {
-        Ok(rows) => rows.map_err(|error| read_error(&error)),
+    answered(client.query_typed_raw(&text, values)).await
+}
+
+/// Bounds how long a question may be without an answer.
+pub(super) async fn answered<T>(
+    asking: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, ReadError> {
+    match tokio::time::timeout(QUERY_TIMEOUT, asking).await {
+        Ok(answer) => answer.map_err(|error| read_error(&error)),
         Err(_) => Err(away("it does not answer")),
     }
 }
@@ -288,7 +303,7 @@ impl<'a> FromSql<'a> for Time {
 }
 
 impl Value {
-    fn sql_type(&self) -> Type {
+    pub(super) fn sql_type(&self) -> Type {
         match self {
             Self::Text(_) => Type::TEXT,
             Self::Time(_) => Type::TIMESTAMPTZ,

@@ -6,14 +6,47 @@
 //! rows. So a place is a position for each journal, and it holds: whoever sees a journal's position
 //! sees all rows before it, and none will come there later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
+use std::sync::PoisonError;
 
-use tokio_postgres::Client;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_postgres::{Client, RowStream};
 
-use super::read::{Database, EVENT_COLUMNS, event_columns, line, next_row, query, read_error};
+use super::read::{
+    Database, EVENT_COLUMNS, SESSION, answered, event_columns, line, next_row, read_error,
+};
 use crate::store::answer::{Answer, Answering, Place, ReadError, Step};
 use crate::store::query::{Statement, Tail, Value};
+
+/// Most bytes of one journal whose events are looked at for one answer: some 100,000 events, so that
+/// whoever comes back after long with a filter that lets little through gets on, too.
+const TAIL_BYTES_MAX: i64 = 64 << 20;
+
+/// Most statements that a connection keeps plans of. What streams ask differs in their filters' columns.
+const PLANS_MAX: usize = 16;
+
+/// A connection for streams. They ask the same again and again, and making a plan for all partitions takes
+/// ten times as long as the answer; so one is made for each statement, whatever its values.
+#[derive(Debug)]
+pub(super) struct Following {
+    client: Client,
+    plans: HashMap<String, tokio_postgres::Statement>,
+}
+
+impl Following {
+    async fn query(&mut self, statement: &Statement) -> Result<RowStream, ReadError> {
+        if !self.plans.contains_key(&statement.text) {
+            if self.plans.len() == PLANS_MAX {
+                self.plans.clear();
+            }
+            let types: Vec<_> = statement.values.iter().map(Value::sql_type).collect();
+            let plan = answered(self.client.prepare_typed(&statement.text, &types)).await?;
+            self.plans.insert(statement.text.clone(), plan);
+        }
+        answered(self.client.query_raw(&self.plans[&statement.text], &statement.values)).await
+    }
+}
 
 /// What a [`Place`] says here: how far each journal, by its number, has been seen. A journal that is
 /// not named has not been.
@@ -49,9 +82,9 @@ impl Database {
     /// # Errors
     /// As [`Database::page`].
     pub async fn newest(&self) -> Result<Place, ReadError> {
-        let (_turn, client) = self.turn().await?;
-        let newest = After(positions(&client).await?);
-        self.give_back(client);
+        let (_turn, mut following) = self.follow().await?;
+        let newest = After(positions(&mut following).await?);
+        self.leave(following);
         Ok(newest.place())
     }
 
@@ -67,13 +100,13 @@ impl Database {
                 after.0
             ))
         })?;
-        let (turn, client) = self.turn().await?;
+        let (turn, mut following) = self.follow().await?;
         let (mut answering, answer) = Answering::new(tail.page());
         let database = self.clone();
         tokio::spawn(async move {
-            match send_tail(&mut answering, &client, after).await {
+            match send_tail(&mut answering, &mut following, after).await {
                 Ok(Some((after, more))) => {
-                    database.give_back(client);
+                    database.leave(following);
                     answering.reached(after.place(), more).await;
                 }
                 Ok(None) => {}
@@ -83,12 +116,30 @@ impl Database {
         });
         Ok(answer)
     }
+
+    /// A connection for a stream, once there are not too many in use.
+    async fn follow(&self) -> Result<(OwnedSemaphorePermit, Following), ReadError> {
+        let permit = self.permit().await?;
+        let idle = || self.following.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        while let Some(following) = idle() {
+            if !following.client.is_closed() {
+                return Ok((permit, following));
+            }
+        }
+        let session = format!("{SESSION}; SET plan_cache_mode = force_generic_plan");
+        let client = self.connect(&session).await?;
+        Ok((permit, Following { client, plans: HashMap::new() }))
+    }
+
+    fn leave(&self, following: Following) {
+        self.following.lock().unwrap_or_else(PoisonError::into_inner).push(following);
+    }
 }
 
 /// How far each journal is stored.
-async fn positions(client: &Client) -> Result<BTreeMap<i32, i64>, ReadError> {
+async fn positions(following: &mut Following) -> Result<BTreeMap<i32, i64>, ReadError> {
     let select = Statement::new("SELECT number, position FROM hook_positions");
-    let mut rows = std::pin::pin!(query(client, &select).await?);
+    let mut rows = std::pin::pin!(following.query(&select).await?);
     let mut positions = BTreeMap::new();
     while let Some(row) = next_row(&mut rows).await? {
         positions.insert(row.get(0), row.get(1));
@@ -100,26 +151,30 @@ async fn positions(client: &Client) -> Result<BTreeMap<i32, i64>, ReadError> {
 /// `None` if nobody wants them.
 async fn send_tail(
     answering: &mut Answering,
-    client: &Client,
+    following: &mut Following,
     mut after: After,
 ) -> Result<Option<(After, bool)>, ReadError> {
     let columns = event_columns(answering.page().needs_data());
-    for (journal, stored) in positions(client).await? {
+    let mut more = false;
+    for (journal, stored) in positions(following).await? {
         let seen = after.0.get(&journal).copied().unwrap_or_default();
         if seen >= stored {
             after.0.entry(journal).or_insert(stored);
             continue;
         }
-        let mut select = Statement::new(&format!("SELECT {columns}, position FROM hook_events"));
-        select.condition("journal = ?", [Value::Number(journal.into())]);
-        select.condition("position > ?", [Value::Number(seen)]);
-        select.condition("position <= ?", [Value::Number(stored)]);
+        let upto = stored.min(seen.saturating_add(TAIL_BYTES_MAX));
+        more |= upto < stored;
+        // By their positions alone: a plan for any value cannot know that these are few.
+        let mut select = Statement::new(&format!("SELECT {columns}, position FROM ("));
+        select.push(
+            "SELECT * FROM hook_events WHERE journal = ? AND position > ? AND position <= ? \
+             ORDER BY position OFFSET 0) AS arrived",
+            [journal.into(), seen, upto].map(Value::Number),
+        );
         select.filter(&answering.page().filter);
-        // They are looked for among those few alone.
-        select.by_id = None;
         let limit = answering.page().scan_max() + 1;
         select.push(&format!(" ORDER BY position LIMIT {limit}"), []);
-        let mut rows = std::pin::pin!(query(client, &select).await?);
+        let mut rows = std::pin::pin!(following.query(&select).await?);
         while let Some(row) = next_row(&mut rows).await? {
             if answering.is_full() {
                 return Ok(Some((after, true)));
@@ -133,7 +188,7 @@ async fn send_tail(
                 return Ok(None);
             }
         }
-        after.0.insert(journal, stored);
+        after.0.insert(journal, upto);
     }
-    Ok(Some((after, false)))
+    Ok(Some((after, more)))
 }
