@@ -1,5 +1,5 @@
 //! How much memory the server takes when clients do their worst: slow connections, many large bodies at
-//! once, decompression bombs, a database that is away. docs/limits.md has the figures.
+//! once, decompression bombs, a database that is away, exports at once. docs/limits.md has the figures.
 //!
 //! ```sh
 //! cargo bench --bench limits              # everything, in some minutes; needs 3 GB of disk
@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use flate2::Compression;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const CONNECTIONS: usize = 10_000;
 const LARGE_BODIES: usize = 1_000;
@@ -25,6 +26,8 @@ const LARGE_BYTES: usize = 16 << 20;
 const BOMBS: usize = 100;
 const BOMB_BYTES: usize = 1 << 30;
 const JOURNAL_MAX_BYTES: &str = "1GiB";
+const EXPORTS: usize = 4;
+const EXPORT_BATCHES: usize = 128;
 
 /// How many answers there were of each kind.
 type Answers = BTreeMap<String, usize>;
@@ -36,7 +39,7 @@ fn main() -> anyhow::Result<()> {
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
     let only: Vec<String> =
         std::env::args().skip(1).filter(|name| !name.starts_with("--")).collect();
-    let all: [(&str, Abuse); 7] = [
+    let all: [(&str, Abuse); 8] = [
         ("nothing", |_| Ok(Answers::new())),
         ("10,000 slow heads of 200 bytes", |server| slow(server, &head(200))),
         ("10,000 slow heads of 15 KiB", |server| slow(server, &head(15 << 10))),
@@ -44,6 +47,7 @@ fn main() -> anyhow::Result<()> {
         ("1,000 bodies of 16 MiB at once", large_bodies),
         ("300 bombs of 1 GiB at once, 100 in each encoding", bombs),
         ("PostgreSQL away at full load until JOURNAL_MAX_BYTES=1GiB, and 10 s on", away),
+        ("4 exports as Parquet at once, of 128,000 events of 1 KiB (jsonl storage)", exports),
     ];
     println!("| what clients do | answers | a good event after it | memory, peak |");
     println!("|---|---|---|---|");
@@ -51,7 +55,7 @@ fn main() -> anyhow::Result<()> {
         if !only.is_empty() && !only.iter().any(|only| name.contains(only.as_str())) {
             continue;
         }
-        let mut server = Server::start(name.contains("slow"))?;
+        let mut server = Server::start(name.contains("slow"), name.contains("jsonl"))?;
         let answers = abuse(&server)?;
         let peak_mib = server.peak_mib()?;
         let good = server.send(&event("good", 0))?;
@@ -70,8 +74,9 @@ struct Server {
 }
 
 impl Server {
-    /// With `patient`, slow clients are left to pile up and not cut off.
-    fn start(patient: bool) -> anyhow::Result<Self> {
+    /// With `patient`, slow clients are left to pile up and not cut off; with `jsonl`, no database is away,
+    /// since there is none.
+    fn start(patient: bool, jsonl: bool) -> anyhow::Result<Self> {
         let dir = std::env::temp_dir().join(format!("hooks-limits-{}", std::process::id()));
         // What an earlier server of this run has left.
         let _ = std::fs::remove_dir_all(&dir);
@@ -87,6 +92,7 @@ impl Server {
             .env("HEADER_TIMEOUT", if patient { "1h" } else { "30s" })
             .env("BODY_TIMEOUT", if patient { "1h" } else { "30s" })
             .env("SHUTDOWN_TIMEOUT", "0s")
+            .env("STORAGE_TYPE", if jsonl { "jsonl" } else { "postgres" })
             .stderr(Stdio::piped())
             .spawn()?;
         let log = child.stderr.take().context("stderr")?;
@@ -117,6 +123,15 @@ impl Server {
             return Ok(format!("cut off while sending ({})", error.kind()));
         }
         Ok(status(&mut stream))
+    }
+
+    /// All that comes back.
+    fn get(&self, path: &str) -> std::io::Result<Vec<u8>> {
+        let mut stream = self.connect()?;
+        write!(stream, "GET {path} HTTP/1.0\r\nhost: localhost\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        Ok(answer)
     }
 
     fn peak_mib(&self) -> anyhow::Result<f64> {
@@ -169,15 +184,14 @@ fn request(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     request
 }
 
-fn one(id: &str, text_bytes: usize) -> String {
-    let text = "x".repeat(text_bytes);
+fn one(id: &str, text: &str) -> String {
     format!(
         r#"{{"event_type":"measured","session_id":"s","event_id":"{id}","data":{{"text":"{text}"}}}}"#
     )
 }
 
 fn event(id: &str, text_bytes: usize) -> Vec<u8> {
-    request("/events", "", one(id, text_bytes).as_bytes())
+    request("/events", "", one(id, &"x".repeat(text_bytes)).as_bytes())
 }
 
 /// The beginning of a head.
@@ -258,9 +272,10 @@ fn bombs(server: &Server) -> anyhow::Result<Answers> {
 
 /// Sends batches on 50 connections until the journal is full, and a while longer.
 fn away(server: &Server) -> anyhow::Result<Answers> {
+    let text = "x".repeat(200);
     let batch = |sender: usize, number: usize| {
         let events: Vec<_> =
-            (0..500).map(|event| one(&format!("{sender}-{number}-{event}"), 200)).collect();
+            (0..500).map(|event| one(&format!("{sender}-{number}-{event}"), &text)).collect();
         request("/events/batch", "", format!("[{}]", events.join(",")).as_bytes())
     };
     let mut answers = Answers::new();
@@ -294,6 +309,39 @@ fn away(server: &Server) -> anyhow::Result<Answers> {
     let bytes = size(&server.dir)? >> 20;
     answers.insert(format!("journal of {bytes} MiB"), 1);
     Ok(answers)
+}
+
+/// Stores events, and reads them all as often at once as is allowed.
+fn exports(server: &Server) -> anyhow::Result<Answers> {
+    for batch in 0..EXPORT_BATCHES {
+        let event = |number: usize| {
+            let word =
+                |at: u64| format!("{:016x}", xxh3_64_with_seed(&at.to_le_bytes(), number as u64));
+            one(&number.to_string(), &(0..64).map(word).collect::<String>())
+        };
+        let events: Vec<_> = (batch * 1000..(batch + 1) * 1000).map(event).collect();
+        let batch = request("/events/batch", "", format!("[{}]", events.join(",")).as_bytes());
+        ensure!(server.send(&batch)? == "202", "a batch was not accepted");
+    }
+    while !String::from_utf8_lossy(&server.get("/health")?).contains("\"lag_bytes\":0") {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::thread::scope(|scope| {
+        let export = || server.get("/events/export?format=parquet");
+        let readers: Vec<_> = (0..EXPORTS).map(|_| scope.spawn(export)).collect();
+        let mut answers = Answers::new();
+        for reader in readers {
+            let answer = reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
+            let is_whole = answer.starts_with(b"HTTP/1.0 200 ") && answer.ends_with(b"PAR1");
+            let kind = format!(
+                "{} of {} MiB",
+                if is_whole { "200" } else { "no file" },
+                answer.len() >> 20
+            );
+            *answers.entry(kind).or_default() += 1;
+        }
+        Ok(answers)
+    })
 }
 
 fn size(dir: &Path) -> std::io::Result<u64> {

@@ -135,16 +135,21 @@ fn bodies_over_the_limit_are_413_also_when_decompressed() {
     }
     let head = "host: x\r\ncontent-type: application/json\r\nconnection: close\r\n";
     let chunk = format!("{:x}\r\n{large}\r\n", large.len());
-    for (case, request) in [
+    let requests = [
         ("announced", format!("POST /events HTTP/1.1\r\n{head}content-length: 10241\r\n\r\n")),
         ("batch", format!("POST /events/batch HTTP/1.1\r\n{head}content-length: 10241\r\n\r\n")),
         (
             "chunked",
             format!("POST /events HTTP/1.1\r\n{head}transfer-encoding: chunked\r\n\r\n{chunk}"),
         ),
-    ] {
+    ];
+    // All at once, since each is waited for.
+    let sent = requests.map(|(case, request)| {
         let mut connection = server.client.connect();
         connection.write(request);
+        (case, connection)
+    });
+    for (case, mut connection) in sent {
         connection.read_until("HTTP/1.1 413 Payload Too Large\r\n");
         let head = connection.read_until("\r\n\r\n");
         assert!(head.contains("application/problem+json"), "{case}: {head}");

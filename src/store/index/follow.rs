@@ -38,8 +38,15 @@ const SURVEY_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// From so many unread bytes on, the log tells how it goes, and how often.
-const REPORT_BYTES_MIN: u64 = 64 << 20;
+/// From so many unread bytes on it is far behind: the log tells how it goes, and several blocks share a
+/// transaction.
+const FAR_BEHIND_BYTES: u64 = 64 << 20;
+
+/// Bytes of lines in a transaction then. Each writes anew the pages that every index has for the sessions
+/// of the time, which are as many for a short one.
+const TRANSACTION_BYTES: u64 = 16 << 20;
+
+/// How often the log tells.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How the index gets on.
@@ -108,6 +115,8 @@ struct Open {
     identity: Option<Identity>,
     /// In the order of their numbers, which is the order of their events.
     sources: Vec<Source>,
+    /// Bytes that the transaction has taken in which is not committed yet.
+    uncommitted_bytes: u64,
 }
 
 struct Source {
@@ -172,11 +181,10 @@ impl Follower {
 
     /// Says what is wrong, once for each thing that goes wrong. A damaged index is given up.
     fn failed(&mut self, error: &FollowError) {
-        if let FollowError::Index(error) = error {
-            self.open = None;
-            if schema::is_damage(error) {
-                self.shared.damaged();
-            }
+        // Takes back what was not committed.
+        self.open = None;
+        if matches!(error, FollowError::Index(error) if schema::is_damage(error)) {
+            self.shared.damaged();
         }
         self.surveyed = None;
         let error = error.to_string();
@@ -202,19 +210,32 @@ impl Follower {
         }
         let Some(open) = &mut self.open else { return Ok(()) };
         let Self { status, metrics, report, rate, .. } = self;
+        let mut commit = |open: &mut Open| -> Result<(), FollowError> {
+            open.commit()?;
+            let (bytes, lag_bytes) = open.size();
+            metrics.index_lag_bytes.set(lag_bytes as i64);
+            status.send_modify(|status| {
+                status.commits += 1;
+                (status.bytes, status.lag_bytes) = (bytes, lag_bytes);
+            });
+            tell(report, bytes, lag_bytes);
+            Ok(())
+        };
         for at in 0..open.sources.len() {
             while let Some(unread) = open.unread(at)? {
+                let is_far_behind = unread.len - unread.position >= FAR_BEHIND_BYTES;
+                let mut transaction_bytes = 0;
+                if is_far_behind {
+                    transaction_bytes = TRANSACTION_BYTES;
+                    schema::set_cache(&open.index, true)?;
+                }
                 let (mut is_any, mut is_stopped) = (false, false);
                 unread.each_block(|block| {
                     let begun = Instant::now();
                     open.take_in(at, &block)?;
-                    let (bytes, lag_bytes) = open.size();
-                    metrics.index_lag_bytes.set(lag_bytes as i64);
-                    status.send_modify(|status| {
-                        status.commits += 1;
-                        (status.bytes, status.lag_bytes) = (bytes, lag_bytes);
-                    });
-                    tell(report, bytes, lag_bytes);
+                    if open.uncommitted_bytes >= transaction_bytes {
+                        commit(open)?;
+                    }
                     (is_any, is_stopped) = (true, *stop.borrow());
                     if !is_stopped {
                         rate.update(appended.borrow().records);
@@ -223,6 +244,12 @@ impl Follower {
                     }
                     Ok::<_, FollowError>(!is_stopped)
                 })?;
+                if open.uncommitted_bytes > 0 {
+                    commit(open)?;
+                }
+                if is_far_behind {
+                    schema::set_cache(&open.index, false)?;
+                }
                 if is_stopped {
                     return Ok(());
                 }
@@ -256,7 +283,7 @@ impl Follower {
                 if damaged { (schema::make(path)?, true) } else { schema::open(path)? };
             let identity = Identity::of(path)?;
             let sources = sources(&index)?;
-            self.open = Some(Open { index, identity, sources });
+            self.open = Some(Open { index, identity, sources, uncommitted_bytes: 0 });
             self.status.send_modify(|status| {
                 status.generation += 1;
                 status.ready &= !made;
@@ -272,7 +299,7 @@ impl Follower {
 
 /// Tells, now and then, how a long way gets shorter.
 fn tell(last: &mut Option<Instant>, bytes: u64, lag_bytes: u64) {
-    if last.map_or(lag_bytes >= REPORT_BYTES_MIN, |at| at.elapsed() >= REPORT_INTERVAL) {
+    if last.map_or(lag_bytes >= FAR_BEHIND_BYTES, |at| at.elapsed() >= REPORT_INTERVAL) {
         *last = Some(Instant::now());
         let percent = (bytes - lag_bytes) * 100 / bytes.max(1);
         tracing::info!(percent, lag_bytes, "building the index; events are taken meanwhile");
@@ -372,17 +399,25 @@ impl Open {
         Ok(Some(Unread { file, number, position, len }))
     }
 
-    /// Takes in a block of one file.
+    /// Takes in a block of one file. It remains to be committed.
     fn take_in(&mut self, at: usize, block: &Block) -> Result<(), FollowError> {
         let source = &mut self.sources[at];
-        let transaction = self.index.transaction()?;
-        block.rows.insert(&transaction)?;
-        transaction.execute(
+        if self.uncommitted_bytes == 0 {
+            self.index.execute_batch("BEGIN")?;
+        }
+        block.rows.insert(&self.index)?;
+        self.index.execute(
             "UPDATE files SET position = ?2, mark = ?3 WHERE number = ?1",
             params![source.number, block.end.cast_signed(), block.mark],
         )?;
-        transaction.commit()?;
+        self.uncommitted_bytes += block.end - source.position;
         (source.position, source.mark) = (block.end, block.mark);
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), FollowError> {
+        self.index.execute_batch("COMMIT")?;
+        self.uncommitted_bytes = 0;
         Ok(())
     }
 }

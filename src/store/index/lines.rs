@@ -11,6 +11,12 @@ use crate::decode::{Context, Format, decode, is_object};
 use crate::event::{Event, Timestamp};
 use crate::journal::Framing;
 
+/// A line that is longer is no event, and is left out.
+pub(super) const LINE_BYTES_MAX: usize = 256 << 20;
+
+/// Most lines end within so many bytes.
+const LINE_BYTES: usize = 2048;
+
 /// A line that is an event.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly every line is the large one")]
@@ -30,10 +36,7 @@ struct Id<'a> {
 impl<'a> Line<'a> {
     /// Reads a line; `None` if it is no event. `read_at` is the time of a foreign event that has none.
     pub(super) fn read(line: &'a [u8], read_at: Timestamp) -> Option<Self> {
-        let is_plain = line.first() == Some(&b'{')
-            && line.last() == Some(&b'}')
-            && memchr::memchr(b'\r', line).is_none();
-        if is_plain && let Ok(event) = Event::from_line(line) {
+        if let Some(event) = own(line) {
             return Some(Self::Own(event));
         }
         let id: Id<'_> = serde_json::from_slice(line).ok()?;
@@ -53,28 +56,57 @@ impl<'a> Line<'a> {
     }
 }
 
-/// What the index reads back: the line in the form in which this server writes it.
+fn own(line: &[u8]) -> Option<Event<'_>> {
+    let is_plain = line.first() == Some(&b'{')
+        && line.last() == Some(&b'}')
+        && memchr::memchr(b'\r', line).is_none();
+    if is_plain { Event::from_line(line).ok() } else { None }
+}
+
+/// Tells the system that the line at an offset will be read soon, so that it reads many at once.
+pub(super) fn announce(file: &File, offset: u64) {
+    let bytes = std::num::NonZero::new(LINE_BYTES as u64);
+    // Where it cannot be, the line is read all the same.
+    let _ = rustix::fs::fadvise(file, offset, bytes, rustix::fs::Advice::WillNeed);
+}
+
+/// What the index reads back: the line at an offset, in the form in which this server writes it. One of another
+/// program gets what it lacks from the index.
 pub(super) fn read_back(
     file: &File,
     offset: u64,
-    bytes: usize,
-    foreign_as: Option<(&str, Timestamp)>,
+    event_id: &str,
+    timestamp: Timestamp,
 ) -> io::Result<Option<Vec<u8>>> {
-    // With its line feed, and the one before it: if they are where they should be, so is the line.
+    let Some(line) = read_line(file, offset)? else { return Ok(None) };
+    if own(&line).is_none() {
+        return Ok(foreign(&line, event_id, timestamp));
+    }
+    // Someone may have edited it in its place; an answer must be JSON all the same.
+    Ok(is_object(&line).then_some(line))
+}
+
+/// The line that begins at an offset, without its line feed; `None` if none begins there, or none ends.
+fn read_line(file: &File, offset: u64) -> io::Result<Option<Vec<u8>>> {
     let before = usize::from(offset > 0);
-    let mut line = vec![0; before + bytes + 1];
-    match file.read_exact_at(&mut line, offset - before as u64) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        read => read?,
+    let (mut line, mut read) = (vec![0; LINE_BYTES], 0);
+    while line.len() <= LINE_BYTES_MAX {
+        let new = file.read_at(&mut line[read..], offset - before as u64 + read as u64)?;
+        if new == 0 || (before == 1 && line[0] != b'\n') {
+            break;
+        }
+        let start = read.max(before);
+        read += new;
+        if let Some(end) = line.get(start..read).and_then(|new| memchr::memchr(b'\n', new)) {
+            line.truncate(start + end);
+            line.drain(..before);
+            return Ok(Some(line));
+        }
+        if read == line.len() {
+            line.resize(2 * read, 0);
+        }
     }
-    if line.pop() != Some(b'\n') || (before == 1 && line.remove(0) != b'\n') {
-        return Ok(None);
-    }
-    match foreign_as {
-        // Someone may have edited it in its place; an answer must be JSON all the same.
-        None => Ok(is_object(&line).then_some(line)),
-        Some((event_id, timestamp)) => Ok(foreign(&line, event_id, timestamp)),
-    }
+    Ok(None)
 }
 
 /// A request's event in the form of a stored line; `None` if it is not valid. Where it has no time

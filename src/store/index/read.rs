@@ -1,6 +1,7 @@
 //! Questions to the index. All of it blocks, and runs on threads that may.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +26,7 @@ const CLOCK_STEPS: i32 = 10_000;
 pub(super) struct Reader<'s> {
     pub(super) index: Connection,
     pub(super) shared: &'s Shared,
-    pub(super) files: HashMap<i64, Option<File>>,
+    pub(super) files: Files,
     pub(super) deadline: Deadline,
 }
 
@@ -70,9 +71,58 @@ impl ToSql for Value {
     }
 }
 
-/// The columns from which an event is found in its file, in the order of [`line()`].
-pub(super) const PLACE_COLUMNS: &str =
-    "id, bytes, foreign_line, session_id, event_id, \"timestamp\"";
+/// The columns from which an event is found in its file, in the order of [`Located::by`]. The index by session
+/// has all of them, so that a session's rows need not be read.
+pub(super) const PLACE_COLUMNS: &str = "id, session_id, event_id, \"timestamp\"";
+
+/// So many lines are announced to the system before the first is read.
+const LINES_AHEAD: usize = 256;
+
+/// An event that was found, and where its line stands.
+pub(super) struct Located {
+    pub(super) id: i64,
+    pub(super) key: Key,
+}
+
+impl Located {
+    pub(super) fn by(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let timestamp = Timestamp::from_micros(row.get(3)?).unwrap_or(Timestamp::MIN);
+        let key = Key { timestamp, session_id: row.get(1)?, event_id: row.get(2)? };
+        Ok(Self { id: row.get(0)?, key })
+    }
+}
+
+/// The files that a question reads from.
+#[derive(Default)]
+pub(super) struct Files(HashMap<i64, Option<File>>);
+
+impl Files {
+    /// The file of an event, unless it is gone, and the event's offset there.
+    fn of(
+        &mut self,
+        id: i64,
+        index: &Connection,
+        shared: &Shared,
+    ) -> Result<Option<(&File, u64)>, ReadError> {
+        let (number, offset) = (id >> OFFSET_BITS, id & ((1 << OFFSET_BITS) - 1));
+        let file = match self.0.entry(number) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(open_file(number, index, shared)?),
+        };
+        Ok(file.as_ref().map(|file| (file, offset.cast_unsigned())))
+    }
+
+    /// Its line, unless the file no longer has it.
+    pub(super) fn line(
+        &mut self,
+        found: &Located,
+        index: &Connection,
+        shared: &Shared,
+    ) -> Result<Option<Vec<u8>>, ReadError> {
+        let Some((file, offset)) = self.of(found.id, index, shared)? else { return Ok(None) };
+        Ok(lines::read_back(file, offset, &found.key.event_id, found.key.timestamp)?)
+    }
+}
 
 impl<'s> Reader<'s> {
     pub(super) fn open(shared: &'s Shared, generation: u64) -> Result<Self, ReadError> {
@@ -85,7 +135,7 @@ impl<'s> Reader<'s> {
         index
             .progress_handler(CLOCK_STEPS, Some(move || clock.has_passed()))
             .map_err(|error| read_error(&error))?;
-        Ok(Self { index, shared, files: HashMap::new(), deadline })
+        Ok(Self { index, shared, files: Files::default(), deadline })
     }
 
     /// Gives the connection back for the next question.
@@ -105,19 +155,33 @@ impl<'s> Reader<'s> {
         let sql = |error: rusqlite::Error| read_error(&error);
         let mut statement = index.prepare(&text(&select)).map_err(sql)?;
         let mut rows = statement.query(params_from_iter(&select.values)).map_err(sql)?;
-        while let Some(row) = rows.next().map_err(sql)? {
-            if answering.is_full() {
-                return Ok(true);
-            }
-            let (key, line) = line(row, index, shared, files)?;
-            if answering.offer(key, line) == Step::Send {
-                if !runtime.block_on(answering.send()) {
-                    return Ok(false);
+        loop {
+            let mut ahead = Vec::new();
+            while ahead.len() < LINES_AHEAD
+                && let Some(row) = rows.next().map_err(sql)?
+            {
+                let found = Located::by(row).map_err(sql)?;
+                if let Some((file, offset)) = files.of(found.id, index, shared)? {
+                    lines::announce(file, offset);
                 }
-                deadline.begin_anew();
+                ahead.push(found);
+            }
+            if ahead.is_empty() {
+                return Ok(false);
+            }
+            for found in ahead {
+                if answering.is_full() {
+                    return Ok(true);
+                }
+                let line = files.line(&found, index, shared)?;
+                if answering.offer(found.key, line) == Step::Send {
+                    if !runtime.block_on(answering.send()) {
+                        return Ok(false);
+                    }
+                    deadline.begin_anew();
+                }
             }
         }
-        Ok(false)
     }
 
     /// Calls with every row of the answer to a statement.
@@ -169,37 +233,6 @@ fn cell(row: &Row<'_>, at: usize, kind: Kind) -> rusqlite::Result<Cell> {
         Kind::Float => row.get::<_, Option<f64>>(at)?.map(Cell::Float),
     };
     Ok(cell.unwrap_or(Cell::Null))
-}
-
-/// The event of a row, unless its file no longer has it.
-pub(super) fn line(
-    row: &Row<'_>,
-    index: &Connection,
-    shared: &Shared,
-    files: &mut HashMap<i64, Option<File>>,
-) -> Result<(Key, Option<Vec<u8>>), ReadError> {
-    let columns = || -> rusqlite::Result<_> {
-        let time: i64 = row.get(5)?;
-        let timestamp = Timestamp::from_micros(time).unwrap_or(Timestamp::MIN);
-        let key = Key { timestamp, session_id: row.get(3)?, event_id: row.get(4)? };
-        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, bool>(2)?, key))
-    };
-    let (id, bytes, is_foreign, key) = columns().map_err(|error| read_error(&error))?;
-    let (number, offset) = (id >> OFFSET_BITS, id & ((1 << OFFSET_BITS) - 1));
-    let file = match files.entry(number) {
-        std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-        std::collections::hash_map::Entry::Vacant(new) => {
-            new.insert(open_file(number, index, shared)?)
-        }
-    };
-    let line = match file {
-        Some(file) => {
-            let foreign = is_foreign.then_some((key.event_id.as_str(), key.timestamp));
-            lines::read_back(file, offset.cast_unsigned(), bytes as usize, foreign)?
-        }
-        None => None,
-    };
-    Ok((key, line))
 }
 
 /// The file of that number, whatever its name is now.

@@ -10,7 +10,7 @@ use super::lines::Line;
 use crate::event::{Event, Timestamp, count, measure};
 
 /// Columns of a row: see [`super::schema`].
-const COLUMNS: usize = 17;
+const COLUMNS: usize = 15;
 
 /// The rows of a block of lines.
 #[derive(Default)]
@@ -23,8 +23,6 @@ pub(super) struct Rows {
 
 struct Row {
     id: i64,
-    bytes: i64,
-    is_foreign: bool,
     session_id: Text,
     event_id: Text,
     timestamp: i64,
@@ -54,8 +52,7 @@ impl Rows {
             let Some(read) = Line::read(line, read_at) else { continue };
             let foreign = read.foreign_line().and_then(|line| Event::from_line(line).ok());
             match (&read, &foreign) {
-                (Line::Own(event), _) => rows.push(id, line, false, event),
-                (Line::Foreign(_), Some(event)) => rows.push(id, line, true, event),
+                (Line::Own(event), _) | (Line::Foreign(_), Some(event)) => rows.push(id, event),
                 (Line::Foreign(_), None) => {}
             }
         }
@@ -63,7 +60,7 @@ impl Rows {
         rows
     }
 
-    fn push(&mut self, id: i64, line: &[u8], is_foreign: bool, event: &Event<'_>) {
+    fn push(&mut self, id: i64, event: &Event<'_>) {
         let facts = &event.facts;
         self.ids.push(&event.event_id, id);
         if let Some(tool_use_id) = &facts.tool_use_id {
@@ -84,8 +81,6 @@ impl Rows {
         ];
         let row = Row {
             id,
-            bytes: line.len() as i64,
-            is_foreign,
             session_id: text(&event.session_id),
             event_id: text(&event.event_id),
             timestamp: event.timestamp.micros(),
@@ -116,8 +111,6 @@ impl Rows {
         let optional = row.optional.map(|value| value.map(text));
         let columns: [&dyn ToSql; COLUMNS] = [
             &row.id,
-            &row.bytes,
-            &row.is_foreign,
             &text(row.session_id),
             &text(row.event_id),
             &row.timestamp,

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 const APPLICATION_ID: i32 = 0x68_6f_6f_6b;
 
 /// Raised with every change of [`TABLES`], or of what stands in them.
-const VERSION: i32 = 5;
+const VERSION: i32 = 6;
 
 /// When the write-ahead log goes into the database: 16 MiB of pages, so that a page that many
 /// transactions have changed is written once.
@@ -37,8 +37,6 @@ CREATE TABLE files (
 );
 CREATE TABLE hook_events (
     id            INTEGER PRIMARY KEY,
-    bytes         INTEGER NOT NULL,
-    foreign_line  INTEGER NOT NULL,
     session_id    TEXT NOT NULL,
     event_id      TEXT NOT NULL,
     "timestamp"   INTEGER NOT NULL,
@@ -168,10 +166,17 @@ fn set_up(index: &Connection) -> rusqlite::Result<()> {
     index.pragma_update(None, "journal_mode", "wal")?;
     index.pragma_update(None, "synchronous", "off")?;
     index.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    // In KiB. More is no faster: new rows go to few pages, and the system has the others in its cache.
-    index.pragma_update(None, "cache_size", -4096)?;
+    set_cache(index, false)?;
     index.execute("UPDATE indexes SET boot = ?1", [this_boot().unwrap_or_default()])?;
     Ok(())
+}
+
+/// Sets how much the writer keeps in memory. Where little is new, that goes to few pages, and the system has
+/// the others in its cache. `is_far_behind`: all that a large transaction changes, which would otherwise be
+/// written, and read again, before its end. What it has is let go, so that memory can go back to the system.
+pub(super) fn set_cache(index: &Connection, is_far_behind: bool) -> rusqlite::Result<()> {
+    let kibibytes = if is_far_behind { 32_768 } else { 4096 };
+    index.execute_batch(&format!("PRAGMA cache_size = -{kibibytes}; PRAGMA shrink_memory"))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

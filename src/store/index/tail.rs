@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, params_from_iter};
 use tokio::runtime::Handle;
 
 use super::OFFSET_BITS;
-use super::read::{PLACE_COLUMNS, Reader, line, read_error};
+use super::read::{Located, PLACE_COLUMNS, Reader, read_error};
 use crate::store::answer::{Answering, Place, ReadError, Step};
 use crate::store::query::{Statement, Value};
 
@@ -112,9 +112,10 @@ impl Reader<'_> {
             if answering.is_full() {
                 return Ok((places.of(reached), true));
             }
-            reached = row.get(0).map_err(sql)?;
-            let (key, line) = line(row, index, shared, files)?;
-            if answering.offer_at(key, Some(places.of(reached)), line) == Step::Send {
+            let found = Located::by(row).map_err(sql)?;
+            reached = found.id;
+            let line = files.line(&found, index, shared)?;
+            if answering.offer_at(found.key, Some(places.of(reached)), line) == Step::Send {
                 if !runtime.block_on(answering.send()) {
                     break;
                 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::files::{self, MARK_BYTES};
+use super::lines::LINE_BYTES_MAX;
 use super::rows::Rows;
 
 /// Bytes of lines in one transaction; more only for a line that is longer.
@@ -13,9 +14,6 @@ const BLOCK_BYTES: usize = 4 << 20;
 
 /// Blocks that are taken apart before they are wanted.
 const BLOCKS_AHEAD: usize = 2;
-
-/// A line that is longer is no event, and is left out.
-const LINE_BYTES_MAX: usize = 256 << 20;
 
 /// The part of a file that is not in the index.
 pub(super) struct Unread {

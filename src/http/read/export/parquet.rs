@@ -144,7 +144,7 @@ enum Form {
 }
 
 enum Values {
-    /// Where each stands among the texts of the row group.
+    /// Where each stands among the texts of the row group, which have far less than 4 GiB.
     Texts(Vec<Range<u32>>),
     Numbers(Vec<i64>),
     Floats(Vec<f64>),

@@ -1,12 +1,15 @@
 //! The forwarder: journal to store, in order, each record exactly once.
 
-use std::collections::BTreeSet;
+mod maintenance;
+mod status;
+
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::event::Timestamp;
+use self::maintenance::Maintenance;
+pub use self::status::Status;
 use crate::journal::{Appended, Reader};
 use crate::metrics::Metrics;
 use crate::rejected::{Durability, Entry, RejectedFile};
@@ -22,42 +25,6 @@ const BATCH_BYTES_MIN: usize = 64 << 10;
 /// Pause after a failure; doubles from the one to the other.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
-
-/// How often partitions are looked after.
-const MAINTENANCE_INTERVAL: Duration = Duration::from_hours(1);
-
-/// How the forwarder gets on.
-#[derive(Clone, Debug, Default)]
-pub struct Status {
-    /// Whether the database is connected.
-    pub connected: bool,
-    /// Why it is not, or why the last batch failed.
-    pub error: Option<String>,
-    /// The journal is stored up to this position.
-    pub position: u64,
-    /// Of the records counted in [`Appended::records`], how many are stored; negative while older
-    /// ones wait.
-    pub records: i64,
-    /// When the oldest event that is not stored was received.
-    pub oldest: Option<Timestamp>,
-}
-
-impl Status {
-    /// Events in the journal that are not in the store.
-    pub fn lag_events(&self, appended: Appended) -> u64 {
-        u64::try_from(appended.records as i64 - self.records).unwrap_or(0)
-    }
-
-    /// Seconds since the oldest of them was received; 0 if there is none.
-    pub fn lag_seconds(&self, appended: Appended) -> f64 {
-        match self.oldest {
-            Some(oldest) if self.lag_events(appended) > 0 => {
-                (Timestamp::now().micros() - oldest.micros()).max(0) as f64 / 1e6
-            }
-            _ => 0.0,
-        }
-    }
-}
 
 /// Forwards a journal of segments to PostgreSQL.
 #[derive(Debug)]
@@ -75,32 +42,6 @@ pub struct Forwarder {
     /// Up to this position one transaction follows the other: after a failure, which two that waited
     /// for each other's rows may have been.
     one_by_one_until: u64,
-}
-
-/// When partitions are made ahead of their day, and dropped.
-#[derive(Debug)]
-struct Maintenance {
-    retention_days: Option<u32>,
-    next: Instant,
-    /// The last day on which events of that day were stored.
-    busy_day: Option<i64>,
-    /// That day has just begun.
-    day_begun: bool,
-}
-
-impl Maintenance {
-    fn is_due(&self) -> bool {
-        self.day_begun || Instant::now() >= self.next
-    }
-
-    /// Takes note of the days of events that were stored.
-    fn stored(&mut self, days: &BTreeSet<i64>) {
-        let today = Timestamp::now().day();
-        if self.busy_day != Some(today) && days.contains(&today) {
-            self.busy_day = Some(today);
-            self.day_begun = true;
-        }
-    }
 }
 
 /// Why a session with the database ended.
@@ -146,12 +87,7 @@ impl Forwarder {
             metrics,
             status,
             stop,
-            maintenance: Maintenance {
-                retention_days,
-                next: Instant::now(),
-                busy_day: None,
-                day_begun: false,
-            },
+            maintenance: Maintenance::new(retention_days),
             summaries,
             batch_bytes: BATCH_BYTES_MAX,
             one_by_one_until: 0,
@@ -241,7 +177,7 @@ impl Forwarder {
         });
         loop {
             if pipeline.is_empty() {
-                self.maintain(&mut pipeline).await?;
+                self.maintenance.run(&mut pipeline, &self.metrics).await?;
             }
             while self.reads_on(&pipeline, position, read_to) {
                 let (reader, bytes_max) = (self.reader.clone(), self.batch_bytes);
@@ -273,8 +209,7 @@ impl Forwarder {
                 () = store.closed() => return Err(SessionError::Closed),
                 Ok(_) = self.appended.wait_for(|appended| appended.end > position) => {}
                 _ = self.stop.wait_for(|stop| *stop) => {}
-                () = tokio::time::sleep_until(self.maintenance.next.into()),
-                    if self.maintenance.retention_days.is_some() => {}
+                () = self.maintenance.due() => {}
             }
         }
     }
@@ -288,38 +223,6 @@ impl Forwarder {
                 && unread >= self.batch_bytes as u64
                 && position >= self.one_by_one_until
                 && !self.maintenance.is_due()
-    }
-
-    /// Makes tomorrow's partition where events come in day by day, so that no report that reads the
-    /// table at midnight holds up delivery; and drops old partitions. Where something is in the way,
-    /// events go on all the same.
-    async fn maintain(&mut self, pipeline: &mut Pipeline) -> Result<(), SessionError> {
-        let hour_is_over = Instant::now() >= self.maintenance.next;
-        if hour_is_over {
-            self.maintenance.next = Instant::now() + MAINTENANCE_INTERVAL;
-        }
-        let day_begun = std::mem::take(&mut self.maintenance.day_begun);
-        let today = Timestamp::now().day();
-        if day_begun || hour_is_over && self.maintenance.busy_day == Some(today) {
-            match pipeline.make_day(today + 1).await {
-                Err(error) if error.is_refusal() => tracing::warn!(
-                    %error, "tomorrow's partition could not be made; trying again in an hour"
-                ),
-                made => made?,
-            }
-        }
-        if let Some(days) = self.maintenance.retention_days.filter(|_| hour_is_over) {
-            match pipeline.drop_expired(days).await {
-                Err(error) if error.is_refusal() => tracing::warn!(
-                    %error, "old partitions could not be dropped; trying again in an hour"
-                ),
-                dropped => {
-                    let counter = self.metrics.retention_deleted.with_label_values(&["partition"]);
-                    counter.inc_by(dropped? as u64);
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Where to go on. What stands before it has been stored; if that cannot be known for certain,
