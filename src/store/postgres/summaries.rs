@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::{Address, CONNECT_TIMEOUT, StoreError, schema, within};
+use super::{Address, CONNECT_TIMEOUT, Problem, StoreError, schema, within};
 use crate::event::Timestamp;
 
 /// How often ranges are looked for.
@@ -70,16 +70,20 @@ impl Summaries {
 
     /// Fills filters, without end. What fails is tried again.
     pub async fn run(&self) {
+        let mut has_warned = false;
         loop {
             tokio::time::sleep(INTERVAL).await;
             let due = self.take_due(Timestamp::now().day());
-            if let Err(error) = self.fill(&due).await {
+            let Err(error) = self.fill(&due).await else { continue };
+            if error.problem() == Problem::Rights && !std::mem::replace(&mut has_warned, true) {
+                tracing::warn!(%error, "the index of ids is not kept up to date: looking for an id takes longer");
+            } else {
                 // A vacuum has the lock, or the database is away, which the forwarder reports.
                 tracing::debug!(%error, "the index of ids is not up to date; trying again");
-                let mut days = self.days.lock().unwrap_or_else(PoisonError::into_inner);
-                for (day, _) in due {
-                    days.entry(day).or_default().rows += ROWS_MIN;
-                }
+            }
+            let mut days = self.days.lock().unwrap_or_else(PoisonError::into_inner);
+            for (day, _) in due {
+                days.entry(day).or_default().rows += ROWS_MIN;
             }
         }
     }
