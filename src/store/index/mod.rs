@@ -7,6 +7,7 @@ mod files;
 mod follow;
 mod ids;
 mod lines;
+mod open;
 mod read;
 mod rows;
 mod schema;
