@@ -183,6 +183,7 @@ fn a_reader_that_was_away_for_long_finds_the_few_it_wants(storage: Storage) {
         server.client.event(&other).expect(202);
     }
     wanted("last");
+    crate::reading::shown(&server.client, 69);
     let mut stream = Stream::open(&server, "event_type=wanted", &place);
     assert_eq!(ids(&stream.take(2)), ["first", "last"]);
 }

@@ -77,7 +77,7 @@ const IDS_VERSION_MIN: i32 = 140_000;
 /// `read::text` for the collation.
 ///
 /// The filters' size is for 960 events and half as many uses of tools; three pairs fit a page. Where
-/// rows are so small that a range has twice as many, 3 ranges in 100 are looked through in vain.
+/// rows are so small that a range has twice as many, by the formula 5 ranges in 100 are looked through in vain.
 fn ids_index() -> String {
     format!(
         "CREATE INDEX hook_events_ids ON hook_events USING brin (\
