@@ -22,6 +22,7 @@ const ASKING_MAX: Duration = Duration::from_secs(10);
 /// Events a second while the stream is followed, and how many.
 const STREAMED_PER_SECOND: u32 = 1000;
 const STREAMED: u32 = 5000;
+const STREAMED_ROUNDS: usize = 3;
 
 type Question = fn(Moment) -> Option<String>;
 
@@ -32,7 +33,7 @@ const QUESTIONS: [(&str, f64, Question); 14] = [
     ("newest 100 of a session", 10.0, |moment| {
         Some(format!("/events?limit=100&session_id={}", moment.session_id()))
     }),
-    ("about a session", 10.0, |moment| Some(format!("/sessions/{}", moment.session_id()))),
+    ("about a session", 100.0, |moment| Some(format!("/sessions/{}", moment.session_id()))),
     ("newest 100", 20.0, |_| Some("/events?limit=100".to_owned())),
     ("newest 100 by event_type", 20.0, |moment| {
         Some(format!("/events?limit=100&event_type={}", moment.event_type()))
@@ -224,11 +225,29 @@ fn export(storage: &str, server: &Process) -> anyhow::Result<Row> {
     })
 }
 
-/// From an event's answer to its arrival at one who follows the stream.
+/// How long events take from the answer to one who follows the stream.
 fn streamed(storage: &str, server: &Process) -> anyhow::Result<Row> {
+    let (mut p50, mut p99) = (Samples::default(), Samples::default());
+    for round in 0..STREAMED_ROUNDS {
+        // Of its own, since the other storage has the same history.
+        let delays = delays(server, &format!("streamed-{}-{round}", server.pid()))?;
+        p50.push(delays.median());
+        p99.push(delays.quantile(0.99));
+    }
+    Ok(Row {
+        what: format!(
+            "{storage}: from the answer to the stream at {STREAMED_PER_SECOND} events/s, p99"
+        ),
+        target: Target::AtMost(50.0),
+        value: p99,
+        unit: "ms",
+        details: format!("p50 {} ms, of {STREAMED}", p50.show(|value| format!("{value:.1}"))),
+    })
+}
+
+/// The delays of events that are sent, in milliseconds.
+fn delays(server: &Process, session: &str) -> anyhow::Result<Samples> {
     let mut stream = connect(server.address)?;
-    // Of its own, since the other storage has the same history.
-    let session = format!("streamed-{}", server.pid());
     let path = format!("/events/stream?session_id={session}");
     write!(stream, "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")?;
     let mut lines = BufReader::new(stream).lines();
@@ -253,7 +272,7 @@ fn streamed(storage: &str, server: &Process) -> anyhow::Result<Row> {
     for number in 0..STREAMED {
         let due = begun + Duration::from_secs(1) * number / STREAMED_PER_SECOND;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        post(&mut sender, "/events", &event(&session, number as usize))?;
+        post(&mut sender, "/events", &event(session, number as usize))?;
         answered.push(Instant::now());
     }
     let arrived = follower.join().map_err(|_| anyhow::anyhow!("the follower panicked"))?;
@@ -263,15 +282,7 @@ fn streamed(storage: &str, server: &Process) -> anyhow::Result<Row> {
         let answered = answered[number.context("an event of another session")?];
         delays.push(at.saturating_duration_since(answered).as_secs_f64() * 1e3);
     }
-    Ok(Row {
-        what: format!(
-            "{storage}: from the answer to the stream at {STREAMED_PER_SECOND} events/s, p99"
-        ),
-        target: Target::AtMost(50.0),
-        value: Samples(vec![delays.quantile(0.99)]),
-        unit: "ms",
-        details: format!("p50 {:.1} ms, of {STREAMED}", delays.median()),
-    })
+    Ok(delays)
 }
 
 fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {

@@ -219,10 +219,7 @@ impl Store {
             total("output_tokens"),
             total("cost_usd"),
         ));
-        let marks = vec!["?"; ids.len()].join(", ");
-        let values = ids.iter().cloned().map(Value::Text);
-        select.by = Some("events_key");
-        select.condition(&format!("session_id IN ({marks})"), values);
+        select.sessions(ids.iter().map(String::as_str));
         select.push(" GROUP BY session_id", []);
         self.fold(select, &SUMMARY, Vec::new(), |found, row| found.extend(summary(row))).await
     }

@@ -96,10 +96,7 @@ impl Store {
     ) -> Result<HashSet<String>, ReadError> {
         let mut select = Statement::new("SELECT DISTINCT session_id FROM hook_events");
         select.filter(filter);
-        select.by = Some("events_key");
-        let marks = vec!["?"; sessions.len()].join(", ");
-        let ids = sessions.iter().map(|(id, _)| Value::Text(id.clone()));
-        select.condition(&format!("session_id IN ({marks})"), ids);
+        select.sessions(sessions.iter().map(|(id, _)| id.as_str()));
         let (time, id) = (Value::Time(place.timestamp), Value::Text(place.session_id.clone()));
         select.condition("\"timestamp\" >= ?", [time.clone()]);
         select.condition("(\"timestamp\", session_id) >= (?, ?)", [time, id]);

@@ -17,6 +17,10 @@ pub(super) const LINE_BYTES_MAX: usize = 256 << 20;
 /// Most lines end within so many bytes.
 const LINE_BYTES: usize = 2048;
 
+/// A line so near to the one before it need not be announced: the system sees by itself that a file is read
+/// from one end to the other, and then reads more at once than it is told line by line.
+pub(super) const READ_TOGETHER_BYTES: u64 = 4096;
+
 /// A line that is an event.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly every line is the large one")]

@@ -156,12 +156,16 @@ impl<'s> Reader<'s> {
         let mut statement = index.prepare(&text(&select)).map_err(sql)?;
         let mut rows = statement.query(params_from_iter(&select.values)).map_err(sql)?;
         loop {
-            let mut ahead = Vec::new();
+            let mut ahead: Vec<Located> = Vec::new();
             while ahead.len() < LINES_AHEAD
                 && let Some(row) = rows.next().map_err(sql)?
             {
                 let found = Located::by(row).map_err(sql)?;
-                if let Some((file, offset)) = files.of(found.id, index, shared)? {
+                let is_near =
+                    |last: &Located| last.id.abs_diff(found.id) < lines::READ_TOGETHER_BYTES;
+                if !ahead.last().is_some_and(is_near)
+                    && let Some((file, offset)) = files.of(found.id, index, shared)?
+                {
                     lines::announce(file, offset);
                 }
                 ahead.push(found);
