@@ -182,9 +182,6 @@ pub(super) struct ById {
     pub(super) conditions: Vec<(&'static str, &'static str, usize)>,
 }
 
-/// How the condition of [`Statement::sessions`] begins.
-pub(super) const OF_SESSIONS: &str = "(session_id IN (VALUES";
-
 /// The text of a statement, in which `$1` stands for the first value.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Statement {
@@ -226,7 +223,7 @@ impl Statement {
     pub(super) fn sessions<'s>(&mut self, ids: impl IntoIterator<Item = &'s str>) {
         let ids: Vec<_> = ids.into_iter().map(|id| Value::Text(id.to_owned())).collect();
         self.by = Some("events_key");
-        self.condition(&format!("{OF_SESSIONS} {}))", vec!["(?)"; ids.len()].join(", ")), ids);
+        self.condition(&format!("session_id IN ({})", vec!["?"; ids.len()].join(", ")), ids);
     }
 
     /// Adds the conditions of a filter, except for its text.

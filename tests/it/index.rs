@@ -183,6 +183,14 @@ fn an_index_goes_on_where_it_was_and_knows_a_file_that_is_another() {
     server.restart();
     shows(&server.client, &["1", "2", "3"]);
 
+    // With nothing new to read, it still knows how much there is.
+    server.stop();
+    server.restart();
+    let bytes = std::fs::metadata(place.file()).expect("the file").len();
+    eventually("the index has all", || {
+        when(server.client.health(), |health| health["index"]["bytes"] == bytes)
+    });
+
     server.stop();
     // As long as it was, and not the same.
     let text = std::fs::read_to_string(place.file()).expect("the file");

@@ -245,6 +245,9 @@ impl Follower {
         self.status.send_if_modified(|status| {
             let changed = !status.ready || status.error.is_some();
             (status.ready, status.error, status.lag_bytes) = (true, None, 0);
+            if changed {
+                status.bytes = open.size().0;
+            }
             changed
         });
         self.metrics.index_lag_bytes.set(0);

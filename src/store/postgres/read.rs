@@ -20,7 +20,7 @@ use super::{Address, describe};
 use crate::decode::compacted;
 use crate::event::{Event, Facts, Timestamp};
 use crate::store::answer::{Answer, Answering, ReadError, Step};
-use crate::store::query::{Cell, Key, Kind, OF_SESSIONS, Page, Statement, Value};
+use crate::store::query::{Cell, Key, Kind, Page, Statement, Value};
 
 /// How many questions are answered at once. More wait a moment.
 const CONNECTIONS_MAX: usize = 4;
@@ -185,17 +185,11 @@ pub(super) async fn answered<T>(
     }
 }
 
-/// The text of a statement.
-///
-/// Of sessions that the planner knows it reckons with each for every day, which takes longer (24 ms for a hundred)
-/// than to read the indexes; of those in an array that is yet to be made it does not.
-///
-/// It takes a bloom filter for one that lets everything through, so whatever else is demanded would look
-/// better to it. So an id is looked for first, and by a collation that compares as the columns' own does,
-/// and that the index of ids alone has.
-fn text(statement: &Statement) -> String {
-    let text = statement.text.replacen(OF_SESSIONS, "session_id = ANY (ARRAY(VALUES", 1);
-    let Some(by_id) = &statement.by_id else { return text };
+/// The text of a statement. The planner takes a bloom filter for one that lets everything through, so
+/// whatever else is demanded would look better to it. So an id is looked for first, and by a collation that
+/// compares as the columns' own does, and that the index of ids alone has.
+fn text(statement: &Statement) -> Cow<'_, str> {
+    let Some(by_id) = &statement.by_id else { return Cow::Borrowed(&statement.text) };
     let conditions = by_id.conditions.iter().map(|(column, comparison, value)| {
         let collation = if *column == "timestamp" { "" } else { " COLLATE \"POSIX\"" };
         format!("\"{column}\"{collation} {comparison} ${value}")
@@ -203,7 +197,7 @@ fn text(statement: &Statement) -> String {
     let conditions = conditions.collect::<Vec<_>>().join(" AND ");
     // OFFSET keeps the planner from looking at other conditions here.
     let found = format!("FROM (SELECT * FROM hook_events WHERE {conditions} OFFSET 0) AS found");
-    text.replacen("FROM hook_events", &found, 1)
+    Cow::Owned(statement.text.replacen("FROM hook_events", &found, 1))
 }
 
 /// Sends the rows; whether there were more than the page takes, or `None` if nobody wants them.
