@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::Bench;
 use crate::events::{Shape, templates};
-use crate::generator::{Load, Pace};
+use crate::generator::{Load, Pace, get};
 use crate::postgres_load::{AWAY, fill, send};
 use crate::process::{Process, Storage, Watched, memory_mib};
 use crate::table::{Row, Samples, Target};
@@ -28,6 +28,16 @@ pub(crate) fn memory(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let dir = bench.fresh("server")?;
     send(bench, &Process::server(&dir.0, &Storage::Jsonl)?, WINDOW_FULL)?;
     let server = Process::server(&dir.0, &Storage::Jsonl)?;
+    while server.metric("hooks_index_lag_bytes")? > 0.0
+        || !get(server.address, "/health")?.contains("\"ready\":true")
+    {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    rows.push(size(
+        "JSON Lines, memory while the index catches up with a million events",
+        128.0,
+        memory_mib(server.pid(), "VmHWM")?,
+    ));
     rows.push(size("JSON Lines, memory at 10,000 events/s", 64.0, steady(&server)?));
     drop((server, dir));
 
