@@ -41,7 +41,7 @@ const FAR_BEHIND_BYTES: u64 = 64 << 20;
 
 /// Bytes of lines in a transaction then. Each writes anew the pages that every index has for the sessions
 /// of the time, which are as many for a short one.
-const TRANSACTION_BYTES: u64 = 16 << 20;
+const TRANSACTION_BYTES: u64 = 8 << 20;
 
 /// How often the log tells.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);

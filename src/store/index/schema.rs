@@ -175,7 +175,7 @@ fn set_up(index: &Connection) -> rusqlite::Result<()> {
 /// the others in its cache. `is_far_behind`: all that a large transaction changes, which would otherwise be
 /// written, and read again, before its end. What it has is let go, so that memory can go back to the system.
 pub(super) fn set_cache(index: &Connection, is_far_behind: bool) -> rusqlite::Result<()> {
-    let kibibytes = if is_far_behind { 32_768 } else { 4096 };
+    let kibibytes = if is_far_behind { 12_288 } else { 4096 };
     index.execute_batch(&format!("PRAGMA cache_size = -{kibibytes}; PRAGMA shrink_memory"))
 }
 
