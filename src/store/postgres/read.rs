@@ -135,15 +135,7 @@ impl Database {
     }
 
     pub(super) async fn connect(&self, session: &str) -> Result<Client, ReadError> {
-        let connect = async {
-            let (client, connection) =
-                self.address.config.connect(self.address.tls.clone()).await?;
-            // Ends with its client; whoever uses that hears of errors.
-            tokio::spawn(connection);
-            client.batch_execute(session).await?;
-            Ok::<_, tokio_postgres::Error>(client)
-        };
-        match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
+        match tokio::time::timeout(CONNECT_TIMEOUT, self.address.connect(session)).await {
             Ok(connected) => connected.map_err(|error| read_error(&error)),
             Err(_) => Err(away("it does not answer")),
         }

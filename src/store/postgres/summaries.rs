@@ -109,15 +109,7 @@ impl Summaries {
         if due.is_empty() {
             return Ok(());
         }
-        let connect = async {
-            let (client, connection) =
-                self.address.config.connect(self.address.tls.clone()).await?;
-            // Ends with its client; whoever uses that hears of errors.
-            tokio::spawn(connection);
-            client.batch_execute(SESSION).await?;
-            Ok::<_, StoreError>(client)
-        };
-        let client = within(CONNECT_TIMEOUT, connect).await?;
+        let client = within(CONNECT_TIMEOUT, self.address.connect(SESSION)).await?;
         for &(day, ranges) in due {
             let table = match day {
                 Some(day) => schema::partition(day).0,

@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::tls::{Verify, client_config};
@@ -44,6 +44,15 @@ impl fmt::Display for Address {
 }
 
 impl Address {
+    /// A connection whose session begins with these statements. It ends with its client; whoever uses that
+    /// hears of errors.
+    pub(super) async fn connect(&self, session: &str) -> Result<Client, tokio_postgres::Error> {
+        let (client, connection) = self.config.connect(self.tls.clone()).await?;
+        tokio::spawn(connection);
+        client.batch_execute(session).await?;
+        Ok(client)
+    }
+
     /// Reads a connection string: a URL or libpq's key=value pairs.
     ///
     /// # Errors
