@@ -11,7 +11,6 @@
 pub mod cli;
 pub mod config;
 pub mod event;
-pub mod line;
 pub mod metrics;
 
 pub mod decode;
@@ -19,7 +18,10 @@ pub mod http;
 pub mod journal;
 pub mod redact;
 
-pub mod forward;
+pub mod index;
+pub mod json;
+pub mod postgres;
+pub mod query;
 pub mod rejected;
 pub mod store;
 

@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use crate::store::postgres::Problem;
-
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
@@ -326,5 +324,37 @@ impl Make<'_> {
         buckets: Vec<f64>,
     ) -> prometheus::Result<Histogram> {
         self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?)
+    }
+}
+
+/// What is wrong with the database, for monitors: a closed set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// No connection, no answer, or shutting down: time cures it.
+    Unreachable,
+    /// User, password or database name: a human must correct them.
+    Login,
+    /// The role may not do what it must, or the database is read-only: a human must allow it.
+    Rights,
+    /// The tables are not ours: a human must move them.
+    Schema,
+    /// Anything else; the log and `/health` have its words.
+    Other,
+}
+
+impl Problem {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Unreachable, Self::Login, Self::Rights, Self::Schema, Self::Other];
+
+    /// Its name as a label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Login => "login",
+            Self::Rights => "rights",
+            Self::Schema => "schema",
+            Self::Other => "other",
+        }
     }
 }

@@ -11,19 +11,19 @@ use tokio::task::JoinHandle;
 
 use crate::config::{Config, Storage};
 use crate::decode::Firings;
-use crate::forward::Forwarder;
+use crate::event::line;
 use crate::http::{
     self, Access, App, ConnectionLimits, Drain, Forwarding, InFlight, Rates, Server, Tls,
 };
+use crate::index::Index;
 use crate::journal::{self, Fatal, Journal, Opened, Rotate, Rotation, SyncObserver};
-use crate::line;
 use crate::metrics::Metrics;
+use crate::postgres::Database;
+use crate::postgres::deliver::Forwarder;
 use crate::redact::Redactor;
 use crate::rejected::RejectedFile;
 use crate::shutdown::Signals;
 use crate::store::Store;
-use crate::store::index::Index;
-use crate::store::postgres::Database;
 
 /// How long connections may take to close once every request is answered, and a forwarder that has
 /// nothing left to do to notice.

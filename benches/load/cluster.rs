@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use postgres::{Client, NoTls};
 use rustix::process::Signal;
 
-use crate::generator::post;
+use crate::client::post;
 use crate::process::{Process, Scratch, Storage, stop};
 
 /// A running cluster.

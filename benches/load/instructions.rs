@@ -4,10 +4,10 @@
 
 use agentic_hooks_backend::decode::{Context, Format, decode};
 use agentic_hooks_backend::event::Timestamp;
+use agentic_hooks_backend::event::line::line_key;
 use agentic_hooks_backend::journal::{self, Batch, Framing, SyncObserver};
-use agentic_hooks_backend::line::line_key;
+use agentic_hooks_backend::postgres::deliver::Rows;
 use agentic_hooks_backend::redact::{Redact, Redactor};
-use agentic_hooks_backend::store::postgres::Rows;
 use anyhow::{Context as _, bail, ensure};
 
 use crate::events::{Shape, Template, templates};

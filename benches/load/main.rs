@@ -1,6 +1,7 @@
 //! Measures the server against what the machine can do, and prints a table. `scripts/bench` runs it;
 //! docs/performance.md explains it.
 
+mod client;
 mod cluster;
 mod copy;
 mod events;

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 
 use crate::Bench;
-use crate::generator::{get, post};
+use crate::client::get;
+use crate::client::post;
 use crate::history::{self, Moment};
 use crate::process::{Process, Storage};
 use crate::table::{Row, Samples, Target};

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::Bench;
+use crate::client::get;
 use crate::events::{Shape, templates};
-use crate::generator::{Load, Pace, get};
+use crate::generator::{Load, Pace};
 use crate::postgres_load::{AWAY, fill, send};
 use crate::process::{Process, Storage, Watched, memory_mib};
 use crate::table::{Row, Samples, Target};

@@ -14,8 +14,8 @@ use self::values::{
     parse_rejected_bytes, parse_rotate, parse_timeout,
 };
 use crate::journal::Rotate;
+use crate::postgres::Address;
 use crate::redact::Redact;
-use crate::store::postgres::Address;
 
 /// All settings of `serve`.
 #[derive(Args, Clone)]

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 
 use super::fields::{Field, Fields};
 use super::json;
-use super::{Context, DecodeError, Decoded, Invalid, text};
+use super::{Context, DecodeError, Decoded, Invalid};
+use crate::json::text;
 
 /// Turns a CloudEvent's members into our fields.
 pub(super) fn rename(mut event: Fields<'_>) -> Result<Fields<'_>, Invalid> {

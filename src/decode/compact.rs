@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use crate::decode::text;
 use crate::event::Facts;
+use crate::json::text;
 
 /// A value nested deeper than allowed.
 #[derive(Debug, PartialEq, Eq)]
@@ -153,4 +153,15 @@ impl Fact {
             | Self::ParentSessionId => {}
         }
     }
+}
+
+/// What was seen of a value on the way through it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scanned<'a> {
+    /// Whether there is no white space between its tokens.
+    pub(super) is_compact: bool,
+    /// How deep its objects and arrays are nested.
+    pub(super) depth: usize,
+    /// The facts at its top level, if it is an object.
+    pub(super) facts: Facts<'a>,
 }

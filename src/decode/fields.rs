@@ -6,10 +6,12 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::decode::compact::Scanned;
 use crate::decode::compact::{TooDeep, compact};
-use crate::decode::scan::Scanned;
-use crate::decode::{Context, Invalid, text, timestamp};
+use crate::decode::{Context, Invalid};
+use crate::event::timestamp;
 use crate::event::{Event, Facts, TEXT_BYTES_MAX, Timestamp};
+use crate::json::text;
 use crate::redact::Redactions;
 
 /// The fields that the wire contract names.

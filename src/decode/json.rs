@@ -7,7 +7,8 @@ use serde_json::value::RawValue;
 
 use super::fields::Fields;
 use super::scan::Scanner;
-use super::{Context, DecodeError, Decoded, Invalid, text};
+use super::{Context, DecodeError, Decoded, Invalid};
+use crate::json::text;
 
 /// Turns the fields of another vocabulary into ours.
 pub(super) trait Rename: Fn(Fields<'_>) -> Result<Fields<'_>, Invalid> {}

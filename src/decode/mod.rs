@@ -9,8 +9,6 @@ mod json;
 mod otlp;
 mod scan;
 mod stored;
-pub mod text;
-pub mod timestamp;
 
 pub use agents::{Firings, Hook, agent_names, decode_emitted, decode_hook, emitted_line, is_agent};
 pub use body::{BodyError, Encoding, decompress};

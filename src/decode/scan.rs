@@ -2,10 +2,9 @@
 //! What is not taken here, for whatever reason, goes the general way, by `serde_json`, which also
 //! says what is wrong with it. So this may refuse what is right, and must never take what is wrong.
 
-use super::compact::Fact;
+use super::compact::{Fact, Scanned};
 use super::fields::{Field, Fields};
-use super::text;
-use crate::event::Facts;
+use crate::json::text;
 
 /// Deepest nesting that is taken: a bit of a number for each level.
 const DEPTH_MAX: u32 = u128::BITS;
@@ -17,17 +16,6 @@ pub(super) struct Scanner<'a> {
     at: usize,
     /// Whether white space was passed since this was last set back.
     spaced: bool,
-}
-
-/// What was seen of a value on the way through it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Scanned<'a> {
-    /// Whether there is no white space between its tokens.
-    pub(super) is_compact: bool,
-    /// How deep its objects and arrays are nested.
-    pub(super) depth: usize,
-    /// The facts at its top level, if it is an object.
-    pub(super) facts: Facts<'a>,
 }
 
 impl<'a> Scanner<'a> {

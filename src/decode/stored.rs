@@ -11,8 +11,9 @@ use serde_json::value::RawValue;
 
 use super::compact::Fact;
 use super::fields::{Field, Fields};
-use super::{Invalid, agents, text};
+use super::{Invalid, agents};
 use crate::event::Facts;
+use crate::json::text;
 
 /// Turns a stored line's members into what was sent.
 pub(super) fn rename(mut fields: Fields<'_>) -> Result<Fields<'_>, Invalid> {

@@ -3,20 +3,14 @@
 //! One writer thread owns the file. It takes whatever waits, writes it in one go, syncs once and
 //! answers all. It knows records and their keys, but no event, no HTTP and no SQL.
 
+mod dedup;
 mod file;
-mod key_file;
-mod key_log;
-mod lines;
+mod jsonl;
 mod lock;
 #[cfg(test)]
 mod model;
-mod reader;
-mod recent;
 mod record;
-mod rotation;
-mod segment_log;
 mod segments;
-mod window;
 mod writer;
 
 use std::any::Any;
@@ -27,10 +21,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use reader::{Chunk, Reader, Record};
+pub use dedup::WINDOW_RECORDS;
+pub use jsonl::{Rotate, Rotation};
 pub use record::{Batch, Framing};
-pub use rotation::{Rotate, Rotation};
-pub use window::WINDOW_RECORDS;
+pub use segments::{Chunk, Reader, Record};
 pub use writer::Fatal;
 
 /// Most requests that wait for the writer. Their bytes are limited where they are received.
@@ -163,7 +157,7 @@ pub struct Opened {
 /// # Errors
 /// If another server has it, or the file system refuses.
 pub fn open_lines(path: &Path, rotation: Rotation) -> Result<Opened, OpenError> {
-    let log = lines::LineFile::open(path, rotation)?;
+    let log = jsonl::LineFile::open(path, rotation)?;
     Ok(Opened { log: writer::Log::Lines(log), framing: Framing::Plain })
 }
 
@@ -173,7 +167,7 @@ pub fn open_lines(path: &Path, rotation: Rotation) -> Result<Opened, OpenError> 
 /// # Errors
 /// If another server has it, or the file system refuses.
 pub fn open_segments(dir: &Path, bytes_max: u64, retention: Duration) -> Result<Opened, OpenError> {
-    let log = segment_log::SegmentLog::open(dir, bytes_max, retention)?;
+    let log = segments::writer::SegmentLog::open(dir, bytes_max, retention)?;
     Ok(Opened { log: writer::Log::Segments(log), framing: Framing::Checksummed })
 }
 

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
+use super::dedup::saved_keys::KeyLog;
+use super::dedup::window::Window;
 use super::file::LogError;
-use super::key_log::KeyLog;
-use super::lines::LineFile;
-use super::segment_log::SegmentLog;
-use super::window::Window;
+use super::jsonl::LineFile;
+use super::segments::writer::SegmentLog;
 use super::{Append, AppendError, KeyOf, Message, Receipt, State};
 
 /// Most bytes written and synced together.

@@ -16,7 +16,7 @@ use aho_corasick::packed::Searcher;
 use aho_corasick::{AhoCorasick, MatchKind};
 use regex::Regex;
 
-use crate::decode::text;
+use crate::json::text;
 
 /// What every mark begins with.
 const MARK: &str = "[redacted:";

@@ -1,19 +1,15 @@
 //! Stores: where events are read from.
 
-mod answer;
-pub mod index;
-pub mod postgres;
-mod query;
+mod recent_sessions;
 mod sessions;
 mod stats;
-mod walk;
 
-pub use answer::{Answer, Found, Part, Place, ReadError, each_member};
-pub use query::{COLUMNS, Filter, Key, Members, Order, Page, SEARCH_EVENTS_MAX, Tail};
 pub use sessions::{Session, SessionDetails, SessionState, Sessions, SubAgent};
 pub use stats::{Distribution, Stats, StatsBucket, ToolStats};
 
-use query::{Cell, Kind, Statement};
+use crate::index;
+use crate::postgres;
+use crate::query::{Answer, Cell, Kind, Page, Place, ReadError, Statement, Tail};
 
 /// The one store that a server reads from.
 #[derive(Clone, Debug)]

@@ -3,10 +3,12 @@
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::answer::{Part, ReadError, each_member};
-use super::query::{Cell, Filter, Key, Kind, Order, Page, Statement, Value};
-use super::{Members, Store};
+use super::Store;
 use crate::event::Timestamp;
+use crate::json::each_member;
+use crate::query::Members;
+use crate::query::answer::{Part, ReadError};
+use crate::query::{Cell, Filter, Key, Kind, Order, Page, Statement, Value};
 
 /// A session whose last event is older has gone quiet.
 const QUIET_MICROS: i64 = 10 * 60 * 1_000_000;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::Serialize;
 
 use super::Store;
-use super::answer::ReadError;
-use super::query::{Cell, Filter, Kind, Statement};
 use crate::event::Timestamp;
+use crate::query::answer::ReadError;
+use crate::query::{Cell, Filter, Kind, Statement};
 
 /// Most events that one answer is made of: the newest.
 const STATS_EVENTS_MAX: usize = 1_000_000;

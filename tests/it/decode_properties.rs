@@ -1,9 +1,9 @@
 //! Decoding against a slower reading of the same bytes, for any JSON and for any bytes at all.
 
 use agentic_hooks_backend::decode::{Context, Decoded, Encoding, Format, decode, decompress};
+use agentic_hooks_backend::event::line::line_key;
 use agentic_hooks_backend::event::{Event, Timestamp};
 use agentic_hooks_backend::journal::Framing;
-use agentic_hooks_backend::line::line_key;
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use agentic_hooks_backend::event::line;
 use agentic_hooks_backend::journal::{self, AppendError, Batch, Rotate, Rotation, SyncObserver};
-use agentic_hooks_backend::line;
 use prometheus::IntCounter;
 
 use crate::harness::client::JSON;

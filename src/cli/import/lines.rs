@@ -1,7 +1,8 @@
 //! A line of a file becomes the line that is sent.
 
-use crate::decode::{text, timestamp};
 use crate::event::Timestamp;
+use crate::event::timestamp;
+use crate::json::text;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;

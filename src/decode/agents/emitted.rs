@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 
 use super::{Hook, Payload, json};
 use crate::decode::compact::compact;
-use crate::decode::timestamp;
 use crate::event::Timestamp;
+use crate::event::timestamp;
 
 #[derive(Deserialize, Serialize)]
 pub(super) struct Emitted<'a> {

@@ -40,8 +40,10 @@ pub(super) use payload::Payload;
 
 use super::compact::{TooDeep, compact};
 use super::fields::{Field, Fields};
-use super::{Context, DecodeError, Decoded, Invalid, timestamp};
-use crate::event::{Facts, TEXT_BYTES_MAX, Timestamp, write_string};
+use super::{Context, DecodeError, Decoded, Invalid};
+use crate::event::timestamp;
+use crate::event::{Facts, TEXT_BYTES_MAX, Timestamp};
+use crate::json::text::write_string;
 use emitted::Emitted;
 use names::{Names, TOOL_COMPLETED, TOOL_FAILED};
 

@@ -4,8 +4,9 @@
 use std::borrow::Cow;
 
 use super::{Agent, Payload, claude_code, facts, json, names, openhands};
+use crate::decode::Invalid;
 use crate::decode::fields::{Field, Fields};
-use crate::decode::{Invalid, text};
+use crate::json::text;
 
 /// Turns these two shapes into ours; all else stays as it is.
 #[expect(clippy::unnecessary_wraps, reason = "as for every other vocabulary")]

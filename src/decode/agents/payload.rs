@@ -6,7 +6,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::decode::text;
+use crate::json::text;
 
 /// The members of a JSON object, unparsed. Where a name stands twice, the last one counts.
 #[derive(Clone, Debug, Default)]

@@ -13,7 +13,7 @@ use super::parameters::{FILTER, Parameters, cursor_to};
 use super::{Peer, allowed, cut};
 use crate::http::App;
 use crate::http::problem::Problem;
-use crate::store::{Answer, Part, ReadError};
+use crate::query::{Answer, Part, ReadError};
 
 const PAGE: [&str; 5] = ["order", "limit", "cursor", "fields", "data"];
 

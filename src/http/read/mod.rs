@@ -18,7 +18,8 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 
 use super::App;
 use super::problem::Problem;
-use crate::store::{ReadError, Store};
+use crate::query::ReadError;
+use crate::store::Store;
 
 /// Who is at the other end of the connection.
 pub(super) type Peer = ConnectInfo<SocketAddr>;

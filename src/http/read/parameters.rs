@@ -7,10 +7,10 @@ use std::str::FromStr;
 
 use axum::http::Uri;
 
-use crate::decode::timestamp;
 use crate::event::Timestamp;
+use crate::event::timestamp;
 use crate::http::problem::Problem;
-use crate::store::{COLUMNS, Filter, Key, Members, Order, Page};
+use crate::query::{COLUMNS, Filter, Key, Members, Order, Page};
 
 /// Most events in one answer of `GET /events`.
 pub(super) const LIMIT_MAX: usize = 1000;

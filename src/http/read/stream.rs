@@ -16,10 +16,12 @@ use tokio::time::Instant;
 
 use super::parameters::{FILTER, Parameters};
 use super::{Peer, allowed, cut};
-use crate::forward;
 use crate::http::App;
 use crate::http::problem::Problem;
-use crate::store::{Answer, Part, Place, ReadError, Store, Tail, index};
+use crate::index;
+use crate::postgres::deliver;
+use crate::query::{Answer, Part, Place, ReadError, Tail};
+use crate::store::Store;
 
 /// Most streams at once.
 pub(in crate::http) const STREAMS_MAX: usize = 100;
@@ -214,7 +216,7 @@ impl Feed {
 /// Tells when there may be more to read than there was when it was noted.
 enum Progress {
     Index(watch::Receiver<index::Status>, u64),
-    Forwarder(watch::Receiver<forward::Status>, u64),
+    Forwarder(watch::Receiver<deliver::Status>, u64),
 }
 
 impl Progress {

@@ -3,15 +3,16 @@
 use std::path::Path;
 use std::time::Duration;
 
-use agentic_hooks_backend::decode::timestamp::{parse_number, parse_text};
 use agentic_hooks_backend::decode::{
-    Context, Decoded, Encoding, Format, decode, decompress, from_headers, text,
+    Context, Decoded, Encoding, Format, decode, decompress, from_headers,
 };
+use agentic_hooks_backend::event::line::line_key;
+use agentic_hooks_backend::event::timestamp::{parse_number, parse_text};
 use agentic_hooks_backend::event::{Event, Timestamp};
 use agentic_hooks_backend::journal::{self, Framing, SyncObserver};
-use agentic_hooks_backend::line::line_key;
+use agentic_hooks_backend::json::text;
+use agentic_hooks_backend::postgres::deliver::Rows;
 use agentic_hooks_backend::redact::{Redact, Redactions, Redactor};
-use agentic_hooks_backend::store::postgres::Rows;
 use serde_json::value::RawValue;
 
 use super::fuzz;

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::decode::text::unescape;
-use crate::store::each_member;
+use crate::json::each_member;
+use crate::json::text::unescape;
 
 /// Appends a line with the names of the columns.
 pub(super) fn header(columns: &[&str], out: &mut Vec<u8>) {

@@ -23,7 +23,8 @@ use super::{Peer, allowed, cut};
 use crate::event::MEMBERS;
 use crate::http::App;
 use crate::http::problem::Problem;
-use crate::store::{Answer, Found, Members, Order, Page, Part, ReadError, Store};
+use crate::query::{Answer, Found, Members, Order, Page, Part, ReadError};
+use crate::store::Store;
 
 /// Events that one question to the store is about. Many, since each begins a statement; not all,
 /// since a statement has a time limit and holds what is deleted meanwhile.

@@ -18,10 +18,11 @@ use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::{ColumnPath, Type};
 
 use crate::buffer;
-use crate::decode::text::unescape;
-use crate::decode::timestamp;
+use crate::event::timestamp;
 use crate::event::{count, measure};
-use crate::store::{Found, each_member};
+use crate::json::each_member;
+use crate::json::text::unescape;
+use crate::query::Found;
 
 /// A row group ends with so many events, or when their lines have so many bytes: it is in memory
 /// until then.

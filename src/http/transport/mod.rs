@@ -1,0 +1,8 @@
+//! Connections: accepting them, their time limits, TLS.
+
+mod connection;
+mod server;
+mod tls;
+
+pub use server::{ConnectionLimits, Server};
+pub use tls::Tls;

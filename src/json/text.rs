@@ -1,0 +1,129 @@
+//! JSON strings to text.
+
+use std::borrow::Cow;
+
+/// The text of a JSON string token (with its quotes). A lone surrogate, which no text can hold,
+/// becomes U+FFFD.
+pub fn unescape(raw: &str) -> Cow<'_, str> {
+    let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        return Cow::Borrowed(inner);
+    }
+    let mut mended = raw.to_owned().into_bytes();
+    replace_unicode_escapes(&mut mended, |escape| escape == Escape::LoneSurrogate);
+    Cow::Owned(serde_json::from_slice(&mended).unwrap_or_else(|_| inner.to_owned()))
+}
+
+/// The index after the closing quote of the string that starts at `start` in valid JSON.
+pub fn string_end(json: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while at < json.len() {
+        match json[at] {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => match memchr::memchr2(b'"', b'\\', &json[at..]) {
+                Some(next) => at += next,
+                None => break,
+            },
+        }
+    }
+    json.len()
+}
+
+/// A `\uXXXX` escape that not everyone can store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escape {
+    /// `\u0000`.
+    Nul,
+    /// Half of a UTF-16 pair without its other half.
+    LoneSurrogate,
+}
+
+/// Puts `\ufffd` in the place of each such escape for which `replace` says so. `json` is valid
+/// JSON and stays so, of the same length.
+pub fn replace_unicode_escapes(json: &mut [u8], replace: impl Fn(Escape) -> bool) {
+    let mut at = 0;
+    while let Some(found) = memchr::memchr(b'\\', json.get(at..).unwrap_or_default()) {
+        at += found;
+        let Some(unit) = unit(json, at) else {
+            at += 2;
+            continue;
+        };
+        let low_follows = || matches!(self::unit(json, at + 6), Some(0xDC00..=0xDFFF));
+        let escape = match unit {
+            0 => Some(Escape::Nul),
+            0xD800..=0xDBFF if low_follows() => {
+                at += 12;
+                continue;
+            }
+            0xD800..=0xDFFF => Some(Escape::LoneSurrogate),
+            _ => None,
+        };
+        if escape.is_some_and(&replace) {
+            json[at + 2..at + 6].copy_from_slice(b"fffd");
+        }
+        at += 6;
+    }
+}
+
+/// How many bytes the escape at `at` has, and how many its character has in UTF-8, which for a lone
+/// surrogate is U+FFFD as in [`unescape`].
+pub fn escape_len(json: &[u8], at: usize) -> (usize, usize) {
+    match unit(json, at) {
+        None => (2, 1),
+        Some(0xD800..=0xDBFF) if matches!(unit(json, at + 6), Some(0xDC00..=0xDFFF)) => (12, 4),
+        Some(unit) => (6, char::from_u32(unit).map_or(3, char::len_utf8)),
+    }
+}
+
+/// The UTF-16 code unit of the `\uXXXX` at `at`, if there is one.
+fn unit(json: &[u8], at: usize) -> Option<u32> {
+    let escape = json.get(at..at + 6)?;
+    let hex = escape.strip_prefix(b"\\u")?;
+    u32::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
+}
+
+/// What kind of JSON value this is, for an error a person reads.
+pub fn kind(raw: &str) -> &'static str {
+    match raw.as_bytes().first() {
+        Some(b'"') => "a string",
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+/// Appends a JSON string.
+pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    let bytes = text.as_bytes();
+    out.push(b'"');
+    let mut written = 0;
+    // Nearly all ids and names are plain; looking at every byte without a branch is quicker then
+    // than to stop at the first that is not.
+    let plain = !bytes.iter().fold(false, |found, &byte| found | special(byte));
+    for (at, &byte) in bytes.iter().enumerate().filter(|_| !plain) {
+        if !special(byte) {
+            continue;
+        }
+        out.extend_from_slice(&bytes[written..at]);
+        written = at + 1;
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            control => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(control >> 4)]);
+                out.push(HEX[usize::from(control & 15)]);
+            }
+        }
+    }
+    out.extend_from_slice(&bytes[written..]);
+    out.push(b'"');
+}

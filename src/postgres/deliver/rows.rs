@@ -1,0 +1,239 @@
+//! Journal records to rows in PostgreSQL's binary COPY format
+//! (<https://www.postgresql.org/docs/current/sql-copy.html>).
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::expansion::{EXPANSION_BYTES_MAX, expansion};
+use crate::buffer;
+use crate::event::{Event, Timestamp, count, measure};
+use crate::journal::{Chunk, Record};
+use crate::json::text::replace_unicode_escapes;
+use crate::postgres::columns::{COLUMNS, POSTGRES_EPOCH_MICROS};
+
+/// Signature, flags, length of the header's extension.
+const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// A tuple of -1 columns.
+const TRAILER: &[u8] = b"\xff\xff";
+/// Before the text of a `jsonb`.
+const JSONB_VERSION: u8 = 1;
+/// A chunk of the journal, encoded.
+#[derive(Debug)]
+pub struct Rows {
+    chunk: Chunk,
+    tuples: Vec<u8>,
+    ends: Vec<usize>,
+    days: BTreeSet<i64>,
+    oldest: Option<Timestamp>,
+    damaged: usize,
+    unstorable: usize,
+}
+
+impl Rows {
+    /// Encodes a chunk of the journal that has this number in the database. Takes about a microsecond an event, and does not block otherwise.
+    pub fn encode(chunk: Chunk, journal: i32) -> Self {
+        let mut rows = Self {
+            tuples: buffer::of(chunk.len()),
+            ends: Vec::new(),
+            days: BTreeSet::new(),
+            oldest: None,
+            damaged: 0,
+            unstorable: 0,
+            chunk: Chunk::default(),
+        };
+        for (position, event) in events_by_position(&chunk) {
+            match event {
+                Ok((event, _)) => {
+                    rows.oldest.get_or_insert(event.received_at);
+                    rows.days.insert(event.timestamp.day());
+                    tuple(&event, &mut rows.tuples);
+                    field(&journal.to_be_bytes(), &mut rows.tuples);
+                    field(&position.to_be_bytes(), &mut rows.tuples);
+                    rows.ends.push(rows.tuples.len());
+                }
+                Err(Fault::Damaged(..)) => rows.damaged += 1,
+                Err(Fault::Unstorable(..)) => rows.unstorable += 1,
+            }
+        }
+        rows.chunk = chunk;
+        rows
+    }
+
+    /// The chunk that was encoded.
+    pub fn chunk(&self) -> &Chunk {
+        &self.chunk
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// When the first event was received.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.oldest
+    }
+
+    /// The days (since 1970) that the events fall on.
+    pub fn days(&self) -> &BTreeSet<i64> {
+        &self.days
+    }
+
+    /// How many records of the chunk are damaged.
+    pub fn damaged_len(&self) -> usize {
+        self.damaged
+    }
+
+    /// How many events of the chunk PostgreSQL would take and could never give back.
+    pub fn unstorable_len(&self) -> usize {
+        self.unstorable
+    }
+
+    /// How many records of the chunk became no rows, for either reason.
+    pub fn faulty_len(&self) -> usize {
+        self.damaged + self.unstorable
+    }
+
+    /// The records of the chunk that became no rows: their bytes, and why.
+    pub fn faulty(&self) -> impl Iterator<Item = (&[u8], String)> {
+        events(&self.chunk).filter_map(|event| match event.err()? {
+            Fault::Damaged(line, reason) | Fault::Unstorable(line, reason) => Some((line, reason)),
+        })
+    }
+
+    /// The records that became rows, in their order.
+    pub fn originals(&self) -> impl Iterator<Item = &[u8]> {
+        events(&self.chunk).filter_map(Result::ok).map(|(_, line)| line)
+    }
+
+    /// Some of the rows as a complete COPY stream, in parts.
+    pub(super) fn copy(&self, range: Range<usize>) -> [&[u8]; 3] {
+        let at = |row: usize| if row == 0 { 0 } else { self.ends[row - 1] };
+        [HEADER, &self.tuples[at(range.start)..at(range.end)], TRAILER]
+    }
+}
+
+type Readable<'a> = (Event<'a>, &'a [u8]);
+
+/// Why a record becomes no row: its bytes and the reason.
+enum Fault<'a> {
+    /// It is not what was written.
+    Damaged(&'a [u8], String),
+    /// The row could never be read back.
+    Unstorable(&'a [u8], String),
+}
+
+fn events(chunk: &Chunk) -> impl Iterator<Item = Result<Readable<'_>, Fault<'_>>> {
+    events_by_position(chunk).map(|(_, event)| event)
+}
+
+fn events_by_position(
+    chunk: &Chunk,
+) -> impl Iterator<Item = (u64, Result<Readable<'_>, Fault<'_>>)> {
+    chunk.records_by_position().map(|(position, record)| (position, readable(record)))
+}
+
+fn readable(record: Record<'_>) -> Result<Readable<'_>, Fault<'_>> {
+    let line = record.map_err(|(bytes, reason)| Fault::Damaged(bytes, reason.to_owned()))?;
+    let event = Event::from_line(line).map_err(|reason| {
+        Fault::Damaged(line, format!("not an event that can be read: {reason}"))
+    })?;
+    // Data and extra fields together: a row is read as a whole.
+    let expansion = expansion(&event.data) + event.extra.as_deref().map_or(0, expansion);
+    if expansion > EXPANSION_BYTES_MAX {
+        return Err(Fault::Unstorable(
+            line,
+            format!(
+                "PostgreSQL would write its numbers out with {expansion} more digits, and could \
+                     never return the row; at most {EXPANSION_BYTES_MAX} are allowed"
+            ),
+        ));
+    }
+    Ok((event, line))
+}
+
+/// All columns but the last two, which say where the event stands in its journal.
+fn tuple(event: &Event<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(&(COLUMNS.len() as i16).to_be_bytes());
+    text(&event.session_id, out);
+    text(&event.event_id, out);
+    timestamp(event.timestamp, out);
+    text(&event.event_type, out);
+    optional(event.workflow_id.as_ref(), out);
+    optional(event.phase_id.as_ref(), out);
+    optional(event.milestone_id.as_ref(), out);
+    jsonb(&event.data, out);
+    timestamp(event.received_at, out);
+    optional(event.facts.agent.as_ref(), out);
+    optional(event.facts.tool_name.as_ref(), out);
+    optional(event.facts.tool_use_id.as_ref(), out);
+    double(event.facts.duration_ms.as_ref(), out);
+    bigint(event.facts.input_tokens.as_ref(), out);
+    bigint(event.facts.output_tokens.as_ref(), out);
+    double(event.facts.cost_usd.as_ref(), out);
+    optional(event.facts.subagent_id.as_ref(), out);
+    optional(event.facts.parent_session_id.as_ref(), out);
+    optional(event.key_name.as_ref(), out);
+    match &event.extra {
+        Some(extra) => jsonb(extra, out),
+        None => null(out),
+    }
+}
+
+fn field(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&(bytes.len() as i32).to_be_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn null(out: &mut Vec<u8>) {
+    out.extend_from_slice(&(-1_i32).to_be_bytes());
+}
+
+/// PostgreSQL's text has no NUL.
+fn text(value: &str, out: &mut Vec<u8>) {
+    if memchr::memchr(0, value.as_bytes()).is_some() {
+        field(value.replace('\0', "\u{fffd}").as_bytes(), out);
+    } else {
+        field(value.as_bytes(), out);
+    }
+}
+
+fn optional(value: Option<&Cow<'_, str>>, out: &mut Vec<u8>) {
+    match value {
+        Some(value) => text(value, out),
+        None => null(out),
+    }
+}
+
+fn double(number: Option<&Cow<'_, str>>, out: &mut Vec<u8>) {
+    match number.and_then(|number| measure(number)) {
+        Some(number) => field(&number.to_be_bytes(), out),
+        None => null(out),
+    }
+}
+
+fn bigint(number: Option<&Cow<'_, str>>, out: &mut Vec<u8>) {
+    match number.and_then(|number| count(number)) {
+        Some(number) => field(&number.to_be_bytes(), out),
+        None => null(out),
+    }
+}
+
+fn timestamp(value: Timestamp, out: &mut Vec<u8>) {
+    field(&(value.micros() - POSTGRES_EPOCH_MICROS).to_be_bytes(), out);
+}
+
+/// PostgreSQL's `jsonb` has neither NUL nor lone surrogates: they become U+FFFD.
+fn jsonb(json: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(&(json.len() as i32 + 1).to_be_bytes());
+    out.push(JSONB_VERSION);
+    let start = out.len();
+    out.extend_from_slice(json.as_bytes());
+    replace_unicode_escapes(&mut out[start..], |_| true);
+}

@@ -1,0 +1,13 @@
+//! PostgreSQL: the schema, delivery of the journal, and reading.
+
+mod address;
+mod columns;
+pub mod deliver;
+mod error;
+mod id_filters;
+mod read;
+mod schema;
+
+pub use address::Address;
+pub use error::StoreError;
+pub use read::Database;
