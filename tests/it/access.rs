@@ -1,4 +1,6 @@
-//! API keys: who may write, and who is told what.
+//! Access control: API keys, their scopes, and requests without a key.
+
+use std::collections::BTreeSet;
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -11,7 +13,7 @@ fn post(client: &Client, id: &str, headers: &[(&str, &str)]) -> Answer {
 }
 
 #[test]
-fn with_keys_only_those_with_the_scope_write() {
+fn writing_needs_a_key_with_the_ingest_scope() {
     let place = Place::jsonl();
     let server = place
         .server()
@@ -28,14 +30,14 @@ fn with_keys_only_those_with_the_scope_write() {
         ("bearer", &[("authorization", "Bearer key-1")], 202),
         ("case", &[("authorization", "bearer key-3")], 202),
     ] {
-        let answer = post(&server.client, id, headers).expect(status);
+        let response = post(&server.client, id, headers).expect(status);
         if status == 401 {
-            assert_eq!(answer.header("www-authenticate"), "Bearer");
+            assert_eq!(response.header("www-authenticate"), "Bearer");
         }
         if status != 202 {
-            let problem = answer.json();
+            let problem = response.json();
             assert_eq!(problem["status"], json!(status));
-            assert!(!answer.text.contains("key-"), "no key in {}", answer.text);
+            assert!(!response.text.contains("key-"), "no key in {}", response.text);
         }
     }
     server.client.get("/health", &[]).expect(200);
@@ -44,13 +46,13 @@ fn with_keys_only_those_with_the_scope_write() {
     assert!(!server.log().contains("key-"), "{}", server.log());
 }
 
-both!(the_keys_name_is_kept_where_that_is_asked_for);
+both!(the_key_name_is_stored_if_enabled);
 
-fn the_keys_name_is_kept_where_that_is_asked_for(storage: Storage) {
-    for (asked, kept) in [("true", json!("ci")), ("false", json!(null))] {
+fn the_key_name_is_stored_if_enabled(storage: Storage) {
+    for (setting, stored_name) in [("true", json!("ci")), ("false", json!(null))] {
         let place = Place::new(storage);
         let keys = "ci:key-1:ingest,eyes:key-2:read";
-        let server = place.server().set("API_KEYS", keys).set("STORE_KEY_NAME", asked);
+        let server = place.server().set("API_KEYS", keys).set("STORE_KEY_NAME", setting);
         let server = server.ready().start();
         let mut forged = event("1");
         forged["data"] = json!({ "key_name": "boss" });
@@ -58,18 +60,18 @@ fn the_keys_name_is_kept_where_that_is_asked_for(storage: Storage) {
         let key = [("x-api-key", "key-1")];
         server.client.post("/events", JSON, &key, forged.to_string()).expect(202);
         let stored = place.settled(&server);
-        assert_eq!(stored[0]["key_name"], kept);
+        assert_eq!(stored[0]["key_name"], stored_name);
         assert_eq!(stored[0]["extra"], json!({ "key_name": "boss" }));
         let read = eventually("the event can be read", || {
-            let answer = server.client.get("/events", &[("x-api-key", "key-2")]).json();
-            answer["events"].get(0).cloned().ok_or(answer)
+            let response = server.client.get("/events", &[("x-api-key", "key-2")]).json();
+            response["events"].get(0).cloned().ok_or(response)
         });
-        assert_eq!(read.get("key_name").cloned().unwrap_or_default(), kept);
+        assert_eq!(read.get("key_name").cloned().unwrap_or_default(), stored_name);
     }
 }
 
 #[test]
-fn keys_are_changed_without_a_restart() {
+fn sighup_reloads_the_key_file() {
     let place = Place::jsonl();
     let file = place.directory().join("keys");
     std::fs::write(&file, "# rotated in spring\nci:old:ingest\n").unwrap();
@@ -79,8 +81,8 @@ fn keys_are_changed_without_a_restart() {
     std::fs::write(&file, "ci:new:ingest\n").unwrap();
     server.signal(Signal::HUP);
     eventually("the new key is valid", || {
-        let answer = post(&server.client, "2", &[("x-api-key", "new")]);
-        if answer.status == 202 { Ok(()) } else { Err(answer.text) }
+        let response = post(&server.client, "2", &[("x-api-key", "new")]);
+        if response.status == 202 { Ok(()) } else { Err(response.text) }
     });
     post(&server.client, "3", &[("x-api-key", "old")]).expect(401);
 
@@ -98,7 +100,7 @@ fn keys_are_changed_without_a_restart() {
 }
 
 #[test]
-fn bad_keys_stop_the_start_and_are_not_shown() {
+fn malformed_keys_stop_the_start_and_are_not_logged() {
     for (variable, value) in [
         ("API_KEYS", "ci:hush"),
         ("API_KEYS", "ci:ok:ingest,ci:hush:write"),
@@ -124,11 +126,11 @@ fn other_address() -> Option<std::net::IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// A route of each kind, and not one whose answer has no end.
+/// Routes that return events, except for the stream, whose response does not end.
 const READING: [&str; 4] = ["/events", "/events/export", "/sessions", "/stats"];
 
 #[test]
-fn without_keys_events_are_shown_on_this_machine_alone() {
+fn without_keys_only_local_requests_can_read() {
     let place = Place::jsonl();
     let server = place.server().set("HOST", "0.0.0.0").ready().start();
     let port = server.client.address.port();
@@ -158,10 +160,10 @@ fn without_keys_events_are_shown_on_this_machine_alone() {
             let lines = lines.concat();
             connection
                 .write(format!("HEAD {route} HTTP/1.1\r\n{host}{lines}connection: close\r\n\r\n"));
-            let answer = connection.read_to_end();
+            let response = connection.read_to_end();
             assert!(
-                answer.starts_with(&format!("HTTP/1.1 {status} ")),
-                "{route} {headers:?}: {answer}"
+                response.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{route} {headers:?}: {response}"
             );
         }
         let mut old = local.connect();
@@ -176,7 +178,7 @@ fn without_keys_events_are_shown_on_this_machine_alone() {
 }
 
 #[test]
-fn with_keys_only_those_with_the_scope_read() {
+fn reading_needs_a_key_with_the_read_scope() {
     let place = Place::jsonl();
     let keys = "in:key-1:ingest,eyes:key-2:read,both:key-3:ingest+read";
     let server = place.server().set("HOST", "0.0.0.0").set("API_KEYS", keys).ready().start();
@@ -184,8 +186,8 @@ fn with_keys_only_those_with_the_scope_read() {
     let addresses = [Some([127, 0, 0, 1].into()), other_address()];
     eventually("the index is there", || {
         let local = Client::new(([127, 0, 0, 1], port).into());
-        let answer = local.get("/events", &[("x-api-key", "key-2")]);
-        if answer.status == 200 { Ok(()) } else { Err(answer.text) }
+        let response = local.get("/events", &[("x-api-key", "key-2")]);
+        if response.status == 200 { Ok(()) } else { Err(response.text) }
     });
     for address in addresses.into_iter().flatten() {
         let client = Client::new((address, port).into());
@@ -200,5 +202,89 @@ fn with_keys_only_those_with_the_scope_read() {
                 client.get(route, headers).expect(status);
             }
         }
+    }
+}
+
+/// The scope that each route needs; `None` for public routes.
+const ROUTES: [(&str, &str, Option<&str>); 18] = [
+    ("POST", "/events", Some("ingest")),
+    ("POST", "/events/batch", Some("ingest")),
+    ("POST", "/hooks", Some("ingest")),
+    ("POST", "/hooks/{agent}", Some("ingest")),
+    ("POST", "/hooks/{agent}/{event}", Some("ingest")),
+    ("POST", "/v1/logs", Some("ingest")),
+    ("GET", "/events", Some("read")),
+    ("GET", "/events/export", Some("read")),
+    ("GET", "/events/stream", Some("read")),
+    ("GET", "/sessions", Some("read")),
+    ("GET", "/sessions/{session_id}", Some("read")),
+    ("GET", "/stats", Some("read")),
+    ("GET", "/openapi.json", None),
+    ("GET", "/health", None),
+    ("GET", "/health/live", None),
+    ("GET", "/health/ready", None),
+    ("GET", "/metrics", None),
+    ("GET", "/metrics/prometheus", None),
+];
+
+#[test]
+fn every_route_is_in_the_access_table() {
+    let place = Place::jsonl();
+    let server = place.server().ready().start();
+    let document = server.client.get("/openapi.json", &[]).expect(200).json();
+    let mut documented = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        let methods = methods.as_object().expect("methods").keys();
+        documented.extend(methods.map(|method| (method.to_uppercase(), path.clone())));
+    }
+    let table = ROUTES.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned()));
+    assert_eq!(documented, table.collect());
+}
+
+#[test]
+fn every_route_denies_requests_without_its_scope() {
+    let place = Place::jsonl();
+    let server = place.server().set("API_KEYS", "in:key-1:ingest,eyes:key-2:read").ready().start();
+    for (method, path, scope) in ROUTES {
+        let path = path.replace(['{', '}'], "");
+        let send = |key: Option<&str>| {
+            let headers: Vec<_> = key.map(|key| ("x-api-key", key)).into_iter().collect();
+            server.client.send(method, &path, &headers, b"").expect("a response")
+        };
+        let other_key = match scope {
+            Some("ingest") => "key-2",
+            Some(_) => "key-1",
+            None => {
+                send(None).expect(200);
+                continue;
+            }
+        };
+        for (key, status) in [(None, 401), (Some("key-3"), 401), (Some(other_key), 403)] {
+            crate::errors::problem(&send(key), status, &format!("{method} {path} {key:?}"));
+        }
+    }
+}
+
+#[test]
+fn without_keys_every_reading_route_denies_remote_requests() {
+    let place = Place::jsonl();
+    let server = place.server().ready().start();
+    for (method, path, scope) in ROUTES {
+        let path = path.replace(['{', '}'], "");
+        let headers = [("host", "events.example")];
+        let response = server.client.send(method, &path, &headers, b"").expect("a response");
+        assert_eq!(response.status == 403, scope == Some("read"), "{method} {path}: {response:?}");
+    }
+}
+
+#[test]
+fn denied_log_exports_get_a_status_in_their_encoding() {
+    let place = Place::jsonl();
+    let server = place.server().set("API_KEYS", "eyes:key-2:read").ready().start();
+    for (headers, status) in [(&[][..], 401), (&[("x-api-key", "key-2")], 403)] {
+        let response = server.client.post("/v1/logs", JSON, headers, "{}").expect(status);
+        assert_eq!(response.header("content-type"), JSON);
+        let body = response.json();
+        assert!(body["message"].as_str().is_some_and(|text| text.contains("API key")), "{body}");
     }
 }

@@ -23,7 +23,7 @@ fn the_document_has_every_route_with_its_methods() {
     let document = document(&server);
     let paths = document["paths"].as_object().expect("paths");
     let routes = include_str!("../../src/http/router.rs");
-    let routes = routes.split(".route(").skip(1).filter_map(|rest| rest.split('"').nth(1));
+    let routes = routes.split('"').filter(|text| text.starts_with('/') && !text.contains('\n'));
     assert_eq!(set(routes), set(paths.keys().map(String::as_str)));
     for (path, item) in paths {
         let concrete = path.replace(['{', '}'], "");

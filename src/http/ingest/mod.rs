@@ -23,8 +23,9 @@ use crate::config::Ack;
 use crate::decode::{self, Context, Decoded, Encoding, Format, OtlpEncoding};
 use crate::event::Timestamp;
 use crate::http::STORED_LINES;
+use crate::http::access::KeyName;
 use crate::http::problem::{Problem, RejectedEvent};
-use crate::http::{App, Forwarding, Scope};
+use crate::http::{App, Forwarding};
 use crate::journal::Framing;
 use crate::rejected::{Durability, Entry, Kept};
 use admission::{Hold, receive};
@@ -50,7 +51,7 @@ pub(in crate::http) async fn take(
     input: impl FnOnce(&HeaderMap) -> Result<Input, Problem>,
 ) -> Result<Accepted, Problem> {
     let (parts, body) = request.into_parts();
-    let key = app.access.check(&parts.headers, Scope::Ingest)?;
+    let key = parts.extensions.get::<KeyName>().and_then(|key| key.0.clone());
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.ip());
     let sender = Sender::new(key.clone(), peer);
     app.rates.admit(&sender)?;

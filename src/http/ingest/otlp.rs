@@ -39,6 +39,14 @@ pub(in crate::http) async fn logs(State(app): State<Arc<App>>, request: Request)
     }
 }
 
+/// Renders the response to a request without access.
+pub(in crate::http) fn denied(headers: &HeaderMap, problem: Problem) -> Response {
+    match encoding(headers) {
+        Some(encoding) => failure(encoding, problem),
+        None => problem.into_response(),
+    }
+}
+
 fn encoding(headers: &HeaderMap) -> Option<OtlpEncoding> {
     match media_type(headers).ok()?.as_str() {
         PROTOBUF => Some(OtlpEncoding::Protobuf),

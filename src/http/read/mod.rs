@@ -11,29 +11,10 @@ pub(super) use export::{PARQUET_MAX, export};
 pub(super) use sessions::{session, sessions, stats};
 pub(super) use stream::{STREAMS_MAX, stream};
 
-use std::net::SocketAddr;
+use axum::http::StatusCode;
 
-use axum::extract::ConnectInfo;
-use axum::http::{HeaderMap, StatusCode, Uri};
-
-use super::App;
 use super::problem::Problem;
 use crate::query::ReadError;
-use crate::store::Store;
-
-/// Who is at the other end of the connection.
-pub(super) type Peer = ConnectInfo<SocketAddr>;
-
-/// Whether a request may read: see [`super::Access`]. The store, if so.
-pub(super) fn allowed<'a>(
-    app: &'a App,
-    peer: Peer,
-    uri: &Uri,
-    headers: &HeaderMap,
-) -> Result<&'a Store, Problem> {
-    app.access.check_reading(peer.0.ip(), uri, headers)?;
-    Ok(&app.store)
-}
 
 /// The store's end of an answer is gone: it failed, or gave up on a reader that takes too long.
 fn cut() -> ReadError {

@@ -8,7 +8,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use super::parameters::{FILTER, Parameters, cursor_to, usual_length};
-use super::{Peer, allowed};
 use crate::event::Timestamp;
 use crate::http::App;
 use crate::http::problem::Problem;
@@ -28,16 +27,14 @@ const BUCKETS_DEFAULT: i64 = 60;
 /// `{"sessions":[...],"next_cursor":...}`.
 pub(in crate::http) async fn sessions(
     State(app): State<Arc<App>>,
-    peer: Peer,
     request: Request,
 ) -> Result<Response, Problem> {
-    let store = allowed(&app, peer, request.uri(), request.headers())?;
     let parameters = Parameters::read(request.uri(), &[&FILTER[..11], &["limit", "cursor"]])?;
     let mut filter = parameters.filter()?;
     filter.since = filter.since.or_else(|| ago(SESSIONS_SECONDS));
     let after = parameters.cursor()?;
     let limit = parameters.number("limit", LIMIT_DEFAULT, LIMIT_MAX)?;
-    let found = store.sessions(&filter, after.as_ref(), limit).await?;
+    let found = app.store.sessions(&filter, after.as_ref(), limit).await?;
     let next_cursor = found.next.map(|key| cursor_to(&key));
     let body = serde_json::json!({ "sessions": found.sessions, "next_cursor": next_cursor });
     Ok(Json(body).into_response())
@@ -46,13 +43,11 @@ pub(in crate::http) async fn sessions(
 /// One session.
 pub(in crate::http) async fn session(
     State(app): State<Arc<App>>,
-    peer: Peer,
     Path(session_id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let store = allowed(&app, peer, request.uri(), request.headers())?;
     Parameters::read(request.uri(), &[])?;
-    match store.session(&session_id).await? {
+    match app.store.session(&session_id).await? {
         Some(session) => Ok(Json(session).into_response()),
         None => Err(Problem::new(
             StatusCode::NOT_FOUND,
@@ -64,10 +59,8 @@ pub(in crate::http) async fn session(
 /// What happened in a time.
 pub(in crate::http) async fn stats(
     State(app): State<Arc<App>>,
-    peer: Peer,
     request: Request,
 ) -> Result<Response, Problem> {
-    let store = allowed(&app, peer, request.uri(), request.headers())?;
     let parameters = Parameters::read(request.uri(), &[&FILTER[..11], &["bucket"]])?;
     let mut filter = parameters.filter()?;
     let now = Timestamp::now();
@@ -84,7 +77,7 @@ pub(in crate::http) async fn stats(
         );
         return Err(Problem::parameter("bucket", &error));
     }
-    let stats = store.stats(&filter, bucket_seconds).await?;
+    let stats = app.store.stats(&filter, bucket_seconds).await?;
     let mut body = serde_json::json!({
         "since": since.to_string(),
         "until": until.to_string(),
