@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::client::JSON;
-use crate::harness::{Answer, Client, Place, Server, Storage, event, eventually};
+use crate::harness::{Answer, Client, Server, Storage, Workspace, event, eventually};
 
 fn post(client: &Client, id: &str, headers: &[(&str, &str)]) -> Answer {
     client.post("/events", JSON, headers, event(id).to_string())
@@ -14,8 +14,8 @@ fn post(client: &Client, id: &str, headers: &[(&str, &str)]) -> Answer {
 
 #[test]
 fn writing_needs_a_key_with_the_ingest_scope() {
-    let place = Place::jsonl();
-    let server = place
+    let workspace = Workspace::jsonl();
+    let server = workspace
         .server()
         .set("API_KEYS", "ci:key-1:ingest, eyes:key-2:read,both:key-3:read+ingest")
         .ready()
@@ -42,7 +42,7 @@ fn writing_needs_a_key_with_the_ingest_scope() {
     }
     server.client.get("/health", &[]).expect(200);
     server.client.get("/metrics", &[]).expect(200);
-    assert_eq!(place.events().len(), 3);
+    assert_eq!(workspace.events().len(), 3);
     assert!(!server.log().contains("key-"), "{}", server.log());
 }
 
@@ -50,16 +50,16 @@ both!(the_key_name_is_stored_if_enabled);
 
 fn the_key_name_is_stored_if_enabled(storage: Storage) {
     for (setting, stored_name) in [("true", json!("ci")), ("false", json!(null))] {
-        let place = Place::new(storage);
+        let workspace = Workspace::new(storage);
         let keys = "ci:key-1:ingest,eyes:key-2:read";
-        let server = place.server().set("API_KEYS", keys).set("STORE_KEY_NAME", setting);
+        let server = workspace.server().set("API_KEYS", keys).set("STORE_KEY_NAME", setting);
         let server = server.ready().start();
         let mut forged = event("1");
         forged["data"] = json!({ "key_name": "boss" });
         forged["key_name"] = json!("boss");
         let key = [("x-api-key", "key-1")];
         server.client.post("/events", JSON, &key, forged.to_string()).expect(202);
-        let stored = place.settled(&server);
+        let stored = workspace.settled(&server);
         assert_eq!(stored[0]["key_name"], stored_name);
         assert_eq!(stored[0]["extra"], json!({ "key_name": "boss" }));
         let read = eventually("the event can be read", || {
@@ -72,10 +72,10 @@ fn the_key_name_is_stored_if_enabled(storage: Storage) {
 
 #[test]
 fn sighup_reloads_the_key_file() {
-    let place = Place::jsonl();
-    let file = place.directory().join("keys");
+    let workspace = Workspace::jsonl();
+    let file = workspace.directory().join("keys");
     std::fs::write(&file, "# rotated in spring\nci:old:ingest\n").unwrap();
-    let mut server = place.server().set("API_KEYS_FILE", &file).ready().start();
+    let mut server = workspace.server().set("API_KEYS_FILE", &file).ready().start();
     post(&server.client, "1", &[("x-api-key", "old")]).expect(202);
 
     std::fs::write(&file, "ci:new:ingest\n").unwrap();
@@ -131,8 +131,8 @@ const READING: [&str; 4] = ["/events", "/events/export", "/sessions", "/stats"];
 
 #[test]
 fn without_keys_only_local_requests_can_read() {
-    let place = Place::jsonl();
-    let server = place.server().set("HOST", "0.0.0.0").ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("HOST", "0.0.0.0").ready().start();
     let port = server.client.address.port();
     let local = Client::new(([127, 0, 0, 1], port).into());
     crate::reading::shown(&local, 0);
@@ -179,9 +179,9 @@ fn without_keys_only_local_requests_can_read() {
 
 #[test]
 fn reading_needs_a_key_with_the_read_scope() {
-    let place = Place::jsonl();
+    let workspace = Workspace::jsonl();
     let keys = "in:key-1:ingest,eyes:key-2:read,both:key-3:ingest+read";
-    let server = place.server().set("HOST", "0.0.0.0").set("API_KEYS", keys).ready().start();
+    let server = workspace.server().set("HOST", "0.0.0.0").set("API_KEYS", keys).ready().start();
     let port = server.client.address.port();
     let addresses = [Some([127, 0, 0, 1].into()), other_address()];
     eventually("the index is there", || {
@@ -229,8 +229,8 @@ const ROUTES: [(&str, &str, Option<&str>); 18] = [
 
 #[test]
 fn every_route_is_in_the_access_table() {
-    let place = Place::jsonl();
-    let server = place.server().ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
     let document = server.client.get("/openapi.json", &[]).expect(200).json();
     let mut documented = BTreeSet::new();
     for (path, methods) in document["paths"].as_object().expect("paths") {
@@ -243,8 +243,9 @@ fn every_route_is_in_the_access_table() {
 
 #[test]
 fn every_route_denies_requests_without_its_scope() {
-    let place = Place::jsonl();
-    let server = place.server().set("API_KEYS", "in:key-1:ingest,eyes:key-2:read").ready().start();
+    let workspace = Workspace::jsonl();
+    let server =
+        workspace.server().set("API_KEYS", "in:key-1:ingest,eyes:key-2:read").ready().start();
     for (method, path, scope) in ROUTES {
         let path = path.replace(['{', '}'], "");
         let send = |key: Option<&str>| {
@@ -267,8 +268,8 @@ fn every_route_denies_requests_without_its_scope() {
 
 #[test]
 fn without_keys_every_reading_route_denies_remote_requests() {
-    let place = Place::jsonl();
-    let server = place.server().ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
     for (method, path, scope) in ROUTES {
         let path = path.replace(['{', '}'], "");
         let headers = [("host", "events.example")];
@@ -279,8 +280,8 @@ fn without_keys_every_reading_route_denies_remote_requests() {
 
 #[test]
 fn denied_log_exports_get_a_status_in_their_encoding() {
-    let place = Place::jsonl();
-    let server = place.server().set("API_KEYS", "eyes:key-2:read").ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("API_KEYS", "eyes:key-2:read").ready().start();
     for (headers, status) in [(&[][..], 401), (&[("x-api-key", "key-2")], 403)] {
         let response = server.client.post("/v1/logs", JSON, headers, "{}").expect(status);
         assert_eq!(response.header("content-type"), JSON);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::client::JSON;
-use crate::harness::{Place, assert_exactly, ids, only};
+use crate::harness::{Workspace, assert_exactly, ids, only};
 
 const STRUCTURED: &str = "application/cloudevents+json";
 const BATCHED: &str = "application/cloudevents-batch+json";
@@ -23,8 +23,8 @@ fn cloudevent(id: &str) -> Value {
 
 #[test]
 fn structured_mode_maps_the_attributes() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let mut sent = cloudevent("1");
     sent["subject"] = json!("subject-1");
     sent["workflowid"] = json!("workflow-1");
@@ -34,7 +34,7 @@ fn structured_mode_maps_the_attributes() {
     let content_type = format!("{STRUCTURED}; charset=UTF-8");
     server.client.post("/events", &content_type, &[], sent.to_string()).expect(202);
 
-    let stored = &place.events()[0];
+    let stored = &workspace.events()[0];
     assert_eq!(stored["event_id"], "1");
     assert_eq!(stored["event_type"], "com.example.tool.finished");
     assert_eq!(stored["session_id"], "session-1");
@@ -55,34 +55,34 @@ fn structured_mode_maps_the_attributes() {
 
 #[test]
 fn the_subject_is_the_session_where_there_is_no_sessionid() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let mut sent = cloudevent("1");
     sent.as_object_mut().expect("an object").remove("sessionid");
     sent["subject"] = json!("session-2");
     server.client.post("/events", STRUCTURED, &[], sent.to_string()).expect(202);
-    let stored = &place.events()[0];
+    let stored = &workspace.events()[0];
     assert_eq!(stored["session_id"], "session-2");
     assert_eq!(stored["extra"]["subject"], Value::Null);
 }
 
 #[test]
 fn a_batch_is_an_array_of_cloudevents() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let batch = Value::from(vec![cloudevent("1"), cloudevent("2")]).to_string();
     let answer = server.client.post("/events/batch", BATCHED, &[], &batch).expect(202);
     assert_eq!(answer.json()["accepted"], 2);
     server.client.post("/events/batch", BATCHED, &[], batch).expect(202);
     let empty = server.client.post("/events/batch", BATCHED, &[], "[]").expect(202);
     assert_eq!(empty.json(), json!({ "accepted": 0, "message": "No events to store" }));
-    assert_exactly(&place.events(), ["1", "2"]);
+    assert_exactly(&workspace.events(), ["1", "2"]);
 }
 
 #[test]
 fn binary_mode_takes_the_attributes_from_percent_encoded_headers() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let headers = [
         ("ce-specversion", "1.0"),
         ("ce-id", "100%25"),
@@ -94,7 +94,7 @@ fn binary_mode_takes_the_attributes_from_percent_encoded_headers() {
     let body = "{ \"n\": 1.0 }";
     server.client.post("/events", JSON, &headers, body).expect(202);
     server.client.post("/events", JSON, &headers, body).expect(202);
-    let events = place.events();
+    let events = workspace.events();
     let stored = only(&events, "100%");
     assert_eq!(stored["event_type"], "finished €");
     assert_eq!(stored["session_id"], "Sitzung-ä");
@@ -105,20 +105,20 @@ fn binary_mode_takes_the_attributes_from_percent_encoded_headers() {
 
 #[test]
 fn data_that_is_no_object_is_kept_under_extra() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let mut sent = cloudevent("1");
     sent["data"] = json!([1, 2]);
     server.client.post("/events", STRUCTURED, &[], sent.to_string()).expect(202);
-    let stored = &place.events()[0];
+    let stored = &workspace.events()[0];
     assert_eq!(stored["data"], json!({}));
     assert_eq!(stored["extra"]["data"], json!([1, 2]));
 }
 
 #[test]
 fn what_cloudevents_require_is_required() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     for (attribute, field) in [
         ("specversion", "specversion"),
         ("id", "id"),
@@ -137,6 +137,6 @@ fn what_cloudevents_require_is_required() {
     assert_eq!(answer["accepted"], 1);
     assert_eq!(answer["rejected"][0]["index"], 1);
     assert_eq!(answer["rejected"][0]["field"], "specversion");
-    assert_eq!(ids(&place.events()), ["1"]);
-    assert_eq!(place.rejected()[0]["event"], old);
+    assert_eq!(ids(&workspace.events()), ["1"]);
+    assert_eq!(workspace.rejected()[0]["event"], old);
 }

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 
 use crate::harness::eventually::when;
 use crate::harness::server::Builder;
-use crate::harness::{Place, Server, Storage, event, eventually};
+use crate::harness::{Server, Storage, Workspace, event, eventually};
 
 both!(the_start_line_says_where_it_listens_and_writes, json_logs_have_one_object_a_line,);
 
@@ -54,36 +54,39 @@ fn a_wrong_value_is_named_with_what_is_allowed() {
         ("JSONL_ROTATE", "1KiB", "1MiB"),
         ("RETENTION_DAYS", "0", "1"),
     ] {
-        let place = Place::jsonl();
-        let ended = place.server().set(variable, value).run();
+        let workspace = Workspace::jsonl();
+        let ended = workspace.server().set(variable, value).run();
         let (code, log) = (ended.status.code(), ended.log);
         assert!(matches!(code, Some(1 | 2)), "{variable}={value}: {code:?} {log}");
         let named =
             log.contains(variable) || log.contains(&variable.to_lowercase().replace('_', "-"));
         assert!(named, "{variable}={value}: {log}");
         assert!(log.contains(allowed), "{variable}={value}: {log}");
-        assert!(!place.directory().join(".agentic").exists(), "{variable}={value} left a trace");
+        assert!(
+            !workspace.directory().join(".agentic").exists(),
+            "{variable}={value} left a trace"
+        );
     }
 }
 
 #[test]
 fn a_place_that_cannot_be_written_is_named() {
-    let place = Place::jsonl();
-    let file = place.directory().join("a-file");
+    let workspace = Workspace::jsonl();
+    let file = workspace.directory().join("a-file");
     std::fs::write(&file, "").expect("a file");
-    let jsonl = place.server().set("JSONL_PATH", file.join("events.jsonl")).run();
+    let jsonl = workspace.server().set("JSONL_PATH", file.join("events.jsonl")).run();
     assert_eq!(jsonl.status.code(), Some(1), "{}", jsonl.log);
     assert!(jsonl.log.contains("a-file"), "{}", jsonl.log);
     let url = "postgres://nobody@127.0.0.1:1/none";
-    let journal = place.server().set("DATABASE_URL", url).set("JOURNAL_DIR", &file).run();
+    let journal = workspace.server().set("DATABASE_URL", url).set("JOURNAL_DIR", &file).run();
     assert_eq!(journal.status.code(), Some(1), "{}", journal.log);
     assert!(journal.log.contains("a-file"), "{}", journal.log);
 }
 
 #[test]
 fn an_address_in_use_is_named() {
-    let (place, other) = (Place::jsonl(), Place::jsonl());
-    let server = place.server().start();
+    let (workspace, other) = (Workspace::jsonl(), Workspace::jsonl());
+    let server = workspace.server().start();
     let port = server.client.address.port().to_string();
     let ended = other.server().set("PORT", &port).run();
     assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
@@ -93,8 +96,8 @@ fn an_address_in_use_is_named() {
 #[test]
 fn a_password_is_never_printed() {
     const SECRET: &str = "swordfish";
-    let place = Place::jsonl();
-    let start = |url: &str| place.server().set("DATABASE_URL", url).set("LOG_LEVEL", "trace");
+    let workspace = Workspace::jsonl();
+    let start = |url: &str| workspace.server().set("DATABASE_URL", url).set("LOG_LEVEL", "trace");
     for url in [
         "postgres://user:swordfish@host:port/db",
         "postgres://user:swordfish@[host/db",
@@ -132,7 +135,7 @@ fn a_password_is_never_printed() {
 
 #[test]
 fn an_empty_variable_counts_as_not_set() {
-    let place = Place::jsonl();
+    let workspace = Workspace::jsonl();
     let variables = [
         "DATABASE_URL",
         "STORAGE_TYPE",
@@ -166,20 +169,20 @@ fn an_empty_variable_counts_as_not_set() {
         "TLS_KEY",
         "SHUTDOWN_TIMEOUT",
     ];
-    let builder = place.server().argument("--port").argument("0");
+    let builder = workspace.server().argument("--port").argument("0");
     let server = variables.iter().fold(builder, |builder, name| builder.set(name, "")).start();
     server.client.event(&event("1")).expect(202);
-    assert_eq!(place.events().len(), 1);
+    assert_eq!(workspace.events().len(), 1);
     assert_eq!(server.client.health()["storage"], "jsonl");
 }
 
 #[test]
 fn a_flag_counts_more_than_its_variable() {
-    let place = Place::jsonl();
-    let path = place.directory().join("by-flag.jsonl");
-    let server = place
+    let workspace = Workspace::jsonl();
+    let path = workspace.directory().join("by-flag.jsonl");
+    let server = workspace
         .server()
-        .set("JSONL_PATH", place.directory().join("by-variable.jsonl"))
+        .set("JSONL_PATH", workspace.directory().join("by-variable.jsonl"))
         .argument("--jsonl-path")
         .argument(&path)
         .start();
@@ -189,33 +192,33 @@ fn a_flag_counts_more_than_its_variable() {
 
 #[test]
 fn jsonl_can_be_chosen_in_spite_of_a_database() {
-    let place = Place::jsonl();
-    let server = place
+    let workspace = Workspace::jsonl();
+    let server = workspace
         .server()
         .set("DATABASE_URL", "postgres://user@127.0.0.1:1/db")
         .set("STORAGE_TYPE", "JSONL")
         .start();
     server.client.event(&event("1")).expect(202);
-    assert_eq!(place.events().len(), 1);
+    assert_eq!(workspace.events().len(), 1);
 }
 
 fn the_start_line_says_where_it_listens_and_writes(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let log = server.log();
     let line = log.lines().find(|line| line.contains("listening on")).expect("a start line");
     assert!(line.contains(&format!("http://{}", server.client.address)), "{line}");
     let (name, path) = match storage {
-        Storage::Jsonl => ("storage jsonl", place.file()),
-        Storage::Postgres => ("storage postgres", place.journal()),
+        Storage::Jsonl => ("storage jsonl", workspace.file()),
+        Storage::Postgres => ("storage postgres", workspace.journal()),
     };
     assert!(line.contains(name), "{line}");
     assert!(line.contains(&path.display().to_string()), "{line}");
 }
 
 fn json_logs_have_one_object_a_line(storage: Storage) {
-    let place = Place::new(storage);
-    let mut server = place.server().set("LOG_FORMAT", "json").set("LOG_LEVEL", "debug").start();
+    let workspace = Workspace::new(storage);
+    let mut server = workspace.server().set("LOG_FORMAT", "json").set("LOG_LEVEL", "debug").start();
     server.client.event(&event("1")).expect(202);
     server.stop();
     for line in server.log().lines() {
@@ -223,7 +226,7 @@ fn json_logs_have_one_object_a_line(storage: Storage) {
         assert!(entry["level"].is_string() && entry["message"].is_string(), "{line}");
         assert!(entry["timestamp"].is_string(), "{line}");
     }
-    let refused = place.server().set("LOG_FORMAT", "json").set("STORAGE_TYPE", "postgres");
+    let refused = workspace.server().set("LOG_FORMAT", "json").set("STORAGE_TYPE", "postgres");
     let refused = refused.set("DATABASE_URL", "").run();
     assert!(!refused.status.success());
     let entry: serde_json::Value = serde_json::from_str(&refused.log).expect("JSON");
@@ -232,8 +235,8 @@ fn json_logs_have_one_object_a_line(storage: Storage) {
 
 #[test]
 fn healthcheck_exits_by_what_the_server_says() {
-    let place = Place::jsonl();
-    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "3600").ready().start();
+    let workspace = Workspace::jsonl();
+    let mut server = workspace.server().set("SHUTDOWN_TIMEOUT", "3600").ready().start();
     let port = server.client.address.port().to_string();
     let check = |host: &str| {
         let check = Server::builder().set("PORT", &port).set("HOST", host).argument("healthcheck");

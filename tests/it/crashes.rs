@@ -4,13 +4,13 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::harness::load::Load;
-use crate::harness::{Place, Storage, assert_exactly, event, eventually, only};
+use crate::harness::{Storage, Workspace, assert_exactly, event, eventually, only};
 
 both!(killed_under_load_every_event_is_stored_exactly_once);
 
 fn killed_under_load_every_event_is_stored_exactly_once(storage: Storage) {
-    let place = Place::new(storage);
-    let mut server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let mut server = workspace.server().start();
     let mut load = Load::new(4, 10);
     for _ in 0..4 {
         let before = load.acknowledged();
@@ -24,7 +24,7 @@ fn killed_under_load_every_event_is_stored_exactly_once(storage: Storage) {
         server.restart();
     }
     load.finish(&server.client);
-    assert_exactly(&place.settled(&server), load.sent());
+    assert_exactly(&workspace.settled(&server), load.sent());
 }
 
 fn append(path: &Path, bytes: &[u8]) {
@@ -43,56 +43,56 @@ fn only_file(directory: &Path, suffix: &str) -> Vec<u8> {
 
 #[test]
 fn a_torn_last_line_is_moved_aside() {
-    let place = Place::jsonl();
-    let mut server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let mut server = workspace.server().start();
     server.client.batch(&[event("1"), event("2")]).expect(202);
     server.kill9();
-    append(&place.file(), b"{\"event_id\":\"3\",\"event_ty");
+    append(&workspace.file(), b"{\"event_id\":\"3\",\"event_ty");
     server.restart();
     server.client.event(&event("3")).expect(202);
-    assert_exactly(&place.events(), ["1", "2", "3"]);
-    let parent = place.file().parent().expect("a directory").to_owned();
+    assert_exactly(&workspace.events(), ["1", "2", "3"]);
+    let parent = workspace.file().parent().expect("a directory").to_owned();
     assert_eq!(only_file(&parent, "events.jsonl.torn"), b"{\"event_id\":\"3\",\"event_ty\n");
     server.logged("moved aside");
 }
 
 #[test]
 fn a_torn_last_record_of_a_segment_is_moved_aside() {
-    let place = Place::postgres();
-    let mut server = place.server().start();
+    let workspace = Workspace::postgres();
+    let mut server = workspace.server().start();
     server.client.batch(&[event("1"), event("2")]).expect(202);
     server.kill9();
     let torn = b"{\"event_id\":\"3\",\"event_type\":\"x\"}\t0123";
-    append(place.journal_files("seg").last().expect("a segment"), torn);
+    append(workspace.journal_files("seg").last().expect("a segment"), torn);
     server.restart();
     server.client.event(&event("3")).expect(202);
-    assert_exactly(&place.settled(&server), ["1", "2", "3"]);
-    assert_eq!(only_file(&place.journal(), ".torn"), torn);
+    assert_exactly(&workspace.settled(&server), ["1", "2", "3"]);
+    assert_eq!(only_file(&workspace.journal(), ".torn"), torn);
     server.logged("moved aside");
 }
 
 #[test]
 fn a_whole_last_line_that_lacks_its_line_feed_is_kept() {
-    let place = Place::jsonl();
-    let mut server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let mut server = workspace.server().start();
     server.client.event(&event("1")).expect(202);
     server.kill9();
-    append(&place.file(), event("2").to_string().as_bytes());
+    append(&workspace.file(), event("2").to_string().as_bytes());
     server.restart();
     server.client.event(&event("3")).expect(202);
     server.client.event(&event("2")).expect(202);
-    assert_exactly(&place.events(), ["1", "2", "3"]);
+    assert_exactly(&workspace.events(), ["1", "2", "3"]);
 }
 
 #[test]
 fn a_damaged_record_is_set_aside_and_all_others_are_delivered() {
-    let place = Place::postgres_away();
-    let mut server = place.server().start();
+    let workspace = Workspace::postgres_away();
+    let mut server = workspace.server().start();
     let batch: Vec<_> = (0..100).map(|id| event(&id.to_string())).collect();
     server.client.batch(&batch).expect(202);
     server.kill9();
 
-    let segment = place.journal_files("seg")[0].clone();
+    let segment = workspace.journal_files("seg")[0].clone();
     let mut bytes = std::fs::read(&segment).expect("a segment");
     let needle = b"\"event_id\":\"50\"";
     let at = bytes.windows(needle.len()).position(|part| part == needle).expect("it is there");
@@ -100,10 +100,10 @@ fn a_damaged_record_is_set_aside_and_all_others_are_delivered() {
     std::fs::write(&segment, &bytes).expect("a segment");
 
     server.restart();
-    place.database().create();
-    let events = place.settled(&server);
+    workspace.database().create();
+    let events = workspace.settled(&server);
     assert_exactly(&events, (0..100).filter(|id| *id != 50).map(|id| id.to_string()));
-    let rejected = place.rejected();
+    let rejected = workspace.rejected();
     assert_eq!(rejected.len(), 1, "{rejected:?}");
     let original = rejected[0]["text"].as_str().expect("damaged records are kept as text");
     assert!(original.contains("\"event_id\":\"58\""), "{original}");
@@ -113,15 +113,15 @@ fn a_damaged_record_is_set_aside_and_all_others_are_delivered() {
 
 #[test]
 fn what_was_taken_while_the_database_was_away_survives_kills() {
-    let place = Place::postgres_away();
-    let mut server = place.server().start();
+    let workspace = Workspace::postgres_away();
+    let mut server = workspace.server().start();
     for round in 0..3 {
         server.client.event(&event(&round.to_string())).expect(202);
         server.kill9();
         server.restart();
     }
-    place.database().create();
-    let events = place.settled(&server);
+    workspace.database().create();
+    let events = workspace.settled(&server);
     assert_exactly(&events, ["0", "1", "2"]);
     assert_eq!(only(&events, "1")["event_type"], "tested");
 }

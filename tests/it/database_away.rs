@@ -8,7 +8,7 @@ use crate::harness::client::JSON;
 use crate::harness::eventually::when;
 use crate::harness::load::Load;
 use crate::harness::postgres::PASSWORD_ROLE;
-use crate::harness::{Cluster, Place, Server, assert_exactly, event, eventually, ids};
+use crate::harness::{Cluster, Server, Workspace, assert_exactly, event, eventually, ids};
 
 /// `/health`, once it says degraded and why.
 #[track_caller]
@@ -36,10 +36,10 @@ fn healthy(server: &Server) {
 fn events_are_taken_before_postgresql_starts_and_delivered_after() {
     let cluster = Cluster::stopped();
     cluster.start();
-    let place = Place::on(cluster.database());
+    let workspace = Workspace::on(cluster.database());
     cluster.stop();
 
-    let server = place.server().start();
+    let server = workspace.server().start();
     server.client.batch(&[event("1"), event("2")]).expect(202);
     server.client.event(&event("3")).expect(202);
     degraded(&server);
@@ -50,7 +50,7 @@ fn events_are_taken_before_postgresql_starts_and_delivered_after() {
     assert_eq!(server.client.metric("hooks_database_up"), 0);
 
     cluster.start();
-    assert_exactly(&place.settled(&server), ["1", "2", "3"]);
+    assert_exactly(&workspace.settled(&server), ["1", "2", "3"]);
     healthy(&server);
     assert_eq!(server.client.metric("hooks_database_up"), 1);
 }
@@ -59,8 +59,8 @@ fn events_are_taken_before_postgresql_starts_and_delivered_after() {
 fn postgresql_crashes_under_load_and_every_event_is_stored_exactly_once() {
     let cluster = Cluster::stopped();
     cluster.start();
-    let place = Place::on(cluster.database());
-    let server = place.server().start();
+    let workspace = Workspace::on(cluster.database());
+    let server = workspace.server().start();
     let mut load = Load::new(4, 10);
     let round = load.start(&server.client);
     let more = |than: usize| {
@@ -79,27 +79,27 @@ fn postgresql_crashes_under_load_and_every_event_is_stored_exactly_once() {
     round.stop();
     assert_eq!(load.acknowledged(), load.sent().len(), "the database is no sender's business");
     load.finish(&server.client);
-    assert_exactly(&place.settled(&server), load.sent());
+    assert_exactly(&workspace.settled(&server), load.sent());
     healthy(&server);
 }
 
 #[test]
 fn a_missing_database_is_named_and_used_once_it_is_there() {
-    let place = Place::postgres_away();
-    let server = place.server().start();
+    let workspace = Workspace::postgres_away();
+    let server = workspace.server().start();
     server.client.event(&event("1")).expect(202);
     let error = degraded(&server)["database"]["error"].to_string();
-    assert!(error.contains(&place.database().name), "{error}");
+    assert!(error.contains(&workspace.database().name), "{error}");
     assert!(error.contains("DATABASE_URL"), "{error}");
-    place.database().create();
-    assert_exactly(&place.settled(&server), ["1"]);
+    workspace.database().create();
+    assert_exactly(&workspace.settled(&server), ["1"]);
     healthy(&server);
 }
 
 #[test]
 fn a_wrong_password_is_named_without_being_shown() {
-    let place = Place::postgres();
-    let database = place.database();
+    let workspace = Workspace::postgres();
+    let database = workspace.database();
     let role = format!("role_{}", database.name);
     database.execute(&format!(
         "DO $$ BEGIN CREATE ROLE {PASSWORD_ROLE}; EXCEPTION WHEN OTHERS THEN NULL; END $$;
@@ -108,14 +108,14 @@ fn a_wrong_password_is_named_without_being_shown() {
         database.name
     ));
     let url = database.url_as(&format!("{role}:hush-hush"));
-    let server = place.server().set("DATABASE_URL", url).set("LOG_LEVEL", "trace").start();
+    let server = workspace.server().set("DATABASE_URL", url).set("LOG_LEVEL", "trace").start();
     server.client.event(&event("1")).expect(202);
     let error = degraded(&server)["database"]["error"].to_string();
     assert!(error.contains("password"), "{error}");
     assert!(error.contains("DATABASE_URL"), "{error}");
 
     database.execute(&format!("ALTER ROLE {role} PASSWORD 'hush-hush'"));
-    assert_exactly(&place.settled(&server), ["1"]);
+    assert_exactly(&workspace.settled(&server), ["1"]);
     assert!(!error.contains("hush"), "{error}");
     assert!(!server.log().contains("hush"), "{}", server.log());
     database.execute(&format!(
@@ -125,10 +125,10 @@ fn a_wrong_password_is_named_without_being_shown() {
 
 #[test]
 fn a_foreign_table_of_the_same_name_is_left_alone_and_named() {
-    let place = Place::postgres();
-    let database = place.database();
+    let workspace = Workspace::postgres();
+    let database = workspace.database();
     database.execute("CREATE TABLE hook_events (id int); INSERT INTO hook_events VALUES (7)");
-    let server = place.server().start();
+    let server = workspace.server().start();
     server.client.event(&event("1")).expect(202);
     let error = degraded(&server)["database"]["error"].to_string();
     assert!(error.contains("hook_events"), "{error}");
@@ -136,32 +136,32 @@ fn a_foreign_table_of_the_same_name_is_left_alone_and_named() {
 
     database.execute("ALTER TABLE hook_events RENAME TO someone_elses");
     server.client.event(&event("2")).expect(202);
-    assert_exactly(&place.settled(&server), ["1", "2"]);
+    assert_exactly(&workspace.settled(&server), ["1", "2"]);
     assert_eq!(database.query("SELECT id::text FROM someone_elses"), ["7"]);
     healthy(&server);
 }
 
 #[test]
 fn a_table_that_someone_altered_refuses_no_event_for_its_content() {
-    let place = Place::postgres();
-    let mut server = place.server().start();
+    let workspace = Workspace::postgres();
+    let mut server = workspace.server().start();
     server.client.event(&event("1")).expect(202);
-    place.settled(&server);
+    workspace.settled(&server);
     server.stop();
-    place.database().execute("ALTER TABLE hook_events RENAME COLUMN agent TO robot");
+    workspace.database().execute("ALTER TABLE hook_events RENAME COLUMN agent TO robot");
     server.restart();
     server.client.event(&event("2")).expect(202);
     let error = degraded(&server)["database"]["error"].to_string();
     assert!(error.contains("column agent of table hook_events"), "{error}");
-    place.database().execute("ALTER TABLE hook_events RENAME COLUMN robot TO agent");
-    assert_exactly(&place.settled(&server), ["1", "2"]);
-    assert_eq!(place.rejected(), [] as [Value; 0]);
+    workspace.database().execute("ALTER TABLE hook_events RENAME COLUMN robot TO agent");
+    assert_exactly(&workspace.settled(&server), ["1", "2"]);
+    assert_eq!(workspace.rejected(), [] as [Value; 0]);
 }
 
 #[test]
 fn a_full_journal_refuses_events_until_the_database_is_back() {
-    let place = Place::postgres_away();
-    let server = place.server().set("JOURNAL_MAX_BYTES", "1MiB").start();
+    let workspace = Workspace::postgres_away();
+    let server = workspace.server().set("JOURNAL_MAX_BYTES", "1MiB").start();
     let mut number = 0;
     let mut next = || {
         number += 1;
@@ -189,20 +189,20 @@ fn a_full_journal_refuses_events_until_the_database_is_back() {
     assert_eq!(health["status"], "unhealthy", "{health}");
     server.client.get("/health/ready", &[]).expect(503);
 
-    place.database().create();
+    workspace.database().create();
     let retried = eventually("events are taken again", || {
         when(server.client.event(&event), |answer| answer.status == 202)
     });
     assert_eq!(retried.json()["accepted"], 1);
     accepted.push(event);
-    assert_exactly(&place.settled(&server), ids(&accepted));
+    assert_exactly(&workspace.settled(&server), ids(&accepted));
     healthy(&server);
 }
 
 #[test]
 fn who_waits_too_long_for_the_database_is_told_and_the_event_is_stored_all_the_same() {
-    let place = Place::postgres_away();
-    let server = place.server().set("STORED_TIMEOUT", "1s").ready().start();
+    let workspace = Workspace::postgres_away();
+    let server = workspace.server().set("STORED_TIMEOUT", "1s").ready().start();
     let body = event("1").to_string();
     let post = || server.client.post("/events?ack=stored", JSON, &[], &body);
     let answer = post();
@@ -213,22 +213,22 @@ fn who_waits_too_long_for_the_database_is_told_and_the_event_is_stored_all_the_s
         "{detail}"
     );
     assert_eq!(answer.header("retry-after"), "5");
-    place.database().create();
-    assert_exactly(&place.settled(&server), ["1"]);
+    workspace.database().create();
+    assert_exactly(&workspace.settled(&server), ["1"]);
     post().expect(202);
-    assert_exactly(&place.settled(&server), ["1"]);
+    assert_exactly(&workspace.settled(&server), ["1"]);
 }
 
 #[test]
 fn reading_waits_for_the_database_and_says_so() {
     let cluster = Cluster::stopped();
-    let place = Place::on(cluster.future_database());
-    let server = place.server().ready().start();
+    let workspace = Workspace::on(cluster.future_database());
+    let server = workspace.server().ready().start();
     let answer = server.client.get("/events", &[]).expect(503);
     assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
     server.client.event(&event("1")).expect(202);
     cluster.start();
-    place.database().create();
+    workspace.database().create();
     crate::reading::shown(&server.client, 1);
     cluster.stop();
     server.client.get("/events", &[]).expect(503);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-use crate::harness::place::forwarded;
 use crate::harness::postgres::Database;
-use crate::harness::{Cluster, Place, event, eventually};
+use crate::harness::workspace::forwarded;
+use crate::harness::{Cluster, Workspace, event, eventually};
 
 /// A cluster that takes TLS connections alone over TCP, and its authority's certificate.
 struct Secure {
@@ -47,7 +47,7 @@ impl Secure {
 #[test]
 fn sslmode_decides_what_is_checked() {
     let secure = Secure::start().unwrap();
-    let files = Place::jsonl();
+    let files = Workspace::jsonl();
     let root = files.directory().join("root.crt");
     std::fs::write(&root, &secure.root).unwrap();
     let root = root.display().to_string().replace('/', "%2F");
@@ -72,16 +72,16 @@ fn sslmode_decides_what_is_checked() {
         ("localhost", format!("sslmode=verify-ca&sslrootcert={wrong}"), Some("certificate")),
         ("127.0.0.1", "sslmode=disable".to_owned(), Some("pg_hba.conf")),
     ] {
-        let place = Place::on(secure.cluster.database());
-        let url = secure.url(place.database(), host, &options);
-        let server = place.server().set("DATABASE_URL", url).ready().start();
+        let workspace = Workspace::on(secure.cluster.database());
+        let url = secure.url(workspace.database(), host, &options);
+        let server = workspace.server().set("DATABASE_URL", url).ready().start();
         server.client.event(&event("1")).expect(202);
         let Some(problem) = problem else {
             forwarded(&server);
-            assert_eq!(place.events().len(), 1, "{host} {options}");
+            assert_eq!(workspace.events().len(), 1, "{host} {options}");
             let query = "SELECT ssl::text FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
                  WHERE application_name = 'hooks-backend' AND datname = current_database()";
-            assert_eq!(place.database().query(query), ["true"], "{host} {options}");
+            assert_eq!(workspace.database().query(query), ["true"], "{host} {options}");
             continue;
         };
         eventually("the problem is named", || {

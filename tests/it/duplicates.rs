@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Place, Storage, assert_exactly, event, eventually, only};
+use crate::harness::{Storage, Workspace, assert_exactly, event, eventually, only};
 
 both!(
     a_repeated_batch_is_accepted_and_stored_once,
@@ -13,42 +13,42 @@ both!(
 );
 
 fn a_repeated_batch_is_accepted_and_stored_once(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let batch = [event("1"), event("2"), event("3")];
     for _ in 0..2 {
         assert_eq!(server.client.batch(&batch).expect(202).json()["accepted"], 3);
     }
     server.client.event(&batch[0]).expect(202);
-    assert_exactly(&place.settled(&server), ["1", "2", "3"]);
+    assert_exactly(&workspace.settled(&server), ["1", "2", "3"]);
     let window = "hooks_events_duplicate_total{reason=\"window\"}";
     assert_eq!(server.client.metric(window), 4);
 }
 
 fn a_repeat_inside_one_batch_is_stored_once(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let mut other = event("1");
     other["data"] = serde_json::json!({ "second": true });
     let batch = [event("1"), event("2"), other, event("1")];
     assert_eq!(server.client.batch(&batch).expect(202).json()["accepted"], 4);
-    let events = place.settled(&server);
+    let events = workspace.settled(&server);
     assert_exactly(&events, ["1", "2"]);
     assert_eq!(only(&events, "1")["data"], serde_json::json!({}), "the first one counts");
 }
 
 fn the_same_event_id_in_two_sessions_is_two_events(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let mut other = event("1");
     other["session_id"] = "session-2".into();
     server.client.batch(&[event("1"), other]).expect(202);
-    assert_eq!(place.settled(&server).len(), 2);
+    assert_eq!(workspace.settled(&server).len(), 2);
 }
 
 fn a_repeat_is_known_again_after_a_restart(storage: Storage) {
-    let place = Place::new(storage);
-    let mut server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let mut server = workspace.server().start();
     let batch = [event("1"), event("2")];
     server.client.batch(&batch).expect(202);
     server.stop();
@@ -57,12 +57,12 @@ fn a_repeat_is_known_again_after_a_restart(storage: Storage) {
     server.kill9();
     server.restart();
     server.client.batch(&batch).expect(202);
-    assert_exactly(&place.settled(&server), ["1", "2"]);
+    assert_exactly(&workspace.settled(&server), ["1", "2"]);
 }
 
 fn concurrent_identical_requests_are_stored_once(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let batch: Vec<Value> = (0..20).map(|id| event(&id.to_string())).collect();
     std::thread::scope(|scope| {
         for _ in 0..16 {
@@ -73,18 +73,18 @@ fn concurrent_identical_requests_are_stored_once(storage: Storage) {
             });
         }
     });
-    assert_exactly(&place.settled(&server), (0..20).map(|id| id.to_string()));
+    assert_exactly(&workspace.settled(&server), (0..20).map(|id| id.to_string()));
 }
 
 #[test]
 fn a_repeat_is_known_after_its_segment_is_deleted() {
-    let place = Place::postgres();
+    let workspace = Workspace::postgres();
     // Segments of 128 KiB.
-    let server = place.server().set("JOURNAL_MAX_BYTES", "1MiB").set("JOURNAL_RETENTION", "0");
+    let server = workspace.server().set("JOURNAL_MAX_BYTES", "1MiB").set("JOURNAL_RETENTION", "0");
     let mut server = server.start();
     server.client.event(&event("first")).expect(202);
-    place.settled(&server);
-    let first = place.journal_files("seg")[0].clone();
+    workspace.settled(&server);
+    let first = workspace.journal_files("seg")[0].clone();
 
     let mut filler = 0;
     eventually("the first segment is deleted", || {
@@ -92,27 +92,27 @@ fn a_repeat_is_known_after_its_segment_is_deleted() {
         event["data"] = serde_json::json!({ "text": "x".repeat(60_000) });
         server.client.event(&event).expect(202);
         filler += 1;
-        place.settled(&server);
+        workspace.settled(&server);
         if first.exists() { Err(filler) } else { Ok(()) }
     });
     server.stop();
     server.restart();
     server.client.event(&event("first")).expect(202);
     let fillers = (0..filler).map(|number| format!("filler-{number}"));
-    assert_exactly(&place.settled(&server), fillers.chain(["first".to_owned()]));
+    assert_exactly(&workspace.settled(&server), fillers.chain(["first".to_owned()]));
 }
 
 #[test]
 fn with_its_timestamp_a_repeat_is_known_to_every_server_of_a_database() {
-    let (place, other_directory) = (Place::postgres(), Place::jsonl());
-    let first = place.server().start();
-    let second = place.server().directory(other_directory.directory()).start();
+    let (workspace, other_directory) = (Workspace::postgres(), Workspace::jsonl());
+    let first = workspace.server().start();
+    let second = workspace.server().directory(other_directory.directory()).start();
     let mut dated = event("1");
     dated["timestamp"] = "2026-11-23T09:00:00+00:00".into();
     first.client.event(&dated).expect(202);
     second.client.event(&dated).expect(202);
-    place.settled(&first);
-    assert_exactly(&place.settled(&second), ["1"]);
+    workspace.settled(&first);
+    assert_exactly(&workspace.settled(&second), ["1"]);
     let by_store = "hooks_events_duplicate_total{reason=\"store\"}";
     assert_eq!(first.client.metric(by_store) + second.client.metric(by_store), 1);
 }

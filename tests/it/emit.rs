@@ -10,18 +10,18 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::harness::client::JSON;
-use crate::harness::place::read_lines;
-use crate::harness::{Place, Server};
+use crate::harness::workspace::read_lines;
+use crate::harness::{Server, Workspace};
 
 /// A user with hooks: a state directory, and an environment that means nothing to this program.
 struct User {
-    place: Place,
+    workspace: Workspace,
     url: String,
 }
 
 impl User {
     fn new(url: String) -> Self {
-        Self { place: Place::jsonl(), url }
+        Self { workspace: Workspace::jsonl(), url }
     }
 
     fn of(server: &Server) -> Self {
@@ -29,7 +29,7 @@ impl User {
     }
 
     fn spool(&self) -> PathBuf {
-        self.place.directory().join("agentic-hooks/spool.jsonl")
+        self.workspace.directory().join("agentic-hooks/spool.jsonl")
     }
 
     /// What waits for a server, oldest first.
@@ -43,7 +43,7 @@ impl User {
         command
             .arg("emit")
             .env_clear()
-            .env("XDG_STATE_HOME", self.place.directory())
+            .env("XDG_STATE_HOME", self.workspace.directory())
             .env("HOOKS_URL", &self.url)
             // What other programs mean by these.
             .envs([
@@ -51,7 +51,7 @@ impl User {
                 ("STORAGE_TYPE", "s3"),
                 ("HTTP_PROXY", "http://192.0.2.1"),
             ])
-            .current_dir(self.place.directory())
+            .current_dir(self.workspace.directory())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -91,9 +91,9 @@ fn stop(session: usize) -> String {
     json!({ "hook_event_name": "Stop", "session_id": session.to_string() }).to_string()
 }
 
-fn sessions(place: &Place) -> Vec<String> {
+fn sessions(workspace: &Workspace) -> Vec<String> {
     let text = |event: &Value| event["session_id"].as_str().expect("text").to_owned();
-    place.events().iter().map(text).collect()
+    workspace.events().iter().map(text).collect()
 }
 
 /// An address where nobody listens.
@@ -101,8 +101,8 @@ const NOWHERE: &str = "http://127.0.0.1:1";
 
 #[test]
 fn a_payload_from_standard_input_is_stored() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let user = User::of(&server);
     let payload = "\u{feff}{\r\n\"hook_event_name\": \"preToolUse\",\r\n\"conversation_id\": \"u\",\r\n\"generation_id\": \"g\"\r\n}\r\n";
     let mut command = user.command();
@@ -110,7 +110,7 @@ fn a_payload_from_standard_input_is_stored() {
     silent(hand_over(command, payload));
     user.emit("");
     user.emit("no JSON");
-    let events = place.events();
+    let events = workspace.events();
     assert_eq!(events.len(), 2);
     assert_eq!(events[0]["event_type"], "tool_execution_started");
     assert_eq!((&events[0]["agent"], &events[0]["workflow_id"]), (&json!("cursor"), &json!("w-1")));
@@ -120,26 +120,26 @@ fn a_payload_from_standard_input_is_stored() {
 
 #[test]
 fn a_hook_that_is_registered_both_ways_is_stored_once() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let user = User::of(&server);
     let payload = r#"{ "hook_event_name": "PreToolUse", "session_id": "s", "tool_use_id": "t" }"#;
     server.client.post("/hooks/claude-code", JSON, &[], payload).expect(200);
     user.emit(payload);
     user.emit(&payload.replace(' ', "\n"));
-    assert_eq!(sessions(&place), ["s"]);
+    assert_eq!(sessions(&workspace), ["s"]);
 }
 
 #[test]
 fn a_payload_can_be_the_last_argument() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let user = User::of(&server);
     let mut command = user.command();
     let payload = r#"{"type":"agent-turn-complete","thread-id":"x1","turn-id":"t1"}"#;
     command.args(["--agent", "codex", payload]).stdin(Stdio::null());
     silent(command.spawn().expect("a process"));
-    let event = &place.events()[0];
+    let event = &workspace.events()[0];
     assert_eq!((&event["agent"], &event["session_id"]), (&json!("codex"), &json!("x1")));
 }
 
@@ -153,16 +153,16 @@ fn what_no_server_takes_is_delivered_in_order_by_the_next_that_finds_one() {
     assert_eq!(waiting.len(), 4);
     let fired = &waiting[0]["fired_at"];
 
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     user.url = url(&server);
     user.emit(&stop(4));
-    assert_eq!(sessions(&place), ["0", "1", "2", "3", "4"]);
+    assert_eq!(sessions(&workspace), ["0", "1", "2", "3", "4"]);
     // It happened when the hook fired.
-    assert_eq!(place.events()[0]["timestamp"], *fired);
+    assert_eq!(workspace.events()[0]["timestamp"], *fired);
     assert_eq!(user.waiting(), [] as [Value; 0]);
     user.emit(&stop(5));
-    assert_eq!(sessions(&place).len(), 6);
+    assert_eq!(sessions(&workspace).len(), 6);
 }
 
 #[test]
@@ -172,15 +172,15 @@ fn what_is_sent_again_after_a_kill_is_stored_once() {
     user.emit(&stop(1));
     let lines: Vec<String> = user.waiting().iter().map(Value::to_string).collect();
 
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     user.url = url(&server);
     user.emit(&stop(2));
     // As if the one who sent them was killed before it could cross them off.
     fs::write(user.spool().with_file_name("spool.sending.jsonl"), lines.join("\n"))
         .expect("a file");
     user.emit(&stop(3));
-    assert_eq!(sessions(&place), ["0", "1", "2", "3"]);
+    assert_eq!(sessions(&workspace), ["0", "1", "2", "3"]);
 }
 
 #[test]
@@ -188,14 +188,14 @@ fn hooks_that_fire_at_once_lose_nothing() {
     const HOOKS: usize = 24;
     let mut user = User::new(NOWHERE.to_owned());
     user.emit(&stop(HOOKS));
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     user.url = url(&server);
     let started: Vec<Child> = (0..HOOKS).map(|session| user.start(&stop(session))).collect();
     started.into_iter().for_each(silent);
     // One that found another at it left its line for the next.
     user.emit(&stop(HOOKS + 1));
-    let mut stored = sessions(&place);
+    let mut stored = sessions(&workspace);
     stored.sort_unstable_by_key(|session| session.parse::<usize>().expect("a number"));
     let expected: Vec<String> = (0..HOOKS + 2).map(|session| session.to_string()).collect();
     assert_eq!(stored, expected);
@@ -208,30 +208,30 @@ fn a_server_that_accepts_and_never_answers_is_given_up() {
     user.emit(&stop(0));
     user.emit(&stop(1));
     assert_eq!(user.waiting().len(), 2);
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     user.url = url(&server);
     user.emit(&stop(2));
-    assert_eq!(sessions(&place), ["0", "1", "2"]);
+    assert_eq!(sessions(&workspace), ["0", "1", "2"]);
 }
 
 #[test]
 fn a_key_that_is_not_valid_keeps_events_waiting() {
-    let place = Place::jsonl();
-    let server = place.server().set("API_KEYS", "me:key-1:ingest").start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("API_KEYS", "me:key-1:ingest").start();
     let user = User::of(&server);
     user.emit(&stop(0));
     assert_eq!(user.waiting().len(), 1);
     let mut command = user.command();
     command.env("HOOKS_API_KEY", "key-1");
     silent(hand_over(command, &stop(1)));
-    assert_eq!(sessions(&place), ["0", "1"]);
+    assert_eq!(sessions(&workspace), ["0", "1"]);
 }
 
 #[test]
 fn what_a_server_refuses_is_set_aside_and_does_not_hold_up_the_rest() {
-    let place = Place::jsonl();
-    let server = place.server().set("MAX_BODY_BYTES", "2KiB").start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("MAX_BODY_BYTES", "2KiB").start();
     let mut user = User::new(NOWHERE.to_owned());
     user.emit(&stop(0));
     user.emit(
@@ -241,7 +241,7 @@ fn what_a_server_refuses_is_set_aside_and_does_not_hold_up_the_rest() {
     user.emit(&stop(1));
     user.url = url(&server);
     user.emit(&stop(2));
-    assert_eq!(sessions(&place), ["0", "1", "2"]);
+    assert_eq!(sessions(&workspace), ["0", "1", "2"]);
     let refused = read_lines(&user.spool().with_file_name("spool.refused.jsonl"));
     assert_eq!(refused.len(), 1);
     assert_eq!(refused[0]["payload"]["session_id"], "big");

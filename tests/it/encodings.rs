@@ -6,7 +6,7 @@ use flate2::Compression;
 use serde_json::Value;
 
 use crate::harness::client::JSON;
-use crate::harness::{Place, assert_exactly, event};
+use crate::harness::{Workspace, assert_exactly, event};
 
 fn compressed(encoding: &str, body: &[u8]) -> Vec<u8> {
     let level = Compression::default();
@@ -40,8 +40,8 @@ const ENCODINGS: [(&str, &str); 5] = [
 
 #[test]
 fn every_encoding_is_understood_on_both_routes() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let mut expected = Vec::new();
     for (number, (encoding, header)) in ENCODINGS.iter().enumerate() {
         let headers = [("content-encoding", *header)];
@@ -53,24 +53,24 @@ fn every_encoding_is_understood_on_both_routes() {
         server.client.post("/events/batch", JSON, &headers, body).expect(202);
         expected.extend(ids);
     }
-    assert_exactly(&place.events(), expected);
+    assert_exactly(&workspace.events(), expected);
 }
 
 #[test]
 fn gzip_in_several_members_is_one_body() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let body = event("1").to_string();
     let (first, second) = body.as_bytes().split_at(20);
     let members = [compressed("gzip", first), compressed("gzip", second)].concat();
     server.client.post("/events", JSON, &[("content-encoding", "gzip")], members).expect(202);
-    assert_exactly(&place.events(), ["1"]);
+    assert_exactly(&workspace.events(), ["1"]);
 }
 
 #[test]
 fn corrupt_bodies_are_refused_and_store_nothing() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     for (encoding, header) in ENCODINGS {
         let headers = [("content-encoding", header)];
         let whole = compressed(encoding, event("1").to_string().as_bytes());
@@ -88,6 +88,6 @@ fn corrupt_bodies_are_refused_and_store_nothing() {
             assert_eq!(answer.status, 400, "{encoding} flipped: {answer:?}");
         }
     }
-    assert_exactly(&place.events(), [""; 0]);
+    assert_exactly(&workspace.events(), [""; 0]);
     server.client.event(&event("1")).expect(202);
 }

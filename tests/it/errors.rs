@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use crate::harness::client::{JSON, NDJSON};
-use crate::harness::{Answer, Place, Server, assert_exactly, event};
+use crate::harness::{Answer, Server, Workspace, assert_exactly, event};
 
 /// Asserts that the answer is a problem document of that status; returns it.
 #[track_caller]
@@ -23,15 +23,15 @@ pub(crate) fn problem(answer: &Answer, status: u16, case: &str) -> Value {
 
 /// Asserts that the refusals before it did no harm.
 #[track_caller]
-fn still_works(place: &Place, server: &Server) {
+fn still_works(workspace: &Workspace, server: &Server) {
     server.client.event(&event("good")).expect(202);
-    assert_exactly(&place.events(), ["good"]);
+    assert_exactly(&workspace.events(), ["good"]);
 }
 
 #[test]
 fn bodies_that_are_not_the_json_expected_are_400() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let (one, many) = ("/events", "/events/batch");
     let good = event("1").to_string();
     let cases: [(&str, &str, Vec<u8>, &str); 15] = [
@@ -57,23 +57,23 @@ fn bodies_that_are_not_the_json_expected_are_400() {
         let problem = problem(&answer, 400, &case);
         assert!(problem["detail"].to_string().contains(detail), "{case}: {problem}");
     }
-    still_works(&place, &server);
+    still_works(&workspace, &server);
 }
 
 #[test]
 fn a_wrong_ack_parameter_is_400_and_names_what_is_allowed() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let answer = server.client.post("/events?ack=maybe", JSON, &[], event("1").to_string());
     let detail = problem(&answer, 400, "ack")["detail"].to_string();
     assert!(detail.contains("journal") && detail.contains("stored"), "{detail}");
-    still_works(&place, &server);
+    still_works(&workspace, &server);
 }
 
 #[test]
 fn other_content_types_and_encodings_are_415() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let body = event("1").to_string();
     let with_headers = |path: &str, headers: &[(&str, &str)]| {
         server.client.send("POST", path, headers, body.as_bytes()).expect("an answer")
@@ -100,14 +100,15 @@ fn other_content_types_and_encodings_are_415() {
         let problem = problem(&with_headers("/events", &headers), 415, encoding);
         assert!(problem["detail"].to_string().contains("gzip"), "{encoding}: {problem}");
     }
-    still_works(&place, &server);
+    still_works(&workspace, &server);
 }
 
 #[test]
 fn bodies_over_the_limit_are_413_also_when_decompressed() {
-    let place = Place::jsonl();
+    let workspace = Workspace::jsonl();
     // So much longer bodies are waited for that never come.
-    let server = place.server().set("MAX_BODY_BYTES", "10KiB").set("BODY_TIMEOUT", "5s").start();
+    let server =
+        workspace.server().set("MAX_BODY_BYTES", "10KiB").set("BODY_TIMEOUT", "5s").start();
     let mut large = event("1");
     large["data"] = json!({ "text": "x".repeat(11 << 10) });
     let large = large.to_string();
@@ -155,13 +156,13 @@ fn bodies_over_the_limit_are_413_also_when_decompressed() {
         assert!(head.contains("application/problem+json"), "{case}: {head}");
         connection.read_until("(MAX_BODY_BYTES)\"}");
     }
-    still_works(&place, &server);
+    still_works(&workspace, &server);
 }
 
 #[test]
 fn batches_of_too_many_events_are_413() {
-    let place = Place::jsonl();
-    let server = place.server().set("MAX_BATCH_EVENTS", "3").start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("MAX_BATCH_EVENTS", "3").start();
     let four = [event("1"), event("2"), event("3"), event("4")];
     let lines = four.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
     let mut with_invalid = four.to_vec();
@@ -174,14 +175,14 @@ fn batches_of_too_many_events_are_413() {
         let problem = problem(&answer, 413, case);
         assert!(problem["detail"].to_string().contains("MAX_BATCH_EVENTS"), "{case}: {problem}");
     }
-    assert_exactly(&place.events(), [""; 0]);
+    assert_exactly(&workspace.events(), [""; 0]);
     server.client.batch(&four[..3]).expect(202);
 }
 
 #[test]
 fn unknown_routes_are_404_and_other_methods_405_with_allow() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let send =
         |method: &str, path: &str| server.client.send(method, path, &[], b"").expect("an answer");
     for path in ["/", "/event", "/events/", "/events/batch/1", "/healthz", "/metrics/x"] {
@@ -200,5 +201,5 @@ fn unknown_routes_are_404_and_other_methods_405_with_allow() {
         problem(&answer, 405, path);
         assert!(answer.header("allow").contains(allowed), "{method} {path}: {answer:?}");
     }
-    still_works(&place, &server);
+    still_works(&workspace, &server);
 }

@@ -10,7 +10,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use serde_json::{Value, json};
 
-use crate::harness::{Place, Server, Storage, assert_exactly, ids};
+use crate::harness::{Server, Storage, Workspace, assert_exactly, ids};
 
 both!(
     ndjson_has_every_event_in_the_order_of_time,
@@ -22,9 +22,9 @@ both!(
     large_events_go_into_parquet_and_what_is_cut_off_is_no_file,
 );
 
-fn with(storage: Storage, events: &[Value]) -> (Place, Server) {
-    let place = Place::new(storage);
-    let server = place.server().ready().start();
+fn with(storage: Storage, events: &[Value]) -> (Workspace, Server) {
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().ready().start();
     for batch in events.chunks(5000) {
         server.client.batch(batch).expect(202);
     }
@@ -33,7 +33,7 @@ fn with(storage: Storage, events: &[Value]) -> (Place, Server) {
         let answer = server.client.get(&format!("/events?session_id=s-1&event_id={last}"), &[]);
         if answer.text.contains("\"event_type\"") { Ok(()) } else { Err(answer.text) }
     });
-    (place, server)
+    (workspace, server)
 }
 
 fn numbered(count: usize) -> Vec<Value> {
@@ -115,7 +115,7 @@ fn parquet_has_what_ndjson_has(storage: Storage) {
             "text": "a\\b\u{1f980}",
         },
     });
-    let (_place, server) = with(storage, &events);
+    let (_workspace, server) = with(storage, &events);
     let file = parquet(&server, "");
     assert_eq!(file.metadata().file_metadata().num_rows(), 12_000);
     let rows = rows(&file);
@@ -126,7 +126,7 @@ fn parquet_has_what_ndjson_has(storage: Storage) {
 }
 
 fn parquet_has_the_columns_that_are_asked_for(storage: Storage) {
-    let (_place, server) = with(storage, &numbered(10));
+    let (_workspace, server) = with(storage, &numbered(10));
     let columns = |query: &str| -> Vec<_> {
         let file = parquet(&server, query);
         let columns = file.metadata().file_metadata().schema_descr().columns().to_vec();
@@ -157,8 +157,8 @@ fn parquet_has_the_columns_that_are_asked_for(storage: Storage) {
 }
 
 fn parquet_without_events_is_a_file_without_rows(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().ready().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().ready().start();
     crate::harness::eventually("events can be read", || {
         crate::harness::eventually::when(server.client.get("/events", &[]), |answer| {
             answer.status == 200
@@ -187,8 +187,8 @@ fn large_events_go_into_parquet_and_what_is_cut_off_is_no_file(storage: Storage)
             "timestamp": 1_795_000_000 + number, "data": {"text": noise(number, 3 << 20)},
         })
     };
-    let place = Place::new(storage);
-    let mut server = place.server().ready().start();
+    let workspace = Workspace::new(storage);
+    let mut server = workspace.server().ready().start();
     for number in 0..12 {
         server.client.event(&event(number)).expect(202);
     }
@@ -230,7 +230,7 @@ fn large_events_go_into_parquet_and_what_is_cut_off_is_no_file(storage: Storage)
 fn ndjson_has_every_event_in_the_order_of_time(storage: Storage) {
     // More than one question's worth.
     let events = numbered(21_000);
-    let (_place, server) = with(storage, &events);
+    let (_workspace, server) = with(storage, &events);
     let answer = server.client.get("/events/export", &[]).expect(200);
     assert_eq!(answer.header("content-type"), "application/x-ndjson");
     assert_eq!(ids(&lines(&answer.text)), ids(&events));
@@ -244,7 +244,7 @@ fn ndjson_has_every_event_in_the_order_of_time(storage: Storage) {
 }
 
 fn csv_is_as_rfc_4180_has_it(storage: Storage) {
-    let (_place, server) = with(
+    let (_workspace, server) = with(
         storage,
         &[
             json!({
@@ -274,7 +274,7 @@ fn csv_is_as_rfc_4180_has_it(storage: Storage) {
 
 fn exports_are_compressed_on_request(storage: Storage) {
     let events = numbered(3000);
-    let (_place, server) = with(storage, &events);
+    let (_workspace, server) = with(storage, &events);
     for (accepted, coding) in
         [("gzip", "gzip"), ("zstd", "zstd"), ("br, GZIP;q=0.5, zstd;q=0", "gzip"), ("identity", "")]
     {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::errors::problem;
 use crate::harness::eventually::when;
 use crate::harness::reaper::SmallDisk;
-use crate::harness::{Place, Server, Storage, assert_exactly, event, eventually, ids};
+use crate::harness::{Server, Storage, Workspace, assert_exactly, event, eventually, ids};
 
 both!(a_full_disk_refuses_events_until_there_is_room);
 
@@ -43,12 +43,12 @@ fn send_until_refused(server: &Server, accepted: &mut Vec<Value>) -> Value {
 }
 
 fn a_full_disk_refuses_events_until_there_is_room(storage: Storage) {
-    let place = Place::new(storage);
-    let Some(disk) = SmallDisk::mount(place.directory().join("disk"), 1 << 20) else {
+    let workspace = Workspace::new(storage);
+    let Some(disk) = SmallDisk::mount(workspace.directory().join("disk"), 1 << 20) else {
         eprintln!("not tested: a small file system cannot be mounted here (needs root)");
         return;
     };
-    let server = place
+    let server = workspace
         .server()
         .set("JSONL_PATH", disk.path.join("events.jsonl"))
         .set("JOURNAL_DIR", &disk.path)
@@ -64,7 +64,7 @@ fn a_full_disk_refuses_events_until_there_is_room(storage: Storage) {
         assert_eq!(health["status"], "unhealthy", "{health}");
         server.client.get("/health/ready", &[]).expect(503);
         if storage == Storage::Jsonl {
-            let stored = crate::harness::place::read_lines(&disk.path.join("events.jsonl"));
+            let stored = crate::harness::workspace::read_lines(&disk.path.join("events.jsonl"));
             assert_exactly(&stored, ids(&accepted));
         }
         std::fs::remove_file(filler).expect("room");
@@ -76,10 +76,10 @@ fn a_full_disk_refuses_events_until_there_is_room(storage: Storage) {
         server.client.get("/health/ready", &[]).expect(200);
     }
     if storage == Storage::Jsonl {
-        let stored = crate::harness::place::read_lines(&disk.path.join("events.jsonl"));
+        let stored = crate::harness::workspace::read_lines(&disk.path.join("events.jsonl"));
         assert_exactly(&stored, ids(&accepted));
     } else {
-        assert_exactly(&place.settled(&server), ids(&accepted));
+        assert_exactly(&workspace.settled(&server), ids(&accepted));
     }
     drop(server);
 }

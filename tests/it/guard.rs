@@ -8,12 +8,12 @@ use prometheus::IntCounter;
 
 use crate::harness::client::JSON;
 use crate::harness::http2::Http2;
-use crate::harness::{Place, event as an_event};
+use crate::harness::{Workspace, event as an_event};
 
 #[test]
 fn a_large_body_that_nobody_wants_does_not_cost_its_sender_the_answer() {
-    let place = Place::jsonl();
-    let server = place.server().ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
     let bytes = 8 << 20;
     for (line, status) in [
         ("POST /nowhere", 404),
@@ -42,8 +42,8 @@ fn a_large_body_that_nobody_wants_does_not_cost_its_sender_the_answer() {
 
 #[test]
 fn a_connection_goes_on_after_a_body_that_nobody_wanted() {
-    let place = Place::jsonl();
-    let server = place.server().ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
     let mut connection = server.client.connect();
     for _ in 0..3 {
         connection.write("POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n");
@@ -55,8 +55,8 @@ fn a_connection_goes_on_after_a_body_that_nobody_wanted() {
 
 #[test]
 fn answers_are_not_guessed_at_and_what_is_read_is_not_kept() {
-    let place = Place::jsonl();
-    let server = place.server().ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
     for path in ["/health", "/health/live", "/health/ready", "/metrics", "/nowhere", "/events"] {
         let answer = server.client.get(path, &[]);
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
@@ -72,8 +72,8 @@ fn answers_are_not_guessed_at_and_what_is_read_is_not_kept() {
 
 #[test]
 fn a_page_of_another_site_is_allowed_nothing() {
-    let place = Place::jsonl();
-    let server = place.server().ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
     let origin = ("origin", "https://example.com");
     for path in ["/events", "/events/batch", "/health", "/metrics", "/nowhere"] {
         for method in ["POST", "GET", "PUT"] {
@@ -92,7 +92,7 @@ fn a_page_of_another_site_is_allowed_nothing() {
     // What a page may send without asking first is not taken.
     let form = server.client.post("/events", "text/plain", &[origin], an_event("2").to_string());
     no_permission(&form.expect(415));
-    assert_eq!(place.events().len(), 1);
+    assert_eq!(workspace.events().len(), 1);
 }
 
 #[track_caller]
@@ -105,8 +105,8 @@ fn no_permission(answer: &crate::harness::Answer) {
 #[tokio::test]
 async fn a_panic_in_the_writer_ends_it_and_leaves_nobody_waiting() {
     static FAILING: AtomicBool = AtomicBool::new(false);
-    let place = Place::jsonl();
-    let file = place.directory().join("events.jsonl");
+    let workspace = Workspace::jsonl();
+    let file = workspace.directory().join("events.jsonl");
     let observe = SyncObserver(Box::new(|_, _| {
         assert!(!FAILING.load(Ordering::SeqCst), "a bug");
     }));

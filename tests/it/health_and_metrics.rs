@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use crate::harness::client::JSON;
-use crate::harness::{Place, Storage, event};
+use crate::harness::{Storage, Workspace, event};
 
 both!(
     a_server_without_troubles_is_healthy,
@@ -14,10 +14,10 @@ both!(
 );
 
 fn a_server_without_troubles_is_healthy(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().ready().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().ready().start();
     server.client.event(&event("1")).expect(202);
-    place.settled(&server);
+    workspace.settled(&server);
     let answer = server.client.get("/health", &[]).expect(200);
     assert_eq!(answer.header("content-type"), JSON);
     let health = answer.json();
@@ -64,15 +64,15 @@ fn names(text: &str) -> BTreeSet<&str> {
 }
 
 fn metrics_are_prometheus_text_with_the_documented_names(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let mut odd = event("label-event-id");
     odd["session_id"] = json!("label-session-id");
     odd["event_type"] = json!("label-event-type");
     server.client.batch(&[odd, json!({})]).expect(202);
     server.client.event(&json!({})).expect(422);
     server.client.get("/label-path", &[]).expect(404);
-    place.settled(&server);
+    workspace.settled(&server);
 
     let answer = server.client.get("/metrics", &[]).expect(200);
     assert!(answer.header("content-type").starts_with("text/plain; version=0.0.4"), "{answer:?}");
@@ -111,10 +111,10 @@ fn metrics_are_prometheus_text_with_the_documented_names(storage: Storage) {
 }
 
 fn metrics_are_json_where_that_is_asked_for(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     server.client.batch(&[event("1"), event("2"), event("1")]).expect(202);
-    place.settled(&server);
+    workspace.settled(&server);
     let answer = server.client.get("/metrics", &[("accept", JSON)]).expect(200);
     assert_eq!(answer.header("content-type"), JSON);
     let metrics = answer.json();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::client::{JSON, NDJSON};
-use crate::harness::{Place, Server, Storage, event};
+use crate::harness::{Server, Storage, Workspace, event};
 
 both!(
     every_agents_payloads_are_understood,
@@ -42,8 +42,8 @@ fn send(server: &Server, path: &str, payload: impl AsRef<[u8]>) {
 }
 
 fn every_agents_payloads_are_understood(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let all: Vec<(&str, Value)> = PAYLOADS
         .iter()
         .flat_map(|(agent, text)| cases(text).into_iter().map(|c| (*agent, c)))
@@ -52,7 +52,7 @@ fn every_agents_payloads_are_understood(storage: Storage) {
         let path = case["path"].as_str().map_or(format!("/hooks/{agent}"), str::to_owned);
         send(&server, &path, case["payload"].to_string());
     }
-    let stored = place.settled(&server);
+    let stored = workspace.settled(&server);
     assert_eq!(stored.len(), all.len());
     for (agent, case) in &all {
         let stored = stored.iter().find(|event| event["data"] == case["payload"]);
@@ -65,8 +65,8 @@ fn every_agents_payloads_are_understood(storage: Storage) {
 }
 
 fn auto_recognises_the_agent(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let named = PAYLOADS.iter().flat_map(|(agent, text)| {
         cases(text).into_iter().map(move |case| (*agent, case["payload"].clone()))
     });
@@ -87,7 +87,7 @@ fn auto_recognises_the_agent(storage: Storage) {
     send(&server, "/hooks/auto", stranger.to_string());
     expected.push((stranger, json!(null)));
 
-    let stored = place.settled(&server);
+    let stored = workspace.settled(&server);
     assert_eq!(stored.len(), expected.len());
     for (payload, agent) in expected {
         let stored = stored.iter().find(|event| event["data"] == payload).expect("stored");
@@ -99,8 +99,8 @@ fn auto_recognises_the_agent(storage: Storage) {
 
 /// Any of these payloads, sent again, is the same firing.
 fn a_hook_that_fires_twice_is_stored_once(storage: Storage) {
-    let place = Place::new(storage);
-    let mut server = place.server().ready().start();
+    let workspace = Workspace::new(storage);
+    let mut server = workspace.server().ready().start();
     let with_tool_use = r#"{"hook_event_name":"PreToolUse","session_id":"s","tool_name":"Bash","tool_use_id":"toolu_1"}"#;
     let with_time =
         r#"{"hook_event_name":"BeforeTool","session_id":"s","timestamp":"2026-11-23T09:00:00Z"}"#;
@@ -119,13 +119,13 @@ fn a_hook_that_fires_twice_is_stored_once(storage: Storage) {
     for payload in [with_tool_use, with_time] {
         send(&server, "/hooks/claude-code", payload);
     }
-    let stored = place.settled(&server);
+    let stored = workspace.settled(&server);
     assert_eq!(stored.len(), 3, "{stored:?}");
 }
 
 fn real_events_that_look_alike_are_both_kept(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let call = |id: &str| {
         json!({
             "hook_event_name": "PreToolUse", "session_id": "s", "tool_name": "Bash",
@@ -152,7 +152,7 @@ fn real_events_that_look_alike_are_both_kept(storage: Storage) {
     let answer = server.client.post("/hooks", NDJSON, &[], lines).expect(202);
     assert_eq!(answer.json()["accepted"], 3);
 
-    let stored = place.settled(&server);
+    let stored = workspace.settled(&server);
     assert_eq!(stored.len(), 7, "{stored:?}");
     let mut stops: Vec<&str> = stored
         .iter()
@@ -164,20 +164,20 @@ fn real_events_that_look_alike_are_both_kept(storage: Storage) {
 }
 
 fn workflow_phase_and_milestone_come_as_headers(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let headers = [("X-Workflow-Id", "w-1"), ("X-Phase-Id", "p-1"), ("X-Milestone-Id", "")];
     let body = r#"{"hook_event_name":"Stop","session_id":"s"}"#;
     server.client.post("/hooks/claude-code", JSON, &headers, body).expect(200);
-    let stored = &place.settled(&server)[0];
+    let stored = &workspace.settled(&server)[0];
     assert_eq!(stored["workflow_id"], "w-1");
     assert_eq!(stored["phase_id"], "p-1");
     assert_eq!(stored["milestone_id"], Value::Null);
 }
 
 fn nothing_in_a_payload_is_refused(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let long = "x".repeat(300);
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
     let payloads = [
@@ -192,7 +192,7 @@ fn nothing_in_a_payload_is_refused(storage: Storage) {
     for payload in &payloads {
         send(&server, "/hooks/claude-code", payload);
     }
-    let stored = place.settled(&server);
+    let stored = workspace.settled(&server);
     assert_eq!(stored.len(), payloads.len());
     let of = |data: &str| {
         let data: Value = serde_json::from_str(data.trim_start_matches('\u{feff}')).expect("JSON");
@@ -219,27 +219,27 @@ fn nothing_in_a_payload_is_refused(storage: Storage) {
     assert_eq!(long["tool_name"], Value::Null);
     let deep = stored.iter().find(|event| event["session_id"] == "deep").expect("stored");
     assert_eq!(deep["data"], json!({ "unparsed": payloads[6] }));
-    assert_eq!(place.rejected(), [] as [Value; 0]);
+    assert_eq!(workspace.rejected(), [] as [Value; 0]);
 }
 
 fn a_payload_of_5_mb_is_taken(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let payload = json!({
         "hook_event_name": "PostToolUse", "session_id": "s", "tool_name": "Read",
         "tool_use_id": "toolu_1", "tool_response": { "text": "ä\"\n".repeat(1_000_000) },
     });
     send(&server, "/hooks/claude-code", payload.to_string());
     send(&server, "/hooks/claude-code", payload.to_string());
-    let stored = place.settled(&server);
+    let stored = workspace.settled(&server);
     assert_eq!(stored.len(), 1);
     assert_eq!(stored[0]["data"], payload);
 }
 
 #[test]
 fn what_is_no_payload_is_refused_with_words() {
-    let place = Place::jsonl();
-    let server = place.server().set("API_KEYS", "hooks:key-1:ingest").ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("API_KEYS", "hooks:key-1:ingest").ready().start();
     let key = [("authorization", "Bearer key-1")];
     let post = |path: &str, kind: &str, body: &str| server.client.post(path, kind, &key, body);
     for (path, kind, body, status, words) in [
@@ -254,7 +254,7 @@ fn what_is_no_payload_is_refused_with_words() {
         assert!(detail.contains(words), "{path}: {detail}");
     }
     server.client.post("/hooks/claude-code", JSON, &[], "{}").expect(401);
-    assert!(!place.file().exists() || place.events().is_empty());
+    assert!(!workspace.file().exists() || workspace.events().is_empty());
     post("/hooks/claude-code", JSON, "{}").expect(200);
     assert_eq!(server.client.metric("hooks_events_stored_total"), 1);
     let route = "hooks_http_requests_total{route=\"/hooks/{agent}\",status=\"200\"}";
@@ -263,8 +263,8 @@ fn what_is_no_payload_is_refused_with_words() {
 
 #[test]
 fn a_bad_line_of_emit_spoils_itself_alone() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let line = json!({
         "agent": "cursor", "event": "stop", "fired_at": "2026-11-23T09:00:00Z",
         "workflow_id": "w", "phase_id": null, "milestone_id": null, "payload": { "conversation_id": "u" },
@@ -272,11 +272,11 @@ fn a_bad_line_of_emit_spoils_itself_alone() {
     let lines = format!("{{\"agent\":\"cur\n{line}\n");
     let answer = server.client.post("/hooks", NDJSON, &[], &lines).expect(202).json();
     assert_eq!((&answer["accepted"], &answer["rejected"][0]["index"]), (&json!(1), &json!(0)));
-    let stored = &place.events()[0];
+    let stored = &workspace.events()[0];
     assert_eq!(stored["event_type"], "agent_stopped");
     assert_eq!(stored["timestamp"], "2026-11-23T09:00:00.000000Z");
     assert_eq!(stored["workflow_id"], "w");
-    assert_eq!(place.rejected().len(), 1);
+    assert_eq!(workspace.rejected().len(), 1);
 }
 
 mod other_shapes_at_events {
@@ -284,8 +284,8 @@ mod other_shapes_at_events {
 
     #[test]
     fn multi_agent_observability_senders_are_understood() {
-        let place = Place::jsonl();
-        let server = place.server().start();
+        let workspace = Workspace::jsonl();
+        let server = workspace.server().start();
         let sent = json!({
             "source_app": "shop", "session_id": "m1", "hook_event_type": "PostToolUse",
             "payload": {
@@ -298,7 +298,7 @@ mod other_shapes_at_events {
             server.client.event(&sent).expect(202);
         }
         server.client.batch(&[sent.clone(), event("1")]).expect(202);
-        let events = place.events();
+        let events = workspace.events();
         assert_eq!(events.len(), 2);
         let stored = &events[0];
         assert_eq!(stored["event_type"], "tool_execution_completed");
@@ -321,8 +321,8 @@ mod other_shapes_at_events {
 
     #[test]
     fn openhands_is_recognised_and_our_own_shape_stays() {
-        let place = Place::jsonl();
-        let server = place.server().start();
+        let workspace = Workspace::jsonl();
+        let server = workspace.server().start();
         let theirs = json!({
             "event_type": "PreToolUse", "session_id": "o1", "tool_name": "terminal",
             "tool_input": { "command": "ls" }, "working_dir": "/workspace",
@@ -333,7 +333,7 @@ mod other_shapes_at_events {
         ours["data"] = json!({});
         ours["tool_name"] = json!("kept aside");
         server.client.event(&ours).expect(202);
-        let events = place.events();
+        let events = workspace.events();
         assert_eq!(events[0]["event_type"], "tool_execution_started");
         assert_eq!(events[0]["agent"], "openhands");
         assert_eq!(events[0]["tool_name"], "terminal");

@@ -14,27 +14,27 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use crate::harness::client::JSON;
 use crate::harness::http2::Http2;
 use crate::harness::server::Builder;
-use crate::harness::{Place, Server, assert_exactly, event, eventually};
+use crate::harness::{Server, Workspace, assert_exactly, event, eventually};
 
-/// A place whose server has a certificate.
+/// A workspace whose server has a certificate.
 struct Secure {
-    place: Place,
+    workspace: Workspace,
     root: String,
 }
 
 impl Secure {
     fn new() -> Self {
-        let mut secure = Self { place: Place::jsonl(), root: String::new() };
+        let mut secure = Self { workspace: Workspace::jsonl(), root: String::new() };
         secure.renew();
         secure
     }
 
     fn certificate(&self) -> PathBuf {
-        self.place.directory().join("server.crt")
+        self.workspace.directory().join("server.crt")
     }
 
     fn key(&self) -> PathBuf {
-        self.place.directory().join("server.key")
+        self.workspace.directory().join("server.key")
     }
 
     /// Writes another certificate and its key; clients trust this one alone.
@@ -47,7 +47,7 @@ impl Secure {
     }
 
     fn server(&self) -> Builder {
-        self.place.server().set("TLS_CERT", self.certificate()).set("TLS_KEY", self.key())
+        self.workspace.server().set("TLS_CERT", self.certificate()).set("TLS_KEY", self.key())
     }
 
     fn config(&self, protocols: &[&str]) -> ClientConfig {
@@ -117,17 +117,17 @@ fn events_come_over_https_by_the_protocol_that_was_agreed() {
     http2.event(&event("http2")).expect(202);
     http2.event(&event("http2 again")).expect(202);
     server.stop();
-    assert_exactly(&secure.place.events(), ["none", "http1", "http2", "http2 again"]);
+    assert_exactly(&secure.workspace.events(), ["none", "http1", "http2", "http2 again"]);
 }
 
 #[test]
 fn http2_is_spoken_on_the_plain_port_by_clients_who_know() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let mut http2 = Http2::plain(server.client.address);
     http2.event(&event("1")).expect(202);
     server.client.event(&event("2")).expect(202);
-    assert_exactly(&place.events(), ["1", "2"]);
+    assert_exactly(&workspace.events(), ["1", "2"]);
 }
 
 #[test]
@@ -166,9 +166,9 @@ fn a_certificate_is_replaced_while_connections_stay() {
 #[test]
 fn files_that_cannot_be_used_stop_the_start() {
     let secure = Secure::new();
-    let place = &secure.place;
+    let workspace = &secure.workspace;
     let write = |name: &str, text: &str| {
-        let path = place.directory().join(name);
+        let path = workspace.directory().join(name);
         std::fs::write(&path, text).expect("a file");
         path.display().to_string()
     };
@@ -193,11 +193,14 @@ fn files_that_cannot_be_used_stop_the_start() {
         (&good, &garbled, "TLS_KEY", "not base64"),
         (&good, &other_key, "TLS_KEY", "not the key of the certificate"),
     ] {
-        let ended = place.server().set("TLS_CERT", certificate).set("TLS_KEY", key).run();
+        let ended = workspace.server().set("TLS_CERT", certificate).set("TLS_KEY", key).run();
         let (code, log) = (ended.status.code(), ended.log);
         assert_eq!(code, Some(1), "{certificate} {key}: {log}");
         assert!(log.contains(variable) && log.contains(words), "{certificate} {key}: {log}");
-        assert!(!place.directory().join(".agentic").exists(), "{certificate} {key} left a trace");
+        assert!(
+            !workspace.directory().join(".agentic").exists(),
+            "{certificate} {key} left a trace"
+        );
     }
 }
 

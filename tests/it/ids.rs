@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::eventually::when;
 use crate::harness::postgres::Database;
-use crate::harness::{Place, Server, Storage, assert_exactly, eventually};
+use crate::harness::{Server, Storage, Workspace, assert_exactly, eventually};
 
 both!(an_id_is_found_whatever_else_is_asked);
 
@@ -27,8 +27,8 @@ fn ask(server: &Server, query: &str) -> Vec<Value> {
 }
 
 fn an_id_is_found_whatever_else_is_asked(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().ready().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().ready().start();
     let days = [day(1), day(2), day(3), "1999-01-01".to_owned()];
     let events: Vec<Value> = days.iter().map(|day| at(day, day)).collect();
     server.client.batch(&events).expect(202);
@@ -72,12 +72,12 @@ fn filled(database: &Database, day: &str) {
 
 #[test]
 fn a_day_that_is_over_gets_its_filters_and_only_they_are_asked() {
-    let place = Place::postgres();
-    let server = place.server().start();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().start();
     server.client.batch(&[at(&day(3), "1"), at(&day(1), "2")]).expect(202);
-    place.settled(&server);
-    filled(place.database(), &day(3));
-    filled(place.database(), &day(1));
+    workspace.settled(&server);
+    filled(workspace.database(), &day(3));
+    filled(workspace.database(), &day(1));
     assert_exactly(&ask(&server, "event_id=1&event_type=tool_execution_completed"), ["1"]);
     assert_exactly(&ask(&server, "tool_use_id=u-2&tool_name=Bash"), ["2"]);
     // All other indexes have been asked for nothing but whether a row is there already.
@@ -86,16 +86,16 @@ fn a_day_that_is_over_gets_its_filters_and_only_they_are_asked() {
                       AND indexrelname !~ '_event_id_tool_use_id_idx$'";
     let scans = format!("SELECT sum(idx_scan)::text FROM {INDEXES} AND relname ~ '_[0-9]{{8}}$'");
     eventually("each index of ids is scanned for each question", || {
-        let scans = place.database().query(&scans);
+        let scans = workspace.database().query(&scans);
         when(scans, |scans| scans[0].parse::<usize>().is_ok_and(|scans| scans >= 4))
     });
-    assert_eq!(place.database().query(others), [] as [&str; 0]);
+    assert_eq!(workspace.database().query(others), [] as [&str; 0]);
 }
 
 #[test]
 fn ranges_get_their_filters_while_the_day_lasts_but_for_the_last() {
-    let place = Place::postgres();
-    let server = place.server().start();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().start();
     let tomorrow = day(-1);
     for batch in 0..3 {
         let events: Vec<Value> = (0..5_000)
@@ -106,8 +106,8 @@ fn ranges_get_their_filters_while_the_day_lasts_but_for_the_last() {
             .collect();
         server.client.batch(&events).expect(202);
     }
-    place.settled(&server);
-    filled(place.database(), &tomorrow);
+    workspace.settled(&server);
+    filled(workspace.database(), &tomorrow);
     assert_exactly(&ask(&server, "event_id=0-0"), ["0-0"]);
     assert_exactly(&ask(&server, "event_id=2-4999"), ["2-4999"]);
     // A row that comes to a range with filters rewrites them, so the last ranges have none.
@@ -116,28 +116,28 @@ fn ranges_get_their_filters_while_the_day_lasts_but_for_the_last() {
          AND relname = 'hook_events_{}'",
         tomorrow.replace('-', "")
     );
-    assert_ne!(place.database().query(&index), ["0"]);
+    assert_ne!(workspace.database().query(&index), ["0"]);
 }
 
 #[test]
 fn tables_without_the_index_are_read_all_the_same_and_the_log_says_what_to_do() {
-    let place = Place::postgres();
-    let server = place.server().start();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().start();
     server.client.event(&at(&day(1), "1")).expect(202);
-    place.settled(&server);
+    workspace.settled(&server);
     drop(server);
-    place.database().execute("DROP INDEX hook_events_ids");
-    let server = place.server().start();
+    workspace.database().execute("DROP INDEX hook_events_ids");
+    let server = workspace.server().start();
     server.client.event(&at(&day(2), "2")).expect(202);
-    place.settled(&server);
+    workspace.settled(&server);
     assert_exactly(&ask(&server, "tool_use_id=u-1"), ["1"]);
     assert_exactly(&ask(&server, "event_id=2"), ["2"]);
     let log = server.log();
     let statement = log.lines().find_map(|line| line.split_once("statement="));
     let (_, statement) = statement.unwrap_or_else(|| panic!("{log}"));
-    place.database().execute(statement);
+    workspace.database().execute(statement);
     drop(server);
-    let server = place.server().start();
+    let server = workspace.server().start();
     assert_exactly(&ask(&server, "tool_use_id=u-2"), ["2"]);
     assert!(!server.log().contains("statement="), "{}", server.log());
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::client::{JSON, NDJSON};
 use crate::harness::server::{Builder, Ended};
-use crate::harness::{Place, Server, Storage, assert_exactly, event, only};
+use crate::harness::{Server, Storage, Workspace, assert_exactly, event, only};
 
 both!(
     a_stored_line_becomes_the_event_that_it_was,
@@ -16,22 +16,22 @@ both!(
 );
 
 /// The command, to a server that is there or not.
-fn import(place: &Place, address: std::net::SocketAddr, files: &[&Path]) -> Builder {
-    let command = Server::builder().directory(place.directory()).argument("import");
+fn import(workspace: &Workspace, address: std::net::SocketAddr, files: &[&Path]) -> Builder {
+    let command = Server::builder().directory(workspace.directory()).argument("import");
     let command = command.argument("--url").argument(format!("http://{address}"));
     files.iter().fold(command, Builder::argument)
 }
 
 #[track_caller]
-fn imported(place: &Place, server: &Server, files: &[&Path], output: &str) -> Ended {
-    let ended = import(place, server.client.address, files).run();
+fn imported(workspace: &Workspace, server: &Server, files: &[&Path], output: &str) -> Ended {
+    let ended = import(workspace, server.client.address, files).run();
     assert_eq!(ended.output.trim_end(), output, "{}", ended.log);
     assert_eq!(ended.status.success(), output.ends_with("rejected 0"), "{}", ended.log);
     ended
 }
 
-fn file(place: &Place, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
-    let path = place.directory().join(name);
+fn file(workspace: &Workspace, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+    let path = workspace.directory().join(name);
     std::fs::write(&path, bytes).expect("a file");
     path
 }
@@ -52,7 +52,7 @@ fn lines(text: &str) -> Vec<String> {
 }
 
 fn a_stored_line_becomes_the_event_that_it_was(storage: Storage) {
-    let from = Place::jsonl();
+    let from = Workspace::jsonl();
     let first = from.server().start();
     let sent = [
         r#"{"event_type":"t","session_id":"s","timestamp":"2026-11-23T09:00:00.5+01:00"}"#,
@@ -66,7 +66,7 @@ fn a_stored_line_becomes_the_event_that_it_was(storage: Storage) {
     let original = std::fs::read_to_string(from.file()).expect("the file");
     assert_eq!(original.lines().count(), 5);
 
-    let to = Place::new(storage);
+    let to = Workspace::new(storage);
     let second = to.server().start();
     imported(&from, &second, &[&from.file()], "read 5, accepted 5, rejected 0");
     if storage == Storage::Jsonl {
@@ -84,8 +84,8 @@ fn a_stored_line_becomes_the_event_that_it_was(storage: Storage) {
 }
 
 fn what_is_imported_twice_is_stored_once(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let mut text = numbered(1200);
     // Without ids, two of them the same, one with white space around and one without a line feed.
     for line in ["{\"event_type\":\"t\",\"session_id\":\"s\"}\n", "\n  \n"] {
@@ -95,12 +95,12 @@ fn what_is_imported_twice_is_stored_once(storage: Storage) {
     text.push_str(
         " {\"event_type\":\"t\", \"session_id\":\"s\", \"event_id\":null, \"timestamp\":null } ",
     );
-    let plain = file(&place, "events.jsonl", &text);
+    let plain = file(&workspace, "events.jsonl", &text);
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(text.as_bytes()).expect("in memory");
-    let gzip = file(&place, "events.jsonl.gz", encoder.finish().expect("in memory"));
+    let gzip = file(&workspace, "events.jsonl.gz", encoder.finish().expect("in memory"));
     let zstd = zstd::encode_all(text.as_bytes(), 3).expect("in memory");
-    let zstd = file(&place, "events.jsonl.zst", zstd);
+    let zstd = file(&workspace, "events.jsonl.zst", zstd);
     // Compressed or moved, a file keeps its time.
     let time = std::fs::metadata(&plain).and_then(|metadata| metadata.modified()).expect("a time");
     for path in [&gzip, &zstd] {
@@ -108,13 +108,13 @@ fn what_is_imported_twice_is_stored_once(storage: Storage) {
         file.set_modified(time).expect("its time is set");
     }
 
-    imported(&place, &server, &[&plain], "read 1203, accepted 1203, rejected 0");
-    imported(&place, &server, &[&gzip, &zstd], "read 2406, accepted 2406, rejected 0");
-    let stdin = import(&place, server.client.address, &[Path::new("-")]);
+    imported(&workspace, &server, &[&plain], "read 1203, accepted 1203, rejected 0");
+    imported(&workspace, &server, &[&gzip, &zstd], "read 2406, accepted 2406, rejected 0");
+    let stdin = import(&workspace, server.client.address, &[Path::new("-")]);
     let stdin = stdin.wrapped(["/bin/sh", "-c", "exec \"$@\" < events.jsonl.gz", "sh"]);
     assert_eq!(stdin.run().output.trim_end(), "read 1203, accepted 1203, rejected 0");
 
-    let stored = place.settled(&server);
+    let stored = workspace.settled(&server);
     let derived: Vec<&Value> = stored
         .iter()
         .filter(|event| event["event_id"].as_str().is_some_and(|id| id.starts_with("import-")))
@@ -124,8 +124,8 @@ fn what_is_imported_twice_is_stored_once(storage: Storage) {
 }
 
 fn rejected_events_are_taken_back_after_a_fix(storage: Storage) {
-    let place = Place::new(storage);
-    let mut server = place.server().set("MAX_DEPTH", "2").start();
+    let workspace = Workspace::new(storage);
+    let mut server = workspace.server().set("MAX_DEPTH", "2").start();
     let deep = |id: &str| {
         let mut event = event(id);
         event["data"] = json!({ "a": { "b": { "c": 1 } } });
@@ -142,28 +142,28 @@ fn rejected_events_are_taken_back_after_a_fix(storage: Storage) {
     let pretty = serde_json::to_string_pretty(&[event("also good"), deep("pretty")]).expect("JSON");
     server.client.post("/events/batch", JSON, &[], pretty).expect(202);
     if storage == Storage::Postgres {
-        crate::harness::place::forwarded(&server);
+        crate::harness::workspace::forwarded(&server);
     }
     server.stop();
 
     // The fix: a setting, and the number in the file.
-    let text = std::fs::read_to_string(place.rejected_file()).expect("what was set aside");
-    let rejected = file(&place, "rejected.jsonl", text.replace("1e200000", "1e2"));
-    std::fs::remove_file(place.rejected_file()).expect("it was there");
-    let server = place.server().start();
+    let text = std::fs::read_to_string(workspace.rejected_file()).expect("what was set aside");
+    let rejected = file(&workspace, "rejected.jsonl", text.replace("1e200000", "1e2"));
+    std::fs::remove_file(workspace.rejected_file()).expect("it was there");
+    let server = workspace.server().start();
     let summary = match storage {
         // Here it was stored as it is.
         Storage::Jsonl => "read 3, accepted 2, rejected 1",
         Storage::Postgres => "read 4, accepted 3, rejected 1",
     };
-    let ended = imported(&place, &server, &[&rejected], summary);
+    let ended = imported(&workspace, &server, &[&rejected], summary);
     assert!(ended.log.contains("rejected.jsonl:") && ended.log.contains("mended"), "{}", ended.log);
     if storage == Storage::Jsonl {
-        let text = std::fs::read_to_string(place.file()).expect("the file");
+        let text = std::fs::read_to_string(workspace.file()).expect("the file");
         assert_eq!(text.lines().count(), 5);
         assert!(text.contains("\"pretty\"") && text.contains("\"deep\""), "{text}");
     } else {
-        let stored = place.settled(&server);
+        let stored = workspace.settled(&server);
         assert_exactly(&stored, ["good", "also good", "deep", "pretty", "refused"]);
         assert_eq!(only(&stored, "refused")["timestamp"], "2026-11-23T00:00:00.000000Z");
         assert_eq!(only(&stored, "deep")["data"], deep("")["data"]);
@@ -172,9 +172,10 @@ fn rejected_events_are_taken_back_after_a_fix(storage: Storage) {
 
 #[test]
 fn what_is_refused_is_named_by_its_line_and_the_rest_goes_through() {
-    let place = Place::jsonl();
+    let workspace = Workspace::jsonl();
     // Batches are cut until the server takes them.
-    let server = place.server().set("MAX_BATCH_EVENTS", "7").set("MAX_BODY_BYTES", "10KiB").start();
+    let server =
+        workspace.server().set("MAX_BATCH_EVENTS", "7").set("MAX_BODY_BYTES", "10KiB").start();
     let mut large = event("large");
     large["data"] = json!({ "text": "x".repeat(11 << 10) });
     let mut lines: Vec<Vec<u8>> =
@@ -184,8 +185,8 @@ fn what_is_refused_is_named_by_its_line_and_the_rest_goes_through() {
     lines[20] = br#"{"event_type":"t"}"#.to_vec();
     lines[25] = b"{\"event_type\":\"\xff\"}".to_vec();
     lines[30] = large.to_string().into_bytes();
-    let path = file(&place, "mixed.jsonl", lines.join(&b"\n"[..]));
-    let ended = imported(&place, &server, &[&path], "read 40, accepted 35, rejected 5");
+    let path = file(&workspace, "mixed.jsonl", lines.join(&b"\n"[..]));
+    let ended = imported(&workspace, &server, &[&path], "read 40, accepted 35, rejected 5");
     for (line, reason) in [
         (3, "not a JSON object"),
         (11, "not a JSON object"),
@@ -197,46 +198,49 @@ fn what_is_refused_is_named_by_its_line_and_the_rest_goes_through() {
             |log: &str| log.contains(&format!("mixed.jsonl:{line}: ")) && log.contains(reason);
         assert!(ended.log.lines().any(named), "{line} {reason}: {}", ended.log);
     }
-    assert_eq!(place.events().len(), 35);
+    assert_eq!(workspace.events().len(), 35);
 }
 
 #[test]
 fn an_import_that_stops_says_where_to_go_on() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let text = numbered(1100);
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
     encoder.write_all(text.as_bytes()).expect("in memory");
     let whole = encoder.finish().expect("in memory");
-    let cut = file(&place, "cut.gz", &whole[..whole.len() / 2]);
-    let ended = import(&place, server.client.address, &[&cut, &cut]).run();
+    let cut = file(&workspace, "cut.gz", &whole[..whole.len() / 2]);
+    let ended = import(&workspace, server.client.address, &[&cut, &cut]).run();
     assert_eq!(ended.status.code(), Some(1));
-    let stored = place.events().len();
+    let stored = workspace.events().len();
     assert!((400..700).contains(&stored), "{stored}");
     assert!(ended.log.contains("cut.gz cannot be read"), "{}", ended.log);
     let go_on = format!("--from-line {} {} {}\n", stored + 1, cut.display(), cut.display());
     assert!(ended.log.contains(&go_on), "{}", ended.log);
 
-    let mended = file(&place, "mended.gz", &whole);
-    let rest = import(&place, server.client.address, &[&mended]).argument("--from-line");
+    let mended = file(&workspace, "mended.gz", &whole);
+    let rest = import(&workspace, server.client.address, &[&mended]).argument("--from-line");
     let ended = rest.argument((stored + 1).to_string()).run();
     let expected = format!("read {}, accepted {0}, rejected 0", 1100 - stored);
     assert_eq!(ended.output.trim_end(), expected, "{}", ended.log);
-    assert_exactly(&place.events(), (0..1100).map(|n| n.to_string()));
+    assert_exactly(&workspace.events(), (0..1100).map(|n| n.to_string()));
 }
 
 #[test]
 fn a_server_that_cannot_be_used_is_said_to_be() {
-    let place = Place::jsonl();
-    let server = place.server().set("API_KEYS", "a:secret-key-0123456789:ingest").start();
-    let path = file(&place, "events.jsonl", format!("{}\n", event("1")));
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("API_KEYS", "a:secret-key-0123456789:ingest").start();
+    let path = file(&workspace, "events.jsonl", format!("{}\n", event("1")));
     let address = server.client.address;
     for (command, said) in [
-        (import(&place, address, &[&path]), "HOOKS_API_KEY"),
-        (import(&place, address, &[&path]).set("HOOKS_API_KEY", "wrong"), "HOOKS_API_KEY"),
-        (import(&place, address, &[Path::new("nowhere.jsonl")]), "nowhere.jsonl cannot be read"),
+        (import(&workspace, address, &[&path]), "HOOKS_API_KEY"),
+        (import(&workspace, address, &[&path]).set("HOOKS_API_KEY", "wrong"), "HOOKS_API_KEY"),
         (
-            import(&place, "127.0.0.1:1".parse().expect("an address"), &[&path])
+            import(&workspace, address, &[Path::new("nowhere.jsonl")]),
+            "nowhere.jsonl cannot be read",
+        ),
+        (
+            import(&workspace, "127.0.0.1:1".parse().expect("an address"), &[&path])
                 .argument("--retry-for")
                 .argument("0"),
             "no answer from http://127.0.0.1:1",
@@ -255,28 +259,29 @@ fn a_server_that_cannot_be_used_is_said_to_be() {
             )
         );
     }
-    let command = import(&place, address, &[&path]).set("HOOKS_API_KEY", "secret-key-0123456789");
+    let command =
+        import(&workspace, address, &[&path]).set("HOOKS_API_KEY", "secret-key-0123456789");
     assert_eq!(command.run().output, "read 1, accepted 1, rejected 0\n");
-    assert_exactly(&place.events(), ["1"]);
+    assert_exactly(&workspace.events(), ["1"]);
 }
 
 /// A journal that is full because the database is away: 503 with `Retry-After`.
 #[test]
 fn an_import_waits_while_the_server_has_no_room() {
-    let place = Place::postgres_away();
-    let server = place.server().set("JOURNAL_MAX_BYTES", "1MiB").start();
+    let workspace = Workspace::postgres_away();
+    let server = workspace.server().set("JOURNAL_MAX_BYTES", "1MiB").start();
     let events = 8000;
     let text = numbered(events);
-    let path = file(&place, "events.jsonl", text);
-    let command = import(&place, server.client.address, &[&path]);
+    let path = file(&workspace, "events.jsonl", text);
+    let command = import(&workspace, server.client.address, &[&path]);
     let running = std::thread::spawn(move || command.run());
     crate::harness::eventually("the journal is full", || {
         let refused = "hooks_http_requests_total{route=\"/events/batch\",status=\"503\"}";
         crate::harness::eventually::when(server.client.metric(refused), |count| *count > 0)
     });
-    place.database().create();
+    workspace.database().create();
     let ended = running.join().expect("it ran");
     assert_eq!(ended.output, format!("read {events}, accepted {events}, rejected 0\n"));
     assert_eq!(ended.log.matches("trying again: 503").count(), 1, "{}", ended.log);
-    assert_eq!(place.settled(&server).len(), events);
+    assert_eq!(workspace.settled(&server).len(), events);
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::harness::eventually::when;
-use crate::harness::{Client, Place, event, eventually, ids};
+use crate::harness::{Client, Workspace, event, eventually, ids};
 
 /// Waits until exactly these events can be read.
 #[track_caller]
@@ -24,27 +24,27 @@ fn shows(client: &Client, expected: &[&str]) -> Vec<Value> {
     })
 }
 
-fn index(place: &Place) -> PathBuf {
-    place.file().with_extension("jsonl.index")
+fn index(workspace: &Workspace) -> PathBuf {
+    workspace.file().with_extension("jsonl.index")
 }
 
-fn append(place: &Place, text: &str) {
-    let file = std::fs::OpenOptions::new().append(true).open(place.file());
+fn append(workspace: &Workspace, text: &str) {
+    let file = std::fs::OpenOptions::new().append(true).open(workspace.file());
     file.and_then(|mut file| file.write_all(text.as_bytes())).expect("the file can be appended to");
 }
 
 #[test]
 fn lines_of_other_processes_are_found_and_shown_in_our_form() {
-    let place = Place::jsonl();
-    let server = place.server().ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
     server.client.event(&event("1")).expect(202);
     let foreign = json!({
         "event_id": "2", "event_type": "t", "session_id": "s", "timestamp": "2026-11-20 10:00:00+01:00",
         "data": {"tool_name": "Bash"}, "more": 1, "workflow_id": null,
     });
-    append(&place, &format!("{foreign}\nnot an event\n[]\n{{\"event_type\":\"x\"}}\n\n"));
+    append(&workspace, &format!("{foreign}\nnot an event\n[]\n{{\"event_type\":\"x\"}}\n\n"));
     append(
-        &place,
+        &workspace,
         "{\"event_type\": \"t\", \"session_id\": \"s\", \"event_id\": null}\n{\"half\": ",
     );
     server.client.event(&event("3")).expect(202);
@@ -60,13 +60,13 @@ fn lines_of_other_processes_are_found_and_shown_in_our_form() {
     let found = server.client.get("/events?session_id=s", &[]).json();
     let made = found["events"][0]["event_id"].as_str().expect("an id").to_owned();
     // The id that a line gets is the same in an index that is built again.
-    std::fs::remove_file(index(&place)).expect("deleted");
+    std::fs::remove_file(index(&workspace)).expect("deleted");
     shows(&server.client, &["1", "2", "3", &made]);
 }
 
 #[test]
 fn a_long_file_is_taken_in_block_by_block() {
-    let place = Place::jsonl();
+    let workspace = Workspace::jsonl();
     // Small lines and large ones, of this server and of others, some twice, and no event among them.
     let mut text = String::new();
     for number in 0..20_000 {
@@ -84,9 +84,9 @@ fn a_long_file_is_taken_in_block_by_block() {
             text.push('\n');
         }
     }
-    std::fs::create_dir_all(place.file().parent().expect("a directory")).expect("made");
-    std::fs::write(place.file(), text).expect("written");
-    let server = place.server().ready().start();
+    std::fs::create_dir_all(workspace.file().parent().expect("a directory")).expect("made");
+    std::fs::write(workspace.file(), text).expect("written");
+    let server = workspace.server().ready().start();
     eventually("the index is complete", || {
         when(server.client.health(), |health| health["index"]["ready"] == true)
     });
@@ -102,41 +102,41 @@ fn a_long_file_is_taken_in_block_by_block() {
 
 #[test]
 fn a_line_that_was_edited_in_its_place_spoils_no_answer() {
-    let place = Place::jsonl();
-    let server = place.server().ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
     server.client.batch(&[event("1"), event("2"), event("3")]).expect(202);
     shows(&server.client, &["1", "2", "3"]);
-    let text = std::fs::read_to_string(place.file()).expect("the file");
+    let text = std::fs::read_to_string(workspace.file()).expect("the file");
     let edited = text.replacen("{\"event_id\":\"2\",", "{\"event_id\":\"2\";", 1);
     assert_ne!(edited, text);
-    std::fs::write(place.file(), edited).expect("the file can be written");
+    std::fs::write(workspace.file(), edited).expect("the file can be written");
     shows(&server.client, &["1", "3"]);
 }
 
 #[test]
 fn an_index_that_is_deleted_damaged_or_not_ours_is_built_again() {
-    let place = Place::jsonl();
-    let mut server = place.server().ready().start();
+    let workspace = Workspace::jsonl();
+    let mut server = workspace.server().ready().start();
     server.client.batch(&[event("1"), event("2")]).expect(202);
     shows(&server.client, &["1", "2"]);
 
-    std::fs::remove_file(index(&place)).expect("deleted while it runs");
+    std::fs::remove_file(index(&workspace)).expect("deleted while it runs");
     server.client.event(&event("3")).expect(202);
     shows(&server.client, &["1", "2", "3"]);
 
     for harm in [&b"not a database, but long enough to be taken for one"[..], b"", &[0; 8192]] {
         server.stop();
-        std::fs::write(index(&place), harm).expect("written");
+        std::fs::write(index(&workspace), harm).expect("written");
         server.restart();
         shows(&server.client, &["1", "2", "3"]);
     }
     server.stop();
     {
         // Damaged inside, where opening it does not notice.
-        let mut bytes = std::fs::read(index(&place)).expect("the index");
+        let mut bytes = std::fs::read(index(&workspace)).expect("the index");
         let from = bytes.len() / 8;
         bytes[from..].fill(0xa5);
-        std::fs::write(index(&place), bytes).expect("written");
+        std::fs::write(index(&workspace), bytes).expect("written");
     }
     server.restart();
     server.client.event(&event("4")).expect(202);
@@ -150,12 +150,12 @@ fn an_index_that_is_deleted_damaged_or_not_ours_is_built_again() {
 
 #[test]
 fn an_index_that_a_machines_fall_has_left_behind_is_built_again() {
-    let place = Place::jsonl();
-    let mut server = place.server().ready().start();
+    let workspace = Workspace::jsonl();
+    let mut server = workspace.server().ready().start();
     server.client.batch(&[event("1"), event("2")]).expect(202);
     shows(&server.client, &["1", "2"]);
     let change = |statements: &str| {
-        let index = rusqlite::Connection::open(index(&place)).expect("the index");
+        let index = rusqlite::Connection::open(index(&workspace)).expect("the index");
         index.execute_batch(statements).expect("it can be changed");
     };
     // What another run of the machine was writing may lack anything.
@@ -166,7 +166,7 @@ fn an_index_that_a_machines_fall_has_left_behind_is_built_again() {
     server.logged("the machine went down");
     // What was closed is safe, whichever run it was.
     server.stop();
-    let index = rusqlite::Connection::open(index(&place)).expect("the index");
+    let index = rusqlite::Connection::open(index(&workspace)).expect("the index");
     let boot: Option<String> =
         index.query_row("SELECT boot FROM indexes", [], |row| row.get(0)).expect("a row");
     assert_eq!(boot, None);
@@ -174,28 +174,28 @@ fn an_index_that_a_machines_fall_has_left_behind_is_built_again() {
 
 #[test]
 fn an_index_goes_on_where_it_was_and_knows_a_file_that_is_another() {
-    let place = Place::jsonl();
-    let mut server = place.server().ready().start();
+    let workspace = Workspace::jsonl();
+    let mut server = workspace.server().ready().start();
     server.client.batch(&[event("1"), event("2")]).expect(202);
     shows(&server.client, &["1", "2"]);
     server.kill9();
-    append(&place, &format!("{}\n", event("3")));
+    append(&workspace, &format!("{}\n", event("3")));
     server.restart();
     shows(&server.client, &["1", "2", "3"]);
 
     // With nothing new to read, it still knows how much there is.
     server.stop();
     server.restart();
-    let bytes = std::fs::metadata(place.file()).expect("the file").len();
+    let bytes = std::fs::metadata(workspace.file()).expect("the file").len();
     eventually("the index has all", || {
         when(server.client.health(), |health| health["index"]["bytes"] == bytes)
     });
 
     server.stop();
     // As long as it was, and not the same.
-    let text = std::fs::read_to_string(place.file()).expect("the file");
+    let text = std::fs::read_to_string(workspace.file()).expect("the file");
     let other = text.replace("\"event_id\":\"1\"", "\"event_id\":\"5\"");
-    std::fs::write(place.file(), other.replace("\"event_id\":\"3\"", "\"event_id\":\"6\""))
+    std::fs::write(workspace.file(), other.replace("\"event_id\":\"3\"", "\"event_id\":\"6\""))
         .expect("written");
     server.restart();
     shows(&server.client, &["5", "2", "6"]);
@@ -203,26 +203,27 @@ fn an_index_goes_on_where_it_was_and_knows_a_file_that_is_another() {
 
 #[test]
 fn files_that_are_put_aside_are_shown_until_they_are_gone() {
-    let place = Place::jsonl();
-    let server = place.server().ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
     server.client.event(&event("1")).expect(202);
-    let aside = |name: &str| place.file().with_file_name(name);
-    std::fs::rename(place.file(), aside("events-20261120T100000000000Z.jsonl")).expect("renamed");
+    let aside = |name: &str| workspace.file().with_file_name(name);
+    std::fs::rename(workspace.file(), aside("events-20261120T100000000000Z.jsonl"))
+        .expect("renamed");
     server.client.event(&event("2")).expect(202);
-    std::fs::rename(place.file(), aside("events.jsonl.1")).expect("renamed");
+    std::fs::rename(workspace.file(), aside("events.jsonl.1")).expect("renamed");
     server.client.event(&event("3")).expect(202);
     shows(&server.client, &["1", "2", "3"]);
     std::fs::rename(aside("events.jsonl.1"), aside("events.jsonl.2")).expect("renamed");
-    std::fs::rename(place.file(), aside("events.jsonl.1")).expect("renamed");
+    std::fs::rename(workspace.file(), aside("events.jsonl.1")).expect("renamed");
     server.client.event(&event("4")).expect(202);
     shows(&server.client, &["1", "2", "3", "4"]);
 
-    std::fs::remove_file(index(&place)).expect("deleted");
+    std::fs::remove_file(index(&workspace)).expect("deleted");
     shows(&server.client, &["1", "2", "3", "4"]);
     std::fs::remove_file(aside("events-20261120T100000000000Z.jsonl")).expect("deleted");
     shows(&server.client, &["2", "3", "4"]);
 
-    let file = std::fs::OpenOptions::new().write(true).open(place.file()).expect("the file");
+    let file = std::fs::OpenOptions::new().write(true).open(workspace.file()).expect("the file");
     file.set_len(0).expect("truncated");
     server.client.event(&event("5")).expect(202);
     shows(&server.client, &["2", "3", "5"]);
@@ -230,8 +231,8 @@ fn files_that_are_put_aside_are_shown_until_they_are_gone() {
 
 #[test]
 fn events_are_found_by_their_ids_in_whatever_part_of_whatever_file_they_are() {
-    let place = Place::jsonl();
-    let server = place.server().ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
     let used = |event_id: &str, tool_use_id: &str| {
         let mut event = event(event_id);
         event["data"] = json!({ "tool_use_id": tool_use_id, "text": "x".repeat(3 << 20) });
@@ -241,8 +242,8 @@ fn events_are_found_by_their_ids_in_whatever_part_of_whatever_file_they_are() {
     for number in 0..12 {
         server.client.event(&used(&number.to_string(), "use")).expect(202);
     }
-    let aside = place.file().with_file_name("events.jsonl.1");
-    std::fs::rename(place.file(), &aside).expect("renamed");
+    let aside = workspace.file().with_file_name("events.jsonl.1");
+    std::fs::rename(workspace.file(), &aside).expect("renamed");
     // These two have the same 32 bits of XXH3-64, by which ids are looked up.
     server.client.batch(&[used("last", "use"), event("id-8906"), event("id-50422")]).expect(202);
     let found = |query: &str| {
@@ -257,7 +258,7 @@ fn events_are_found_by_their_ids_in_whatever_part_of_whatever_file_they_are() {
         assert_eq!(ids(&found(&format!("event_id={event_id}"))), [event_id]);
     }
     let kept = || -> i64 {
-        let index = rusqlite::Connection::open(index(&place)).expect("the index");
+        let index = rusqlite::Connection::open(index(&workspace)).expect("the index");
         index.query_row("SELECT count(*) FROM ids", [], |row| row.get(0)).expect("a number")
     };
     assert_eq!(kept(), 2 * 13 + 2);
@@ -269,9 +270,9 @@ fn events_are_found_by_their_ids_in_whatever_part_of_whatever_file_they_are() {
 
 #[test]
 fn an_index_that_cannot_be_written_stops_nothing() {
-    let place = Place::jsonl();
-    std::fs::create_dir_all(index(&place).join("in the way")).expect("a directory");
-    let server = place.server().ready().start();
+    let workspace = Workspace::jsonl();
+    std::fs::create_dir_all(index(&workspace).join("in the way")).expect("a directory");
+    let server = workspace.server().ready().start();
     server.client.event(&event("1")).expect(202);
     eventually("the trouble is told", || {
         when(server.client.health(), |health| {
@@ -281,7 +282,7 @@ fn an_index_that_cannot_be_written_stops_nothing() {
     let answer = server.client.get("/events", &[]).expect(503);
     assert_eq!(answer.header("retry-after"), "2");
     server.client.event(&event("2")).expect(202);
-    std::fs::remove_dir_all(index(&place)).expect("out of the way");
+    std::fs::remove_dir_all(index(&workspace)).expect("out of the way");
     shows(&server.client, &["1", "2"]);
     eventually("all is well", || {
         when(server.client.health(), |health| health["status"] == "healthy")

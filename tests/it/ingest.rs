@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::client::{JSON, NDJSON};
-use crate::harness::{Place, Storage, assert_exactly, event, only};
+use crate::harness::{Storage, Workspace, assert_exactly, event, only};
 
 both!(
     the_readme_example_is_stored_once,
@@ -20,8 +20,8 @@ both!(
 );
 
 fn the_readme_example_is_stored_once(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let answer = server.client.event(&json!({
         "event_type": "session_started",
         "session_id": "session-123",
@@ -32,7 +32,7 @@ fn the_readme_example_is_stored_once(storage: Storage) {
     assert_eq!(answer.text, r#"{"accepted":1,"message":"Events accepted"}"#);
     assert_eq!(answer.header("content-type"), JSON);
 
-    let events = place.settled(&server);
+    let events = workspace.settled(&server);
     assert_eq!(events.len(), 1);
     assert_eq!(events[0]["event_type"], "session_started");
     assert_eq!(events[0]["session_id"], "session-123");
@@ -41,16 +41,16 @@ fn the_readme_example_is_stored_once(storage: Storage) {
 }
 
 fn a_json_array_is_a_batch(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let answer = server.client.batch(&[event("1"), event("2"), event("3")]).expect(202);
     assert_eq!(answer.json(), json!({ "accepted": 3, "message": "Events accepted" }));
-    assert_exactly(&place.settled(&server), ["1", "2", "3"]);
+    assert_exactly(&workspace.settled(&server), ["1", "2", "3"]);
 }
 
 fn ndjson_is_a_batch(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let lines = format!("{}\n{}", event("1"), event("2"));
     let answer = server.client.post("/events/batch", NDJSON, &[], lines).expect(202);
     assert_eq!(answer.json()["accepted"], 2);
@@ -58,22 +58,22 @@ fn ndjson_is_a_batch(storage: Storage) {
     let jsonl = "application/jsonl; charset=utf-8";
     let answer = server.client.post("/events/batch", jsonl, &[], lines).expect(202);
     assert_eq!(answer.json()["accepted"], 2);
-    assert_exactly(&place.settled(&server), ["1", "2", "3", "4"]);
+    assert_exactly(&workspace.settled(&server), ["1", "2", "3", "4"]);
 }
 
 fn an_empty_batch_is_accepted(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     for (content_type, body) in [(JSON, "[]"), (JSON, " [ ]\n"), (NDJSON, ""), (NDJSON, "\n\n")] {
         let answer = server.client.post("/events/batch", content_type, &[], body).expect(202);
         assert_eq!(answer.text, r#"{"accepted":0,"message":"No events to store"}"#);
     }
-    assert_exactly(&place.settled(&server), [""; 0]);
+    assert_exactly(&workspace.settled(&server), [""; 0]);
 }
 
 fn all_eight_fields_with_nulls_are_taken(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let with_nulls = json!({
         "event_id": "0193-a",
         "event_type": "tool_execution_started",
@@ -103,7 +103,7 @@ fn all_eight_fields_with_nulls_are_taken(storage: Storage) {
     });
     server.client.batch(&[with_nulls.clone(), full.clone(), nothing]).expect(202);
 
-    let events = place.settled(&server);
+    let events = workspace.settled(&server);
     assert_eq!(events.len(), 3);
     for sent in [with_nulls, full] {
         let stored = only(&events, sent["event_id"].as_str().expect("a string"));
@@ -118,14 +118,14 @@ fn all_eight_fields_with_nulls_are_taken(storage: Storage) {
 }
 
 fn unknown_fields_are_kept_under_extra(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let mut sent = event("1");
     sent["cwd"] = json!("/home/dev");
     sent["nested"] = json!({ "deep": [1, null, { "x": true }] });
     sent["received_at"] = json!("not this server's");
     server.client.event(&sent).expect(202);
-    let events = place.settled(&server);
+    let events = workspace.settled(&server);
     assert_eq!(
         events[0]["extra"],
         json!({
@@ -138,8 +138,8 @@ fn unknown_fields_are_kept_under_extra(storage: Storage) {
 }
 
 fn facts_are_recognised_from_data(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let with_data = |id: &str, data: Value| {
         let mut event = event(id);
         event["data"] = data;
@@ -160,7 +160,7 @@ fn facts_are_recognised_from_data(storage: Storage) {
         ])
         .expect(202);
 
-    let events = place.settled(&server);
+    let events = workspace.settled(&server);
     for fact in ["agent", "tool_name", "tool_use_id", "duration_ms"] {
         assert_eq!(only(&events, "top")[fact], facts[fact], "{fact}");
         assert_eq!(only(&events, "deeper")[fact], Value::Null, "{fact}");
@@ -172,22 +172,22 @@ fn facts_are_recognised_from_data(storage: Storage) {
 }
 
 fn a_pretty_printed_body_becomes_one_record(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let body = "{\r\n  \"event_id\": \"1\",\n\t\"event_type\": \"tool \\u0066inished\",\n  \
                 \"session_id\": \"Sitzung-ä\",\n  \"data\": {\n    \"z\": 1.50e+02,\n    \
                 \"a\": { \"ü\": [ 1 , 2.0 , -0 ], \"日本\": \"語 \\n \\\"x\\\" 🦀\" },\n    \
                 \"big\": 12345678901234567890123,\n    \"twice\": 1,\n    \"twice\": 2\n  }\n}\n";
     server.client.post("/events", JSON, &[], body).expect(202);
 
-    let events = place.settled(&server);
+    let events = workspace.settled(&server);
     assert_eq!(events.len(), 1);
     assert_eq!(events[0]["event_type"], "tool finished");
     assert_eq!(events[0]["session_id"], "Sitzung-ä");
     assert_eq!(events[0]["data"]["a"]["日本"], "語 \n \"x\" 🦀");
     assert_eq!(events[0]["data"]["twice"], 2);
     if storage == Storage::Jsonl {
-        let text = std::fs::read_to_string(place.file()).expect("the file");
+        let text = std::fs::read_to_string(workspace.file()).expect("the file");
         assert_eq!(text.lines().count(), 1);
         let data = "\"data\":{\"z\":1.50e+02,\"a\":{\"ü\":[1,2.0,-0],\"日本\":\"語 \\n \\\"x\\\" \
                     🦀\"},\"big\":12345678901234567890123,\"twice\":1,\"twice\":2},\"timestamp\":";
@@ -196,12 +196,12 @@ fn a_pretty_printed_body_becomes_one_record(storage: Storage) {
 }
 
 fn a_missing_event_id_becomes_a_uuid_v7(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let without = json!({ "event_type": "tested", "session_id": "session-1" });
     server.client.batch(&[without.clone(), without.clone()]).expect(202);
     server.client.event(&without).expect(202);
-    let events = place.settled(&server);
+    let events = workspace.settled(&server);
     assert_eq!(events.len(), 3, "without ids, equal events are not the same event");
     for event in events {
         let id = event["event_id"].as_str().expect("an id");
@@ -210,12 +210,12 @@ fn a_missing_event_id_becomes_a_uuid_v7(storage: Storage) {
 }
 
 fn an_absent_timestamp_is_the_time_received(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let before = std::time::SystemTime::now();
     server.client.event(&event("1")).expect(202);
     let after = std::time::SystemTime::now();
-    let events = place.settled(&server);
+    let events = workspace.settled(&server);
     assert_eq!(events[0]["timestamp"], events[0]["received_at"]);
     let text = events[0]["timestamp"].as_str().expect("text");
     let received: jiff::Timestamp = text.parse().expect("RFC 3339");
@@ -224,12 +224,12 @@ fn an_absent_timestamp_is_the_time_received(storage: Storage) {
 }
 
 fn byte_order_marks_and_carriage_returns_are_no_obstacle(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     server.client.post("/events", JSON, &[], format!("\u{feff}{}\r\n", event("1"))).expect(202);
     let array = format!("\u{feff}[\r\n{},\r\n{}\r\n]\r\n", event("2"), event("3"));
     server.client.post("/events/batch", JSON, &[], array).expect(202);
     let lines = format!("\u{feff}{}\r\n{}\r\n", event("4"), event("5"));
     server.client.post("/events/batch", NDJSON, &[], lines).expect(202);
-    assert_exactly(&place.settled(&server), ["1", "2", "3", "4", "5"]);
+    assert_exactly(&workspace.settled(&server), ["1", "2", "3", "4", "5"]);
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::client::JSON;
 use crate::harness::server::Ended;
-use crate::harness::{Place, Server};
+use crate::harness::{Server, Workspace};
 
 /// Each agent's settings, for the user and for a project.
 const FILES: [(&str, &str, &str); 5] = [
@@ -65,8 +65,8 @@ fn settings_are_the_same_to_the_byte_after_uninstall() {
     for (agent, user, project) in FILES {
         for (file, scope) in [(user, "--user"), (project, "--project")] {
             for before in SETTINGS {
-                let place = Place::jsonl();
-                let home = place.directory();
+                let workspace = Workspace::jsonl();
+                let home = workspace.directory();
                 let path = home.join(file);
                 write(&path, before);
                 let mode = fs::Permissions::from_mode(0o600);
@@ -101,25 +101,25 @@ fn settings_are_the_same_to_the_byte_after_uninstall() {
 #[test]
 fn a_file_that_was_not_there_is_gone_again() {
     for (agent, file, _) in FILES {
-        let place = Place::jsonl();
-        let path = place.directory().join(file);
-        let shown = succeed(place.directory(), &["install", agent, "--dry-run"]);
+        let workspace = Workspace::jsonl();
+        let path = workspace.directory().join(file);
+        let shown = succeed(workspace.directory(), &["install", agent, "--dry-run"]);
         assert!(shown.contains('+') && !path.exists(), "{shown}");
-        succeed(place.directory(), &["install", agent]);
+        succeed(workspace.directory(), &["install", agent]);
         let settings: Value = serde_json::from_str(&text(&path)).expect("JSON");
         let hooks = settings["hooks"].as_object().expect("hooks");
         assert!(hooks.len() >= 8, "{settings}");
-        let shown = succeed(place.directory(), &["uninstall", agent]);
+        let shown = succeed(workspace.directory(), &["uninstall", agent]);
         assert!(shown.contains("deleted") && !path.exists(), "{shown}");
     }
 }
 
 #[test]
 fn what_was_changed_since_stays_and_only_ours_goes() {
-    let place = Place::jsonl();
-    let path = place.directory().join(".claude/settings.json");
+    let workspace = Workspace::jsonl();
+    let path = workspace.directory().join(".claude/settings.json");
     write(&path, "{\n  \"model\": \"opus\"\n}\n");
-    succeed(place.directory(), &["install", "claude-code"]);
+    succeed(workspace.directory(), &["install", "claude-code"]);
     let theirs = json!({ "type": "command", "command": "say done" });
     let mut settings: Value = serde_json::from_str(&text(&path)).expect("JSON");
     settings["hooks"]["Stop"][0]["hooks"].as_array_mut().expect("hooks").push(theirs.clone());
@@ -131,11 +131,14 @@ fn what_was_changed_since_stays_and_only_ours_goes() {
     write(&path, &settings.to_string());
 
     // Another address replaces the old one.
-    succeed(place.directory(), &["install", "claude-code", "--url", "http://hooks.example:9000/"]);
+    succeed(
+        workspace.directory(),
+        &["install", "claude-code", "--url", "http://hooks.example:9000/"],
+    );
     let after = text(&path);
     assert!(after.contains("http://hooks.example:9000/hooks/claude-code"), "{after}");
     assert!(!after.contains("127.0.0.1"), "{after}");
-    succeed(place.directory(), &["uninstall", "claude-code"]);
+    succeed(workspace.directory(), &["uninstall", "claude-code"]);
     let left: Value = serde_json::from_str(&text(&path)).expect("JSON");
     assert_eq!(
         left,
@@ -148,29 +151,31 @@ fn what_was_changed_since_stays_and_only_ours_goes() {
 
 #[test]
 fn a_link_stays_a_link() {
-    let place = Place::jsonl();
-    let (path, target) =
-        (place.directory().join(".gemini/settings.json"), place.directory().join("dotfiles.json"));
+    let workspace = Workspace::jsonl();
+    let (path, target) = (
+        workspace.directory().join(".gemini/settings.json"),
+        workspace.directory().join("dotfiles.json"),
+    );
     write(&target, "{ }");
-    fs::create_dir(place.directory().join(".gemini")).expect("a directory");
+    fs::create_dir(workspace.directory().join(".gemini")).expect("a directory");
     std::os::unix::fs::symlink(&target, &path).expect("a link");
-    succeed(place.directory(), &["install", "gemini"]);
+    succeed(workspace.directory(), &["install", "gemini"]);
     assert!(path.is_symlink() && text(&target).contains("BeforeTool"));
-    succeed(place.directory(), &["uninstall", "gemini"]);
+    succeed(workspace.directory(), &["uninstall", "gemini"]);
     assert_eq!((path.is_symlink(), &*text(&target)), (true, "{ }"));
 }
 
 #[test]
 fn what_is_not_understood_is_left_alone_with_words() {
-    let place = Place::jsonl();
-    let path = place.directory().join(".cursor/hooks.json");
+    let workspace = Workspace::jsonl();
+    let path = workspace.directory().join(".cursor/hooks.json");
     for (before, words) in [
         ("{\n  \"hooks\": {\n", "line 2"),
         ("[]", "not a JSON object"),
         ("{\"hooks\": {\"stop\": \"x\"}}", "'hooks.stop' is not an array"),
     ] {
         write(&path, before);
-        let ended = run(place.directory(), &["install", "cursor"]);
+        let ended = run(workspace.directory(), &["install", "cursor"]);
         assert_eq!(ended.status.code(), Some(1));
         assert!(ended.log.contains(words) && ended.log.contains("hooks.json"), "{}", ended.log);
         assert_eq!(text(&path), before);
@@ -180,7 +185,7 @@ fn what_is_not_understood_is_left_alone_with_words() {
         (&["install", "claude-code", "--url", "http://x/'; rm -rf"], "must be like http://"),
         (&["install", "emacs"], "claude-code, codex, gemini, cursor, copilot"),
     ] {
-        let ended = run(place.directory(), arguments);
+        let ended = run(workspace.directory(), arguments);
         assert!(!ended.status.success() && ended.log.contains(words), "{}", ended.log);
     }
 }
@@ -188,10 +193,10 @@ fn what_is_not_understood_is_left_alone_with_words() {
 /// What is registered is what an agent would run or call; so the test does.
 #[test]
 fn what_is_registered_reaches_the_server() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let url = format!("http://{}", server.client.address);
-    let home = Place::jsonl();
+    let home = Workspace::jsonl();
     for (agent, file, _) in FILES {
         succeed(home.directory(), &["install", agent, "--url", &url]);
         let settings: Value =
@@ -217,7 +222,7 @@ fn what_is_registered_reaches_the_server() {
         child.stdin.take().expect("a pipe").write_all(payload.as_bytes()).expect("it reads");
         assert!(child.wait().expect("it ends").success());
     }
-    let mut agents: Vec<String> = place
+    let mut agents: Vec<String> = workspace
         .events()
         .iter()
         .map(|event| format!("{} {}", event["agent"], event["session_id"]))

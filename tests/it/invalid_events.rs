@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::errors::problem;
 use crate::harness::client::{JSON, NDJSON};
-use crate::harness::{Place, Storage, assert_exactly, event, only};
+use crate::harness::{Storage, Workspace, assert_exactly, event, only};
 
 /// An object nested that many levels deep.
 fn nested(levels: usize) -> String {
@@ -64,8 +64,8 @@ fn invalid() -> Vec<(String, String)> {
 
 #[test]
 fn an_invalid_event_is_422_and_names_the_field() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     for (field, event) in invalid() {
         let answer = server.client.post("/events", JSON, &[], &event);
         let problem = problem(&answer, 422, &event);
@@ -77,7 +77,7 @@ fn an_invalid_event_is_422_and_names_the_field() {
         assert!(problem["detail"].to_string().contains(&field), "{event}: {problem}");
     }
     server.client.event(&event("good")).expect(202);
-    assert_exactly(&place.events(), ["good"]);
+    assert_exactly(&workspace.events(), ["good"]);
 }
 
 both!(
@@ -87,8 +87,8 @@ both!(
 );
 
 fn the_largest_allowed_values_are_accepted(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let mut large = event(&"i".repeat(255));
     large["event_type"] = json!("ä".repeat(127));
     large["session_id"] = json!("s".repeat(255));
@@ -98,7 +98,7 @@ fn the_largest_allowed_values_are_accepted(storage: Storage) {
     large["more"] = json!("here");
     let body = large.to_string().replace("\"here\"", &nested(120));
     server.client.post("/events", JSON, &[], body).expect(202);
-    let events = place.settled(&server);
+    let events = workspace.settled(&server);
     let stored = only(&events, &"i".repeat(255));
     let nested: Value = serde_json::from_str(&nested(120)).expect("JSON");
     assert_eq!(stored["data"], nested);
@@ -110,8 +110,8 @@ fn the_largest_allowed_values_are_accepted(storage: Storage) {
 
 #[test]
 fn a_batch_of_only_invalid_events_is_422_and_lists_them_all() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let invalid = invalid();
     let events: Vec<&str> = invalid.iter().map(|(_, event)| event.as_str()).collect();
     let array = format!("[{}]", events.join(","));
@@ -126,15 +126,15 @@ fn a_batch_of_only_invalid_events_is_422_and_lists_them_all() {
             assert_eq!(rejected[index]["field"], *field, "{event}");
         }
     }
-    assert_exactly(&place.events(), [""; 0]);
+    assert_exactly(&workspace.events(), [""; 0]);
     let counted = "hooks_events_rejected_total{reason=\"invalid\"}";
     assert_eq!(server.client.metric(counted), 2 * invalid.len() as u64);
 }
 
 #[test]
 fn the_valid_part_of_a_batch_is_accepted_and_the_rest_is_kept() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let wrong = json!({ "event_type": "t", "session_id": 5, "data": { "kept": "as sent" } });
     let batch = [event("1"), wrong.clone(), event("2"), json!(7), json!({}), event("3")];
     let answer = server.client.batch(&batch).expect(202).json();
@@ -147,9 +147,9 @@ fn the_valid_part_of_a_batch_is_accepted_and_the_rest_is_kept() {
         .collect();
     assert_eq!(places, [(1, &json!("session_id")), (3, &Value::Null), (4, &json!("event_type"))]);
     assert!(rejected.iter().all(|one| one["error"].is_string()), "{rejected:?}");
-    assert_exactly(&place.events(), ["1", "2", "3"]);
+    assert_exactly(&workspace.events(), ["1", "2", "3"]);
 
-    let kept = place.rejected();
+    let kept = workspace.rejected();
     let originals: Vec<&Value> = kept.iter().map(|one| &one["event"]).collect();
     assert_eq!(originals, [&wrong, &json!(7), &json!({})]);
     for (kept, told) in kept.iter().zip(rejected) {
@@ -161,21 +161,21 @@ fn the_valid_part_of_a_batch_is_accepted_and_the_rest_is_kept() {
 
 #[test]
 fn a_line_that_is_no_json_spoils_only_itself() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let lines = format!("{}\n{{\"event_id\": \n\n[]\n{}\n", event("1"), event("2"));
     let answer = server.client.post("/events/batch", NDJSON, &[], lines).expect(202).json();
     assert_eq!(answer["accepted"], 2);
     assert_eq!(answer["rejected"][0]["index"], 1);
     assert!(answer["rejected"][0]["error"].to_string().contains("line 2"), "{answer}");
     assert_eq!(answer["rejected"][1]["index"], 2);
-    assert_exactly(&place.events(), ["1", "2"]);
-    assert_eq!(place.rejected()[0]["text"], "{\"event_id\": ");
+    assert_exactly(&workspace.events(), ["1", "2"]);
+    assert_eq!(workspace.rejected()[0]["text"], "{\"event_id\": ");
 }
 
 fn the_deepest_allowed_nesting_can_be_chosen_and_is_named(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().set("MAX_DEPTH", "1000").start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().set("MAX_DEPTH", "1000").start();
     let deep = |id: &str, levels: usize| {
         let text = event(id).to_string();
         let value = nested(levels);
@@ -188,21 +188,21 @@ fn the_deepest_allowed_nesting_can_be_chosen_and_is_named(storage: Storage) {
     match storage {
         // As text: not every reader of JSON goes that deep.
         Storage::Jsonl => {
-            let text = std::fs::read_to_string(place.file()).expect("the file");
+            let text = std::fs::read_to_string(workspace.file()).expect("the file");
             assert_eq!(text.matches(&nested(1000)).count(), 2);
         }
         Storage::Postgres => {
-            crate::harness::place::forwarded(&server);
+            crate::harness::workspace::forwarded(&server);
             let read = "SELECT replace(data::text, ' ', '') || replace(extra::text, ' ', '') FROM hook_events";
-            let rows = place.database().query(read);
+            let rows = workspace.database().query(read);
             assert_eq!(rows, [format!("{}{{\"more\":{}}}", nested(1000), nested(1000))]);
         }
     }
 }
 
 fn a_full_rejected_file_takes_only_what_was_accepted(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().set("REJECTED_MAX_BYTES", "1KiB").start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().set("REJECTED_MAX_BYTES", "1KiB").start();
     let batch = |id: &str| {
         let refused = event(id).to_string().replacen('{', "{\"data\":{\"n\":1e200000},", 1);
         let body = format!("[{},{refused},{{}}]", event(&format!("good-{id}")));
@@ -212,9 +212,9 @@ fn a_full_rejected_file_takes_only_what_was_accepted(storage: Storage) {
         batch(&id.to_string());
     }
     if storage == Storage::Postgres {
-        crate::harness::place::forwarded(&server);
+        crate::harness::workspace::forwarded(&server);
     }
-    let text = std::fs::read_to_string(place.rejected_file()).expect("the file");
+    let text = std::fs::read_to_string(workspace.rejected_file()).expect("the file");
     let invalid = text.lines().filter(|line| line.contains("\"event\":{}")).count() as u64;
     assert!((1..20).contains(&invalid), "{invalid}");
     assert_eq!(server.client.metric("hooks_rejected_dropped_total"), 20 - invalid);
@@ -223,8 +223,8 @@ fn a_full_rejected_file_takes_only_what_was_accepted(storage: Storage) {
         assert_eq!(text.matches("1e200000").count(), 20);
     }
     // With room again, copies are kept again.
-    std::fs::remove_file(place.rejected_file()).expect("the file is there");
+    std::fs::remove_file(workspace.rejected_file()).expect("the file is there");
     batch("20");
-    let text = std::fs::read_to_string(place.rejected_file()).expect("a new file");
+    let text = std::fs::read_to_string(workspace.rejected_file()).expect("a new file");
     assert!(text.contains("\"event\":{}"), "{text}");
 }

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use crate::harness::{Cluster, Place, Server, Storage, assert_exactly, event};
+use crate::harness::{Cluster, Server, Storage, Workspace, assert_exactly, event};
 
 #[test]
 fn many_servers_that_start_at_once_on_an_empty_database_all_deliver() {
-    let place = Place::postgres();
-    let others: Vec<Place> = (0..6).map(|_| Place::new(Storage::Jsonl)).collect();
+    let workspace = Workspace::postgres();
+    let others: Vec<Workspace> = (0..6).map(|_| Workspace::new(Storage::Jsonl)).collect();
     let servers: Vec<Server> = std::thread::scope(|scope| {
-        let start = |(number, other): (usize, &Place)| {
-            let server = place.server().directory(other.directory()).start();
+        let start = |(number, other): (usize, &Workspace)| {
+            let server = workspace.server().directory(other.directory()).start();
             server.client.event(&event(&number.to_string())).expect(202);
             server
         };
@@ -19,12 +19,12 @@ fn many_servers_that_start_at_once_on_an_empty_database_all_deliver() {
         threads.into_iter().map(|thread| thread.join().expect("a server starts")).collect()
     });
     for server in &servers {
-        place.settled(server);
+        workspace.settled(server);
         assert!(!server.log().contains("ERROR"), "{}", server.log());
     }
-    assert_exactly(&place.events(), (0..6).map(|number| number.to_string()));
+    assert_exactly(&workspace.events(), (0..6).map(|number| number.to_string()));
     let each_once = "SELECT (count(*) = max(version))::text FROM hook_schema_versions";
-    assert_eq!(place.database().query(each_once), ["true"]);
+    assert_eq!(workspace.database().query(each_once), ["true"]);
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -37,88 +37,88 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn a_copied_journal_goes_its_own_way() {
-    let (place, clone) = (Place::postgres_away(), Place::jsonl());
-    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "1").start();
+    let (workspace, clone) = (Workspace::postgres_away(), Workspace::jsonl());
+    let mut server = workspace.server().set("SHUTDOWN_TIMEOUT", "1").start();
     server.client.batch(&[event("both-1"), event("both-2")]).expect(202);
     server.stop();
-    copy(&place.journal(), &clone.journal());
+    copy(&workspace.journal(), &clone.journal());
 
     server.restart();
-    let cloned = place.server().directory(clone.directory()).start();
+    let cloned = workspace.server().directory(clone.directory()).start();
     server.client.event(&event("original-3")).expect(202);
     cloned.client.event(&event("clone-3")).expect(202);
-    place.database().create();
+    workspace.database().create();
     server.client.event(&event("original-4")).expect(202);
     cloned.client.event(&event("clone-4")).expect(202);
-    place.settled(&server);
-    let events = place.settled(&cloned);
+    workspace.settled(&server);
+    let events = workspace.settled(&cloned);
     let expected = ["both-1", "both-2", "original-3", "clone-3", "original-4", "clone-4"];
     assert_exactly(&events, expected);
 }
 
 #[test]
 fn a_copy_of_a_delivered_journal_goes_its_own_way() {
-    let (place, clone) = (Place::postgres(), Place::jsonl());
-    let mut server = place.server().start();
+    let (workspace, clone) = (Workspace::postgres(), Workspace::jsonl());
+    let mut server = workspace.server().start();
     server.client.batch(&[event("both-1"), event("both-2")]).expect(202);
-    place.settled(&server);
+    workspace.settled(&server);
     server.stop();
-    copy(&place.journal(), &clone.journal());
+    copy(&workspace.journal(), &clone.journal());
 
     server.restart();
     server.client.event(&event("original-3")).expect(202);
-    place.settled(&server);
-    let cloned = place.server().directory(clone.directory()).start();
+    workspace.settled(&server);
+    let cloned = workspace.server().directory(clone.directory()).start();
     cloned.client.event(&event("clone-3")).expect(202);
-    place.settled(&cloned);
+    workspace.settled(&cloned);
     server.client.event(&event("original-4")).expect(202);
     cloned.client.event(&event("clone-4")).expect(202);
-    place.settled(&server);
-    let events = place.settled(&cloned);
+    workspace.settled(&server);
+    let events = workspace.settled(&cloned);
     let expected = ["both-1", "both-2", "original-3", "clone-3", "original-4", "clone-4"];
     assert_exactly(&events, expected);
 }
 
 #[test]
 fn a_position_deleted_by_hand_costs_nothing_and_doubles_nothing() {
-    let place = Place::postgres();
-    let mut server = place.server().start();
+    let workspace = Workspace::postgres();
+    let mut server = workspace.server().start();
     server.client.batch(&[event("1"), event("2")]).expect(202);
-    place.settled(&server);
+    workspace.settled(&server);
     server.client.event(&event("3")).expect(202);
     server.kill9();
-    place.database().execute("DELETE FROM hook_positions");
+    workspace.database().execute("DELETE FROM hook_positions");
     server.restart();
     server.client.event(&event("4")).expect(202);
-    assert_exactly(&place.settled(&server), ["1", "2", "3", "4"]);
+    assert_exactly(&workspace.settled(&server), ["1", "2", "3", "4"]);
 }
 
 #[test]
 fn a_position_changed_by_hand_costs_nothing_and_doubles_nothing() {
-    let place = Place::postgres();
-    let mut server = place.server().start();
+    let workspace = Workspace::postgres();
+    let mut server = workspace.server().start();
     for (number, position) in ["0", "1", "position - 1", "position + 1000000"].iter().enumerate() {
         server.client.event(&event(&number.to_string())).expect(202);
-        place.settled(&server);
+        workspace.settled(&server);
         server.stop();
-        place.database().execute(&format!("UPDATE hook_positions SET position = {position}"));
+        workspace.database().execute(&format!("UPDATE hook_positions SET position = {position}"));
         server.restart();
     }
     server.client.event(&event("last")).expect(202);
-    assert_exactly(&place.settled(&server), ["0", "1", "2", "3", "last"]);
+    assert_exactly(&workspace.settled(&server), ["0", "1", "2", "3", "last"]);
 }
 
 #[test]
 fn a_journal_that_was_deleted_begins_anew() {
-    let place = Place::postgres();
-    let mut server = place.server().start();
+    let workspace = Workspace::postgres();
+    let mut server = workspace.server().start();
     server.client.event(&event("1")).expect(202);
-    place.settled(&server);
+    workspace.settled(&server);
     server.stop();
-    std::fs::remove_dir_all(place.journal()).expect("the journal");
+    std::fs::remove_dir_all(workspace.journal()).expect("the journal");
     server.restart();
     server.client.event(&event("2")).expect(202);
-    assert_exactly(&place.settled(&server), ["1", "2"]);
+    assert_exactly(&workspace.settled(&server), ["1", "2"]);
 }
 
 /// What a failover to a replica that lacks the last commits looks like, too.
@@ -126,8 +126,8 @@ fn a_journal_that_was_deleted_begins_anew() {
 fn a_database_restored_from_a_backup_gets_again_what_it_lacks() {
     let cluster = Cluster::stopped();
     cluster.start();
-    let place = Place::on(cluster.database());
-    let server = place.server().start();
+    let workspace = Workspace::on(cluster.database());
+    let server = workspace.server().start();
     let send = |id: &str| {
         let body = event(id).to_string();
         server.client.post("/events?ack=stored", "application/json", &[], body).expect(202);
@@ -143,18 +143,18 @@ fn a_database_restored_from_a_backup_gets_again_what_it_lacks() {
     cluster.restore();
     cluster.start();
     send("5");
-    assert_exactly(&place.settled(&server), ["1", "2", "3", "4", "5"]);
+    assert_exactly(&workspace.settled(&server), ["1", "2", "3", "4", "5"]);
 }
 
 #[test]
 fn a_position_changed_under_a_running_server_is_noticed() {
-    let place = Place::postgres();
-    let server = place.server().start();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().start();
     server.client.batch(&[event("1"), event("2")]).expect(202);
-    place.settled(&server);
-    place.database().execute("UPDATE hook_positions SET position = 0");
+    workspace.settled(&server);
+    workspace.database().execute("UPDATE hook_positions SET position = 0");
     let body = event("3").to_string();
     server.client.post("/events?ack=stored", "application/json", &[], body).expect(202);
     server.logged("changed by someone else");
-    assert_exactly(&place.settled(&server), ["1", "2", "3"]);
+    assert_exactly(&workspace.settled(&server), ["1", "2", "3"]);
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
-use crate::harness::place::read_lines;
-use crate::harness::{Place, assert_exactly, event, ids};
+use crate::harness::workspace::read_lines;
+use crate::harness::{Workspace, assert_exactly, event, ids};
 
 fn append(path: &Path, text: &str) {
     let file = std::fs::OpenOptions::new().append(true).open(path);
@@ -16,8 +16,8 @@ fn append(path: &Path, text: &str) {
 
 #[test]
 fn a_line_has_the_documented_keys_in_their_order() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let mut full = event("1");
     full["data"] = serde_json::json!({
         "agent": "a", "tool_name": "n", "tool_use_id": "u", "duration_ms": 1.50,
@@ -26,7 +26,7 @@ fn a_line_has_the_documented_keys_in_their_order() {
     full["cwd"] = "/".into();
     server.client.event(&full).expect(202);
     server.client.event(&event("2")).expect(202);
-    let text = std::fs::read_to_string(place.file()).expect("the file");
+    let text = std::fs::read_to_string(workspace.file()).expect("the file");
     let (first, second) = text.split_once('\n').expect("two lines");
     let order = [
         "{\"event_id\":\"1\",",
@@ -56,34 +56,34 @@ fn a_line_has_the_documented_keys_in_their_order() {
 
 #[test]
 fn lines_of_other_processes_stay_whole_and_count_as_seen_after_a_restart() {
-    let place = Place::jsonl();
-    let mut server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let mut server = workspace.server().start();
     server.client.event(&event("1")).expect(202);
-    append(&place.file(), &format!("{}\n", event("foreign-1")));
+    append(&workspace.file(), &format!("{}\n", event("foreign-1")));
     server.client.event(&event("2")).expect(202);
-    append(&place.file(), &event("foreign-2").to_string());
+    append(&workspace.file(), &event("foreign-2").to_string());
     server.client.event(&event("3")).expect(202);
     server.client.event(&event("4")).expect(202);
-    assert_eq!(ids(&place.events()), ["1", "foreign-1", "2", "foreign-2", "3", "4"]);
+    assert_eq!(ids(&workspace.events()), ["1", "foreign-1", "2", "foreign-2", "3", "4"]);
 
     server.stop();
     server.restart();
     server.client.event(&event("foreign-1")).expect(202);
     server.client.event(&event("foreign-2")).expect(202);
-    assert_exactly(&place.events(), ["1", "foreign-1", "2", "foreign-2", "3", "4"]);
+    assert_exactly(&workspace.events(), ["1", "foreign-1", "2", "foreign-2", "3", "4"]);
 }
 
 #[test]
 fn another_process_can_append_whole_lines_under_load() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     server.client.event(&event("first")).expect(202);
     let done = AtomicBool::new(false);
     let foreign = std::thread::scope(|scope| {
         let foreign = scope.spawn(|| {
             let mut lines = 0;
             while !done.load(Ordering::SeqCst) {
-                append(&place.file(), &format!("{}\n", event(&format!("foreign-{lines}"))));
+                append(&workspace.file(), &format!("{}\n", event(&format!("foreign-{lines}"))));
                 lines += 1;
             }
             lines
@@ -97,7 +97,7 @@ fn another_process_can_append_whole_lines_under_load() {
     let own = (0..300).map(|number| number.to_string());
     let all = own.chain((0..foreign).map(|number| format!("foreign-{number}")));
     // A line that another process is about to finish looks torn, so an empty one may follow it.
-    let text = std::fs::read_to_string(place.file()).expect("the file");
+    let text = std::fs::read_to_string(workspace.file()).expect("the file");
     let lines = text.lines().filter(|line| !line.is_empty());
     let stored: Vec<_> = lines.map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_exactly(&stored, all.chain(["first".to_owned()]));
@@ -105,15 +105,15 @@ fn another_process_can_append_whole_lines_under_load() {
 
 #[test]
 fn another_process_that_appends_in_halves_takes_no_event_in() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     server.client.event(&event("first")).expect(202);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::SeqCst) {
-                append(&place.file(), "{\"half\":");
-                append(&place.file(), "true}\n");
+                append(&workspace.file(), "{\"half\":");
+                append(&workspace.file(), "true}\n");
             }
         });
         for number in 0..200 {
@@ -122,7 +122,7 @@ fn another_process_that_appends_in_halves_takes_no_event_in() {
         }
         done.store(true, Ordering::SeqCst);
     });
-    let text = std::fs::read_to_string(place.file()).expect("the file");
+    let text = std::fs::read_to_string(workspace.file()).expect("the file");
     // The other's own lines may be in pieces.
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let stored: Vec<_> = lines.filter(|line| line["event_id"].is_string()).collect();
@@ -132,27 +132,27 @@ fn another_process_that_appends_in_halves_takes_no_event_in() {
 
 #[test]
 fn a_renamed_file_is_followed_by_a_new_one() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     server.client.event(&event("1")).expect(202);
-    let rotated = place.directory().join("events.jsonl.1");
-    std::fs::rename(place.file(), &rotated).expect("a rename");
+    let rotated = workspace.directory().join("events.jsonl.1");
+    std::fs::rename(workspace.file(), &rotated).expect("a rename");
     server.client.event(&event("2")).expect(202);
     assert_eq!(ids(&read_lines(&rotated)), ["1"]);
-    assert_eq!(ids(&read_lines(&place.file())), ["2"]);
+    assert_eq!(ids(&read_lines(&workspace.file())), ["2"]);
 
-    let empty_new_file = place.directory().join("events.jsonl.2");
-    std::fs::rename(place.file(), &empty_new_file).expect("a rename");
-    std::fs::write(place.file(), "").expect("a file");
+    let empty_new_file = workspace.directory().join("events.jsonl.2");
+    std::fs::rename(workspace.file(), &empty_new_file).expect("a rename");
+    std::fs::write(workspace.file(), "").expect("a file");
     server.client.event(&event("3")).expect(202);
-    assert_eq!(ids(&read_lines(&place.file())), ["3"]);
+    assert_eq!(ids(&read_lines(&workspace.file())), ["3"]);
 }
 
 #[test]
 fn a_file_renamed_under_load_loses_nothing() {
-    let place = Place::jsonl();
-    let server = place.server().ready().start();
-    let rotated = |number: usize| place.directory().join(format!("rotated-{number}"));
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
+    let rotated = |number: usize| workspace.directory().join(format!("rotated-{number}"));
     std::thread::scope(|scope| {
         let sender = scope.spawn(|| {
             for number in 0..400 {
@@ -161,36 +161,36 @@ fn a_file_renamed_under_load_loses_nothing() {
         });
         let mut rotations = 0;
         while !sender.is_finished() {
-            if std::fs::rename(place.file(), rotated(rotations)).is_ok() {
+            if std::fs::rename(workspace.file(), rotated(rotations)).is_ok() {
                 rotations += 1;
             }
         }
     });
-    let mut all = if place.file().exists() { place.events() } else { Vec::new() };
+    let mut all = if workspace.file().exists() { workspace.events() } else { Vec::new() };
     all.extend((0..).map(rotated).take_while(|path| path.exists()).flat_map(|p| read_lines(&p)));
     assert_exactly(&all, (0..400).map(|number| number.to_string()));
 }
 
 #[test]
 fn a_deleted_directory_is_made_anew() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     server.client.event(&event("1")).expect(202);
-    std::fs::remove_dir_all(place.file().parent().expect("a directory")).expect("deleted");
+    std::fs::remove_dir_all(workspace.file().parent().expect("a directory")).expect("deleted");
     server.client.event(&event("2")).expect(202);
-    assert_eq!(ids(&place.events()), ["2"]);
+    assert_eq!(ids(&workspace.events()), ["2"]);
 }
 
 #[test]
 fn a_truncated_file_goes_on_from_its_new_end() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     server.client.batch(&[event("1"), event("2")]).expect(202);
-    let copy = place.directory().join("copy");
-    std::fs::copy(place.file(), &copy).expect("a copy");
-    let file = std::fs::OpenOptions::new().write(true).open(place.file()).expect("the file");
+    let copy = workspace.directory().join("copy");
+    std::fs::copy(workspace.file(), &copy).expect("a copy");
+    let file = std::fs::OpenOptions::new().write(true).open(workspace.file()).expect("the file");
     file.set_len(0).expect("truncated");
     server.client.event(&event("3")).expect(202);
     assert_eq!(ids(&read_lines(&copy)), ["1", "2"]);
-    assert_eq!(ids(&place.events()), ["3"]);
+    assert_eq!(ids(&workspace.events()), ["3"]);
 }

@@ -6,7 +6,7 @@ use crate::errors::problem;
 use crate::harness::client::{Connection, JSON};
 use crate::harness::eventually::when;
 use crate::harness::http2::Http2;
-use crate::harness::{Answer, Place, Server, assert_exactly, event, eventually};
+use crate::harness::{Answer, Server, Workspace, assert_exactly, event, eventually};
 
 fn hits(server: &Server, limit: &str) -> u64 {
     server.client.metric(&format!("hooks_limit_hits_total{{limit=\"{limit}\"}}"))
@@ -42,8 +42,8 @@ fn http2(server: &Server, headers: &[(String, String)]) -> Answer {
 
 #[test]
 fn heads_over_a_limit_are_431_by_both_protocols() {
-    let place = Place::jsonl();
-    let server = place.server().set("MAX_HEADER_BYTES", "8KiB").ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("MAX_HEADER_BYTES", "8KiB").ready().start();
     let long = |bytes: usize| vec![("x-long".to_owned(), "x".repeat(bytes))];
     for (headers, named) in [(headers(65), "MAX_HEADERS"), (long(9 << 10), "MAX_HEADER_BYTES")] {
         let answer = http1(&server, &headers);
@@ -61,13 +61,13 @@ fn heads_over_a_limit_are_431_by_both_protocols() {
     problem(&answer, 431, "target");
     assert!(http1(&server, &headers(60)).starts_with("HTTP/1.1 202 "));
     http2(&server, &headers(60)).expect(202);
-    assert_exactly(&place.events(), ["1", "2"]);
+    assert_exactly(&workspace.events(), ["1", "2"]);
 }
 
 #[test]
 fn more_headers_can_be_allowed() {
-    let place = Place::jsonl();
-    let server = place.server().set("MAX_HEADERS", "300").ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("MAX_HEADERS", "300").ready().start();
     assert!(http1(&server, &headers(290)).starts_with("HTTP/1.1 202 "));
     http2(&server, &headers(290)).expect(202);
     assert!(http1(&server, &headers(310)).contains("(MAX_HEADERS)"));
@@ -87,8 +87,8 @@ fn send(connection: &mut Connection, id: &str) {
 
 #[test]
 fn a_head_that_does_not_end_is_cut_off_and_idle_connections_are_not() {
-    let place = Place::jsonl();
-    let server = place.server().set("HEADER_TIMEOUT", "1s").ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("HEADER_TIMEOUT", "1s").ready().start();
     let mut unused = server.client.connect();
     let mut used = server.client.connect();
     send(&mut used, "1");
@@ -111,13 +111,13 @@ fn a_head_that_does_not_end_is_cut_off_and_idle_connections_are_not() {
     send(&mut unused, "4");
     send(&mut used, "5");
     used_http2.event(&event("6")).expect(202);
-    assert_exactly(&place.events(), ["1", "2", "3", "4", "5", "6"]);
+    assert_exactly(&workspace.events(), ["1", "2", "3", "4", "5", "6"]);
 }
 
 #[test]
 fn idle_connections_are_closed_when_their_time_is_over() {
-    let place = Place::jsonl();
-    let server = place.server().set("IDLE_TIMEOUT", "1s").ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("IDLE_TIMEOUT", "1s").ready().start();
     let mut unused = server.client.connect();
     let mut used = server.client.connect();
     send(&mut used, "1");
@@ -131,22 +131,22 @@ fn idle_connections_are_closed_when_their_time_is_over() {
 
 #[test]
 fn a_request_that_takes_long_is_not_idle() {
-    let place = Place::postgres_away();
-    let server = place.server().set("IDLE_TIMEOUT", "1s").ready().start();
+    let workspace = Workspace::postgres_away();
+    let server = workspace.server().set("IDLE_TIMEOUT", "1s").ready().start();
     let client = server.client.clone();
     let waiting = std::thread::spawn(move || {
         client.post("/events?ack=stored", JSON, &[], event("1").to_string())
     });
     // Longer than the limit: what else was idle is gone.
     assert_eq!(server.client.connect().read_to_end(), "");
-    place.database().create();
+    workspace.database().create();
     waiting.join().expect("an answer").expect(202);
 }
 
 #[test]
 fn a_body_that_does_not_end_is_408() {
-    let place = Place::jsonl();
-    let server = place.server().set("BODY_TIMEOUT", "1s").ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("BODY_TIMEOUT", "1s").ready().start();
     let mut slow = server.client.connect();
     slow.write(format!(
         "POST /events HTTP/1.1\r\nhost: x\r\ncontent-type: {JSON}\r\ncontent-length: 100\r\n\r\n{{"
@@ -162,8 +162,8 @@ fn a_body_that_does_not_end_is_408() {
 
 #[test]
 fn a_client_that_takes_nothing_of_its_answers_is_cut_off() {
-    let place = Place::jsonl();
-    let server = place.server().set("BODY_TIMEOUT", "1s").ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("BODY_TIMEOUT", "1s").ready().start();
     let mut deaf = server.client.connect();
     deaf.flood("GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n");
     eventually("it is cut off", || match hits(&server, "BODY_TIMEOUT") {
@@ -175,8 +175,8 @@ fn a_client_that_takes_nothing_of_its_answers_is_cut_off() {
 
 #[test]
 fn requests_in_flight_are_limited_even_without_bodies() {
-    let place = Place::jsonl();
-    let server = place
+    let workspace = Workspace::jsonl();
+    let server = workspace
         .server()
         .set("MAX_BODY_BYTES", "1KiB")
         .set("MAX_INFLIGHT_BYTES", "1MiB")

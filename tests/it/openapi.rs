@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::harness::{Place, Server, event};
+use crate::harness::{Server, Workspace, event};
 
 fn document(server: &Server) -> Value {
     let answer = server.client.get("/openapi.json", &[]).expect(200);
@@ -18,8 +18,8 @@ fn set<'a>(names: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
 
 #[test]
 fn the_document_has_every_route_with_its_methods() {
-    let place = Place::jsonl();
-    let server = place.server().ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
     let document = document(&server);
     let paths = document["paths"].as_object().expect("paths");
     let routes = include_str!("../../src/http/router.rs");
@@ -38,8 +38,8 @@ fn the_document_has_every_route_with_its_methods() {
 
 #[test]
 fn what_it_refers_to_is_there_and_parameters_are_taken() {
-    let place = Place::jsonl();
-    let server = place.server().ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
     server.client.event(&event("1")).expect(202);
     crate::reading::shown(&server.client, 1);
     let document = document(&server);
@@ -75,8 +75,8 @@ fn what_it_refers_to_is_there_and_parameters_are_taken() {
 
 #[test]
 fn numbers_are_timestamps_within_the_bounds_that_it_names() {
-    let place = Place::jsonl();
-    let server = place.server().ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
     let document = document(&server);
     let forms =
         document["components"]["schemas"]["Timestamp"]["anyOf"].as_array().expect("forms").iter();
@@ -99,8 +99,8 @@ fn numbers_are_timestamps_within_the_bounds_that_it_names() {
 
 #[test]
 fn closed_sets_are_those_of_the_program() {
-    let place = Place::jsonl();
-    let server = place.server().ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
     let document = document(&server);
     let documented = |name: &str| {
         let names = document["components"]["schemas"][name]["enum"].as_array().expect("an enum");

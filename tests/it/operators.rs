@@ -3,19 +3,19 @@
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::place::{forwarded, read_lines};
-use crate::harness::{Place, Storage, assert_exactly, event, eventually};
+use crate::harness::workspace::{forwarded, read_lines};
+use crate::harness::{Storage, Workspace, assert_exactly, event, eventually};
 
 both!(a_rejected_file_that_was_moved_away_is_begun_anew);
 
 fn a_rejected_file_that_was_moved_away_is_begun_anew(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().ready().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().ready().start();
     let batch = |id: &str| [event(id), json!({"session_id": "s", "event_id": format!("{id}-bad")})];
     server.client.batch(&batch("1")).expect(202);
     let directory = match storage {
-        Storage::Jsonl => place.file().with_file_name(""),
-        Storage::Postgres => place.journal(),
+        Storage::Jsonl => workspace.file().with_file_name(""),
+        Storage::Postgres => workspace.journal(),
     };
     let file = directory.join("rejected.jsonl");
     let aside = directory.join("looked-at.jsonl");
@@ -30,44 +30,46 @@ fn a_rejected_file_that_was_moved_away_is_begun_anew(storage: Storage) {
 
 #[test]
 fn a_column_that_must_be_filled_stops_the_forwarder_and_sets_nothing_aside() {
-    let place = Place::postgres();
-    let server = place.server().ready().start();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().ready().start();
     server.client.event(&event("1")).expect(202);
     forwarded(&server);
-    place.database().execute("ALTER TABLE hook_events ADD COLUMN tenant text NOT NULL DEFAULT ''");
-    place.database().execute("ALTER TABLE hook_events ALTER COLUMN tenant DROP DEFAULT");
+    workspace
+        .database()
+        .execute("ALTER TABLE hook_events ADD COLUMN tenant text NOT NULL DEFAULT ''");
+    workspace.database().execute("ALTER TABLE hook_events ALTER COLUMN tenant DROP DEFAULT");
     server.client.event(&event("2")).expect(202);
     eventually("the operator is told", || {
         let error = server.client.health()["database"]["error"].to_string();
         if error.contains("tenant") && error.contains("default") { Ok(()) } else { Err(error) }
     });
     assert_eq!(server.client.metric("hooks_database_problem{problem=\"schema\"}"), 1);
-    place.database().execute("ALTER TABLE hook_events ALTER COLUMN tenant SET DEFAULT 'x'");
-    assert_exactly(&place.settled(&server), ["1", "2"]);
-    assert!(place.rejected().is_empty());
+    workspace.database().execute("ALTER TABLE hook_events ALTER COLUMN tenant SET DEFAULT 'x'");
+    assert_exactly(&workspace.settled(&server), ["1", "2"]);
+    assert!(workspace.rejected().is_empty());
 }
 
 #[test]
 fn a_constraint_on_content_sets_aside_what_breaks_it() {
-    let place = Place::postgres();
-    let server = place.server().ready().start();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().ready().start();
     server.client.event(&event("1")).expect(202);
     forwarded(&server);
-    place.database().execute("ALTER TABLE hook_events ADD CHECK (event_id <> '2')");
+    workspace.database().execute("ALTER TABLE hook_events ADD CHECK (event_id <> '2')");
     server.client.batch(&["2", "3"].map(event)).expect(202);
-    assert_exactly(&place.settled(&server), ["1", "3"]);
-    assert_eq!(place.rejected().len(), 1);
+    assert_exactly(&workspace.settled(&server), ["1", "3"]);
+    assert_eq!(workspace.rejected().len(), 1);
 }
 
 #[test]
 fn a_database_that_cannot_hold_every_text_is_refused_with_advice() {
-    let place = Place::postgres_away();
-    let name = &place.database().name;
-    let template = Place::postgres();
+    let workspace = Workspace::postgres_away();
+    let name = &workspace.database().name;
+    let template = Workspace::postgres();
     template
         .database()
         .execute(&format!("CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0"));
-    let server = place.server().ready().start();
+    let server = workspace.server().ready().start();
     server.client.event(&event("1")).expect(202);
     eventually("the operator is told", || {
         let error = server.client.health()["database"]["error"].to_string();
@@ -77,23 +79,23 @@ fn a_database_that_cannot_hold_every_text_is_refused_with_advice() {
 
 #[test]
 fn a_journal_smaller_than_its_batches_takes_the_next_once_the_last_is_stored() {
-    let place = Place::postgres();
-    let server = place.server().set("JOURNAL_MAX_BYTES", "1MiB").ready().start();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().set("JOURNAL_MAX_BYTES", "1MiB").ready().start();
     for id in 0..4 {
         let mut large = event(&id.to_string());
         large["data"] = json!({ "text": "x".repeat(700_000) });
         server.client.event(&large).expect(202);
         forwarded(&server);
     }
-    assert_eq!(place.events().len(), 4);
+    assert_eq!(workspace.events().len(), 4);
 }
 
 #[test]
 fn a_rotation_that_cannot_be_done_refuses_no_event() {
-    let place = Place::jsonl();
-    let server = place.server().set("JSONL_ROTATE", "1MiB").ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("JSONL_ROTATE", "1MiB").ready().start();
     // What a container has whose volume is a single file.
-    let file = place.file();
+    let file = workspace.file();
     let mounted = std::process::Command::new("mount").arg("--bind").arg(&file).arg(&file).status();
     if !mounted.is_ok_and(|status| status.success()) {
         eprintln!("skipped: mounting is not permitted here");
@@ -111,15 +113,15 @@ fn a_rotation_that_cannot_be_done_refuses_no_event() {
     assert!(unmounted.is_ok_and(|status| status.success()));
     assert_eq!(statuses, [202; 4]);
     assert_eq!(log.matches("cannot be rotated").count(), 1, "{log}");
-    assert_exactly(&place.events(), ["1", "2", "3", "4"]);
+    assert_exactly(&workspace.events(), ["1", "2", "3", "4"]);
     server.client.event(&large("5")).expect(202);
-    assert_exactly(&place.events(), ["5"]);
+    assert_exactly(&workspace.events(), ["5"]);
 }
 
 #[test]
 fn a_sender_hears_why_its_large_body_is_not_wanted() {
-    let place = Place::jsonl();
-    let server = place
+    let workspace = Workspace::jsonl();
+    let server = workspace
         .server()
         .set("API_KEYS", "ci:key:ingest")
         .set("MAX_BODY_BYTES", "2MiB")
@@ -140,8 +142,8 @@ fn a_sender_hears_why_its_large_body_is_not_wanted() {
 
 #[test]
 fn a_sender_that_waits_for_a_database_that_is_away_is_answered_at_shutdown() {
-    let place = Place::postgres_away();
-    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "30s").ready().start();
+    let workspace = Workspace::postgres_away();
+    let mut server = workspace.server().set("SHUTDOWN_TIMEOUT", "30s").ready().start();
     let client = server.client.clone();
     let waiting = std::thread::spawn(move || {
         client.post("/events?ack=stored", "application/json", &[], event("1").to_string())
@@ -160,8 +162,8 @@ fn a_sender_that_waits_for_a_database_that_is_away_is_answered_at_shutdown() {
 
 #[test]
 fn a_connection_over_the_limit_is_told_so() {
-    let place = Place::jsonl();
-    let server = place.server().set("MAX_CONNECTIONS", "2").start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("MAX_CONNECTIONS", "2").start();
     let mut first = server.client.connect();
     first.write("GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n");
     first.read_until("\"alive\"}");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::client::JSON;
 use crate::harness::eventually::when;
-use crate::harness::{Place, Storage, eventually};
+use crate::harness::{Storage, Workspace, eventually};
 
 both!(
     protobuf_and_json_of_one_export_are_the_same_events,
@@ -36,12 +36,12 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn protobuf_and_json_of_one_export_are_the_same_events(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let body = protobuf();
     let answer = server.client.post("/v1/logs", PROTOBUF, &[], &body).expect(200);
     assert_eq!((answer.header("content-type"), &*answer.text), (PROTOBUF, ""));
-    let first = place.settled(&server);
+    let first = workspace.settled(&server);
     assert_eq!(first.len(), 3);
 
     let answer = server.client.post("/v1/logs", JSON, &[], CLAUDE_CODE).expect(200);
@@ -60,7 +60,7 @@ fn protobuf_and_json_of_one_export_are_the_same_events(storage: Storage) {
     }
     chunked.write("0\r\n\r\n");
     assert!(chunked.read_to_end().starts_with("HTTP/1.1 200 OK"));
-    assert_eq!(place.settled(&server), first);
+    assert_eq!(workspace.settled(&server), first);
 
     let tool = first.iter().find(|event| event["tool_name"] == "Bash").expect("stored");
     assert_eq!(tool["event_type"], "claude_code.tool_result");
@@ -86,10 +86,10 @@ fn protobuf_and_json_of_one_export_are_the_same_events(storage: Storage) {
 }
 
 fn tokens_and_cost_of_a_session_add_up(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     server.client.post("/v1/logs", JSON, &[], CLAUDE_CODE).expect(200);
-    let stored = place.settled(&server);
+    let stored = workspace.settled(&server);
     let sum = |fact: &str| stored.iter().filter_map(|event| event[fact].as_f64()).sum::<f64>();
     assert_eq!((sum("input_tokens"), sum("output_tokens"), sum("cost_usd")), (2000.0, 400.0, 0.02));
     let session = eventually("the session is read", || {
@@ -99,7 +99,7 @@ fn tokens_and_cost_of_a_session_add_up(storage: Storage) {
     let told = ["input_tokens", "output_tokens", "cost_usd"].map(|sum| session[sum].as_f64());
     assert_eq!(told, [Some(2000.0), Some(400.0), Some(0.02)]);
     if storage == Storage::Postgres {
-        let sums = place.database().query(
+        let sums = workspace.database().query(
             "SELECT concat_ws(' ', sum(input_tokens), sum(output_tokens), sum(cost_usd))
              FROM hook_events WHERE session_id = 'otlp-1'",
         );
@@ -108,10 +108,10 @@ fn tokens_and_cost_of_a_session_add_up(storage: Storage) {
 }
 
 fn codex_gemini_and_gen_ai_names_are_understood(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     server.client.post("/v1/logs", JSON, &[], OTHERS).expect(200);
-    let stored = place.settled(&server);
+    let stored = workspace.settled(&server);
     let name = "gen_ai.client.inference.operation.details";
     for expected in [
         json!({ "event_type": "codex.sse_event", "session_id": "codex-1", "agent": "codex", "input_tokens": 900, "output_tokens": 70, "timestamp": "2026-11-23T09:00:00.000000Z" }),
@@ -143,8 +143,8 @@ fn codex_gemini_and_gen_ai_names_are_understood(storage: Storage) {
 
 #[test]
 fn a_bad_record_is_counted_and_the_rest_is_stored() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let body = json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": [
         { "timeUnixNano": "1795424400000000000", "body": { "stringValue": "ok" } },
         { "timeUnixNano": "soon" },
@@ -154,22 +154,22 @@ fn a_bad_record_is_counted_and_the_rest_is_stored() {
     assert_eq!(answer["partialSuccess"]["rejectedLogRecords"], "2");
     let message = answer["partialSuccess"]["errorMessage"].to_string();
     assert!(message.contains("at 1") && message.contains("soon"), "{message}");
-    let events = place.events();
+    let events = workspace.events();
     assert_eq!((events.len(), &events[0]["event_type"]), (1, &json!("log")));
-    assert_eq!(place.rejected()[0]["event"], json!({ "timeUnixNano": "soon" }));
+    assert_eq!(workspace.rejected()[0]["event"], json!({ "timeUnixNano": "soon" }));
 
     // resource_logs { scope_logs { log_records: a byte that begins no field } }
     let bad = [0x0a, 5, 0x12, 3, 0x12, 1, 0xff];
     let answer = server.client.post("/v1/logs", PROTOBUF, &[], bad).expect(200);
     // partial_success { rejected_log_records: 1, error_message ... }
     assert!(answer.text.as_bytes()[2..].starts_with(&[0x08, 1, 0x12]), "{answer:?}");
-    assert_eq!(place.events().len(), 1);
+    assert_eq!(workspace.events().len(), 1);
 }
 
 #[test]
 fn refusals_are_in_the_encoding_of_the_request() {
-    let place = Place::jsonl();
-    let server = place.server().set("API_KEYS", "otel:key-1:ingest").ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("API_KEYS", "otel:key-1:ingest").ready().start();
     let key = [("authorization", "Bearer key-1")];
     let post = |kind: &str, body: &str| server.client.post("/v1/logs", kind, &key, body);
     let answer = post(JSON, "{\"resourceLogs\":7}").expect(400);

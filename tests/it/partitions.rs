@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::eventually::when;
-use crate::harness::{Place, assert_exactly, event, eventually};
+use crate::harness::{Workspace, assert_exactly, event, eventually};
 
 /// The day that many days from today, as `2026-11-23`.
 fn day(from_today: i64) -> String {
@@ -25,78 +25,78 @@ const PLACES: &str = "SELECT tableoid::regclass || ' ' || event_id FROM hook_eve
 
 #[test]
 fn a_batch_over_several_days_goes_to_their_partitions() {
-    let place = Place::postgres();
-    let server = place.server().start();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().start();
     let days = [day(-30), day(-2), day(-1), day(1)];
     let batch: Vec<Value> = days.iter().map(|day| at(day, day)).collect();
     server.client.batch(&batch).expect(202);
-    place.settled(&server);
+    workspace.settled(&server);
     let mut expected: Vec<String> =
         days.iter().map(|day| format!("{} {day}", partition(day))).collect();
     expected.sort();
-    assert_eq!(place.database().query(PLACES), expected);
+    assert_eq!(workspace.database().query(PLACES), expected);
 }
 
 #[test]
 fn absurd_times_go_to_the_default_partition() {
-    let place = Place::postgres();
-    let server = place.server().start();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().start();
     let days = ["1970-01-01", "2099-12-31", "0001-01-01", "9999-12-31"];
     let batch: Vec<Value> = days.iter().map(|day| at(day, day)).collect();
     server.client.batch(&batch).expect(202);
-    assert_eq!(place.settled(&server).len(), 4);
-    for stored in place.database().query(PLACES) {
+    assert_eq!(workspace.settled(&server).len(), 4);
+    for stored in workspace.database().query(PLACES) {
         assert!(stored.starts_with("hook_events_default "), "{stored}");
     }
     let partitions = "SELECT count(*)::text FROM pg_inherits
                       WHERE inhparent = 'hook_events'::regclass";
-    assert_eq!(place.database().query(partitions), ["1"]);
+    assert_eq!(workspace.database().query(partitions), ["1"]);
 }
 
 #[test]
 fn tomorrow_has_its_partition_today_so_that_no_report_holds_up_midnight() {
-    let place = Place::postgres();
-    let server = place.server().start();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().start();
     server.client.event(&at(&day(0), "today")).expect(202);
     let tomorrow = partition(&day(1));
     let exists = format!("SELECT 'yes' WHERE to_regclass('{tomorrow}') IS NOT NULL");
     eventually("tomorrow has a partition", || {
-        when(place.database().query(&exists), |rows| !rows.is_empty())
+        when(workspace.database().query(&exists), |rows| !rows.is_empty())
     });
     // A long report reads every partition, the default one among them.
-    let mut report = place.database().connect();
+    let mut report = workspace.database().connect();
     report.batch_execute("BEGIN; SELECT count(*) FROM hook_events").expect("a report");
     server.client.event(&at(&day(1), "tomorrow")).expect(202);
-    assert_exactly(&place.settled(&server), ["today", "tomorrow"]);
+    assert_exactly(&workspace.settled(&server), ["today", "tomorrow"]);
     report.batch_execute("COMMIT").expect("a report");
 }
 
 #[test]
 fn an_event_in_the_default_partition_moves_when_its_day_gets_one() {
-    let place = Place::postgres();
-    let server = place.server().start();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().start();
     server.client.event(&at(&day(-1), "earlier")).expect(202);
-    place.settled(&server);
+    workspace.settled(&server);
     let later = day(-9);
-    place.database().execute(&format!(
+    workspace.database().execute(&format!(
         "INSERT INTO hook_events
              (session_id, event_id, \"timestamp\", event_type, data, received_at)
          VALUES ('session-1', 'by hand', '{later}T00:00:00Z', 'tested', '{{}}', now())"
     ));
     let by_hand = "SELECT tableoid::regclass::text FROM hook_events WHERE event_id = 'by hand'";
-    assert_eq!(place.database().query(by_hand), ["hook_events_default"]);
+    assert_eq!(workspace.database().query(by_hand), ["hook_events_default"]);
     server.client.event(&at(&later, "later")).expect(202);
-    assert_eq!(place.settled(&server).len(), 3);
-    assert_eq!(place.database().query(by_hand), [partition(&later)]);
+    assert_eq!(workspace.settled(&server).len(), 3);
+    assert_eq!(workspace.database().query(by_hand), [partition(&later)]);
 }
 
 #[test]
 fn session_event_and_time_are_the_primary_key() {
-    let place = Place::postgres();
-    let server = place.server().start();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().start();
     server.client.event(&at(&day(0), "1")).expect(202);
-    place.settled(&server);
-    let keys = place.database().query(
+    workspace.settled(&server);
+    let keys = workspace.database().query(
         "SELECT pg_get_constraintdef(oid) FROM pg_constraint
          WHERE conrelid = 'hook_events'::regclass AND contype = 'p'",
     );

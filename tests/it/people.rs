@@ -5,11 +5,11 @@ use std::fs;
 use serde_json::json;
 
 use crate::harness::server::Ended;
-use crate::harness::{Place, Server, Storage};
+use crate::harness::{Server, Storage, Workspace};
 
 both!(the_demo_is_a_whole_session);
 
-fn run(home: &Place, url: &str, arguments: &[&str]) -> Ended {
+fn run(home: &Workspace, url: &str, arguments: &[&str]) -> Ended {
     let directory = home.directory();
     let mut command =
         Server::builder().directory(directory).set("HOME", directory).set("HOOKS_URL", url);
@@ -24,17 +24,17 @@ fn url(server: &Server) -> String {
 }
 
 fn the_demo_is_a_whole_session(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().start();
-    let home = Place::jsonl();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
+    let home = Workspace::jsonl();
     for sessions in 1..=2 {
         let demo = run(&home, &url(&server), &["demo"]);
         assert!(demo.status.success(), "{}", demo.log);
         assert!(demo.output.contains("27 events of session demo-"), "{}", demo.output);
-        let events = place.settled(&server);
+        let events = workspace.settled(&server);
         assert_eq!(events.len(), sessions * 27);
     }
-    let mut events = place.settled(&server);
+    let mut events = workspace.settled(&server);
     events.sort_by_key(|event| event["timestamp"].as_str().map(str::to_owned));
     let of =
         |event_type: &str| events.iter().filter(|event| event["event_type"] == event_type).count();
@@ -48,35 +48,35 @@ fn the_demo_is_a_whole_session(storage: Storage) {
 
 #[test]
 fn the_demo_says_what_is_missing() {
-    let home = Place::jsonl();
+    let home = Workspace::jsonl();
     let ended = run(&home, "http://127.0.0.1:1", &["demo"]);
     assert_eq!(ended.status.code(), Some(1));
     assert!(ended.log.contains("start the server"), "{}", ended.log);
-    let place = Place::jsonl();
-    let server = place.server().set("API_KEYS", "me:key-1:ingest").start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("API_KEYS", "me:key-1:ingest").start();
     let ended = run(&home, &url(&server), &["demo"]);
     assert!(ended.log.contains("set HOOKS_API_KEY"), "{}", ended.log);
 }
 
 #[test]
 fn the_doctor_is_content_when_all_is_well() {
-    let place = Place::jsonl();
-    let server = place.server().ready().start();
-    let (home, url) = (Place::jsonl(), url(&server));
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
+    let (home, url) = (Workspace::jsonl(), url(&server));
     assert!(run(&home, &url, &["install", "codex"]).status.success());
     let doctor = run(&home, &url, &["doctor"]);
     assert!(doctor.status.success(), "{}", doctor.output);
     for words in ["healthy", "a test event was stored in", "codex: ", "10 hooks", "all is well"] {
         assert!(doctor.output.contains(words), "{words}: {}", doctor.output);
     }
-    assert_eq!(place.events()[0]["event_type"], "doctor_tested");
+    assert_eq!(workspace.events()[0]["event_type"], "doctor_tested");
 }
 
 #[test]
 fn the_doctor_says_what_to_do_about_each_problem() {
-    let place = Place::jsonl();
-    let server = place.server().set("API_KEYS", "me:key-1:ingest").start();
-    let home = Place::jsonl();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("API_KEYS", "me:key-1:ingest").start();
+    let home = Workspace::jsonl();
     let doctor = run(&home, "http://127.0.0.1:1", &["doctor"]);
     assert_eq!(doctor.status.code(), Some(1));
     for words in ["does not answer", "start it", "no hooks are registered", "2 things to do"] {

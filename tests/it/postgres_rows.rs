@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::harness::client::{JSON, NDJSON};
-use crate::harness::place::forwarded;
-use crate::harness::{Client, Place, assert_exactly, event, ids, only};
+use crate::harness::workspace::forwarded;
+use crate::harness::{Client, Workspace, assert_exactly, event, ids, only};
 
 #[test]
 fn a_hundred_thousand_events_arrive_exactly_once() {
     const CONNECTIONS: usize = 20;
     const BATCHES: usize = 100;
     const BATCH_EVENTS: usize = 50;
-    let place = Place::postgres();
-    let server = place.server().start();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().start();
     let id = |connection: usize, batch: usize, number: usize| {
         format!("{:05}", (connection * BATCHES + batch) * BATCH_EVENTS + number)
     };
@@ -29,8 +29,8 @@ fn a_hundred_thousand_events_arrive_exactly_once() {
             });
         }
     });
-    crate::harness::place::forwarded(&server);
-    let stored = place.database().query("SELECT event_id FROM hook_events");
+    crate::harness::workspace::forwarded(&server);
+    let stored = workspace.database().query("SELECT event_id FROM hook_events");
     assert_eq!(stored.len(), CONNECTIONS * BATCHES * BATCH_EVENTS);
     assert_eq!(stored.iter().collect::<BTreeSet<_>>().len(), stored.len());
     assert_eq!(server.client.metric("hooks_events_stored_total"), stored.len() as u64);
@@ -38,9 +38,9 @@ fn a_hundred_thousand_events_arrive_exactly_once() {
 
 #[test]
 fn ack_stored_answers_when_the_row_is_visible() {
-    let place = Place::postgres();
-    let server = place.server().start();
-    let mut database = place.database().connect();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().start();
+    let mut database = workspace.database().connect();
     let mut stored = || -> i64 {
         database.query_one("SELECT count(*) FROM hook_events", &[]).expect("a table").get(0)
     };
@@ -55,16 +55,16 @@ fn ack_stored_answers_when_the_row_is_visible() {
 
 #[test]
 fn ack_stored_can_be_the_servers_default() {
-    let place = Place::postgres();
-    let server = place.server().set("ACK", "stored").start();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().set("ACK", "stored").start();
     server.client.batch(&[event("1"), event("2")]).expect(202);
-    assert_exactly(&place.events(), ["1", "2"]);
+    assert_exactly(&workspace.events(), ["1", "2"]);
 }
 
 #[test]
 fn text_that_postgresql_cannot_hold_is_stored_with_replacement_characters() {
-    let place = Place::postgres();
-    let server = place.server().start();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().start();
     let lines = [
         r#"{"event_id":"nul\u0000id","event_type":"t","session_id":"s","workflow_id":"w\u0000"}"#,
         r#"{"event_id":"lone\ud800id","event_type":"t","session_id":"s\udc00"}"#,
@@ -74,7 +74,7 @@ fn text_that_postgresql_cannot_hold_is_stored_with_replacement_characters() {
     let answer = server.client.post("/events/batch", NDJSON, &[], lines.join("\n")).expect(202);
     assert_eq!(answer.json()["accepted"], 4);
 
-    let events = place.settled(&server);
+    let events = workspace.settled(&server);
     assert_exactly(&events, ["nul\u{fffd}id", "lone\u{fffd}id", "data", "plain"]);
     assert_eq!(only(&events, "nul\u{fffd}id")["workflow_id"], "w\u{fffd}");
     assert_eq!(only(&events, "lone\u{fffd}id")["session_id"], "s\u{fffd}");
@@ -88,20 +88,20 @@ fn text_that_postgresql_cannot_hold_is_stored_with_replacement_characters() {
     );
     assert_eq!(event["tool_name"], "x\u{fffd}");
     assert_eq!(event["extra"], json!({ "more": "\u{fffd}" }));
-    assert_eq!(place.rejected(), [] as [Value; 0]);
+    assert_eq!(workspace.rejected(), [] as [Value; 0]);
 }
 
 #[test]
 fn an_event_that_postgresql_refuses_is_set_aside_and_its_batch_goes_through() {
-    let place = Place::postgres();
-    let server = place.server().start();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().start();
     let refused = r#"{"event_id":"2","event_type":"t","session_id":"s","data":{"n":1e200000}}"#;
     let lines = format!("{}\n{refused}\n{}", event("1"), event("3"));
     let answer = server.client.post("/events/batch", NDJSON, &[], lines).expect(202);
     assert_eq!(answer.json()["accepted"], 3);
 
-    assert_exactly(&place.settled(&server), ["1", "3"]);
-    let rejected = std::fs::read_to_string(place.journal().join("rejected.jsonl"));
+    assert_exactly(&workspace.settled(&server), ["1", "3"]);
+    let rejected = std::fs::read_to_string(workspace.journal().join("rejected.jsonl"));
     let rejected = rejected.expect("what was set aside");
     assert_eq!(rejected.lines().count(), 1);
     assert!(rejected.contains(r#""event_id":"2""#), "{rejected}");
@@ -114,8 +114,8 @@ fn an_event_that_postgresql_refuses_is_set_aside_and_its_batch_goes_through() {
 #[test]
 fn scattered_bad_rows_of_a_large_batch_are_the_only_ones_set_aside() {
     const EVENTS: usize = 10_000;
-    let place = Place::postgres();
-    let server = place.server().start();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().start();
     let is_bad = |number: usize| number * 7919 % EVENTS < 100;
     let lines = (0..EVENTS).map(|number| {
         let value = if is_bad(number) { "1e200000" } else { "1" };
@@ -128,8 +128,8 @@ fn scattered_bad_rows_of_a_large_batch_are_the_only_ones_set_aside() {
     assert_eq!(answer.json()["accepted"], EVENTS);
 
     let good = (0..EVENTS).filter(|number| !is_bad(*number)).map(|number| number.to_string());
-    assert_exactly(&place.settled(&server), good);
-    let text = std::fs::read_to_string(place.journal().join("rejected.jsonl"));
+    assert_exactly(&workspace.settled(&server), good);
+    let text = std::fs::read_to_string(workspace.journal().join("rejected.jsonl"));
     let text = text.expect("what was set aside");
     let set_aside: BTreeSet<&str> = text
         .lines()
@@ -143,8 +143,8 @@ fn scattered_bad_rows_of_a_large_batch_are_the_only_ones_set_aside() {
 
 #[test]
 fn repeats_and_bad_rows_in_one_batch_do_not_get_in_each_others_way() {
-    let (place, other_directory) = (Place::postgres(), Place::jsonl());
-    let first = place.server().start();
+    let (workspace, other_directory) = (Workspace::postgres(), Workspace::jsonl());
+    let first = workspace.server().start();
     let dated = |id: &str, data: Value| {
         let mut event = event(id);
         event["timestamp"] = json!("2026-11-23T09:00:00Z");
@@ -153,9 +153,9 @@ fn repeats_and_bad_rows_in_one_batch_do_not_get_in_each_others_way() {
     };
     let batch: Vec<Value> = (0..100).map(|n| dated(&n.to_string(), json!({ "n": n }))).collect();
     first.client.batch(&batch).expect(202);
-    place.settled(&first);
+    workspace.settled(&first);
 
-    let second = place.server().directory(other_directory.directory()).start();
+    let second = workspace.server().directory(other_directory.directory()).start();
     let mut lines: Vec<String> = batch.iter().step_by(3).map(Value::to_string).collect();
     lines.extend((100..120).map(|n| dated(&n.to_string(), json!({})).to_string()));
     for at in [0, 10, 20, 30] {
@@ -163,7 +163,7 @@ fn repeats_and_bad_rows_in_one_batch_do_not_get_in_each_others_way() {
         lines.insert(at, bad.replace("\"data\":{}", "\"data\":{\"n\":1e200000}"));
     }
     second.client.post("/events/batch", NDJSON, &[], lines.join("\n")).expect(202);
-    let events = place.settled(&second);
+    let events = workspace.settled(&second);
     let expected: Vec<String> = (0..120).map(|n| n.to_string()).collect();
     assert_exactly(&events, &expected);
     assert_eq!(ids(&events).len(), 120);
@@ -177,8 +177,8 @@ fn repeats_and_bad_rows_in_one_batch_do_not_get_in_each_others_way() {
 /// PostgreSQL stores what it can never return.
 #[test]
 fn whatever_is_stored_can_be_read_and_what_could_not_is_set_aside() {
-    let place = Place::postgres();
-    let server = place.server().start();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().start();
     let numbers = |number: &str, count: usize| vec![number; count].join(",");
     let with = |id: &str, data: &str, more: &str| {
         format!(
@@ -199,7 +199,7 @@ fn whatever_is_stored_can_be_read_and_what_could_not_is_set_aside() {
     assert_eq!(answer.json()["accepted"], lines.len());
     forwarded(&server);
 
-    let mut database = place.database().connect();
+    let mut database = workspace.database().connect();
     let rows = database.query("SELECT event_id, data::text, extra::text FROM hook_events", &[]);
     let mut read: Vec<String> =
         rows.expect("every row can be read").iter().map(|row| row.get(0)).collect();
@@ -209,7 +209,7 @@ fn whatever_is_stored_can_be_read_and_what_could_not_is_set_aside() {
     std::io::copy(&mut dump.expect("a dump"), &mut std::io::sink()).expect("a whole dump");
 
     // As text, since not every reader of JSON takes such numbers.
-    let rejected = std::fs::read_to_string(place.journal().join("rejected.jsonl"));
+    let rejected = std::fs::read_to_string(workspace.journal().join("rejected.jsonl"));
     let rejected = rejected.expect("what was set aside");
     assert_eq!(rejected.lines().count(), 3);
     for (entry, id) in rejected.lines().zip(["data", "extra", "both"]) {

@@ -3,7 +3,7 @@
 use crate::errors::problem;
 use crate::harness::client::{Client, JSON};
 use crate::harness::eventually::when;
-use crate::harness::{Answer, Place, Storage, event, eventually};
+use crate::harness::{Answer, Storage, Workspace, event, eventually};
 
 both!(who_sends_too_many_events_is_told_when_to_come_again);
 
@@ -15,8 +15,8 @@ fn send(client: &Client, key: &str, first: usize, count: usize) -> Answer {
 }
 
 fn who_sends_too_many_events_is_told_when_to_come_again(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place
+    let workspace = Workspace::new(storage);
+    let server = workspace
         .server()
         .set("RATE_LIMIT_EVENTS", "1")
         .set("API_KEYS", "a:key-a:ingest,b:key-b:ingest")
@@ -36,13 +36,13 @@ fn who_sends_too_many_events_is_told_when_to_come_again(storage: Storage) {
     // Neither the other sender nor who only looks is touched.
     send(&server.client, "key-b", 2000, 1).expect(202);
     server.client.get("/health", &[]).expect(200);
-    assert_eq!(place.settled(&server).len(), 1001);
+    assert_eq!(workspace.settled(&server).len(), 1001);
 }
 
 #[test]
 fn bytes_count_as_decompressed_and_senders_without_keys_by_address() {
-    let place = Place::jsonl();
-    let server = place.server().set("RATE_LIMIT_BYTES", "1KiB").ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("RATE_LIMIT_BYTES", "1KiB").ready().start();
     let mut large = event("1");
     large["data"] = serde_json::json!({ "text": "x".repeat(1 << 20) });
     let body = zstd::encode_all(large.to_string().as_bytes(), 3).expect("in memory");
@@ -61,19 +61,19 @@ fn bytes_count_as_decompressed_and_senders_without_keys_by_address() {
 
 #[test]
 fn a_debt_is_paid_with_time() {
-    let place = Place::jsonl();
-    let server = place.server().set("RATE_LIMIT_EVENTS", "10").ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("RATE_LIMIT_EVENTS", "10").ready().start();
     send(&server.client, "", 0, 30).expect(202);
     eventually("there is something left again", || {
         when(send(&server.client, "", 200, 1), |answer| answer.status == 202)
     });
-    assert_eq!(place.events().len(), 31);
+    assert_eq!(workspace.events().len(), 31);
 }
 
 #[test]
 fn what_cannot_be_decoded_costs_its_bytes() {
-    let place = Place::jsonl();
-    let server = place.server().set("RATE_LIMIT_BYTES", "1KiB").ready().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("RATE_LIMIT_BYTES", "1KiB").ready().start();
     server.client.post("/events", JSON, &[], "x".repeat(1 << 20)).expect(400);
     server.client.event(&event("1")).expect(429);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Place, Server, Storage, eventually, ids};
+use crate::harness::{Client, Server, Storage, Workspace, eventually, ids};
 
 both!(
     events_come_back_as_they_are_in_json_lines,
@@ -18,12 +18,12 @@ both!(
 );
 
 /// A server that has these events, and shows them.
-fn with(storage: Storage, events: &[Value]) -> (Place, Server) {
-    let place = Place::new(storage);
-    let server = place.server().ready().start();
+fn with(storage: Storage, events: &[Value]) -> (Workspace, Server) {
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().ready().start();
     server.client.batch(events).expect(202);
     shown(&server.client, events.len());
-    (place, server)
+    (workspace, server)
 }
 
 /// Waits until so many events can be read.
@@ -64,7 +64,7 @@ fn events_come_back_as_they_are_in_json_lines(storage: Storage) {
         "data": {"agent": "a", "duration_ms": 12, "nested": {"text": "x : y, z"},
                  "tool_name": "Bash", "tool_use_id": "u"},
     });
-    let (place, server) = with(storage, std::slice::from_ref(&full));
+    let (workspace, server) = with(storage, std::slice::from_ref(&full));
     let text = server.client.get("/events", &[]).expect(200).text;
     let line = text
         .strip_prefix("{\"events\":[")
@@ -75,10 +75,13 @@ fn events_come_back_as_they_are_in_json_lines(storage: Storage) {
     assert_eq!(event["extra"], json!({"cwd": "/tmp"}));
     assert_eq!(event["data"], full["data"]);
     if storage == Storage::Jsonl {
-        assert_eq!(std::fs::read_to_string(place.file()).expect("the file"), format!("{line}\n"));
+        assert_eq!(
+            std::fs::read_to_string(workspace.file()).expect("the file"),
+            format!("{line}\n")
+        );
     } else {
         // A database keeps `data` in an order of its own.
-        let journal = &place.journal_files("seg")[0];
+        let journal = &workspace.journal_files("seg")[0];
         let journal = std::fs::read_to_string(journal).expect("a segment");
         let (sent_line, _) = journal.split_once('\t').expect("a checksum");
         let sent: Value = serde_json::from_str(sent_line).expect("JSON");
@@ -106,7 +109,7 @@ fn every_filter_selects(storage: Storage) {
         event("6", "d", "extra_6", json!({"tool_name": "Bash"})),
         event("7", "d", "extra_7", json!({"tool_use_id": "use"})),
     ];
-    let (_place, server) = with(storage, &events);
+    let (_workspace, server) = with(storage, &events);
     for (query, expected) in [
         ("session_id=session_id-1", &["1"][..]),
         ("workflow_id=workflow_id-2", &["2"]),
@@ -153,7 +156,7 @@ fn events_are_found_by_their_ids_whatever_else_is_asked(storage: Storage) {
     others[1]["session_id"] = json!("s-2");
     others[0]["data"] = json!({ "tool_use_id": "use-7", "tool_name": "tool-0" });
     let events: Vec<_> = started.chain(ended).chain(others).collect();
-    let (_place, server) = with(storage, &events);
+    let (_workspace, server) = with(storage, &events);
     for (query, expected) in [
         ("event_id=e-05", &["e-05"][..]),
         ("event_id=e-07", &["e-07", "e-07"]),
@@ -193,7 +196,7 @@ fn events_are_found_by_their_ids_whatever_else_is_asked(storage: Storage) {
 fn times_are_points_or_durations(storage: Storage) {
     let mut now = at(0, "now");
     now.as_object_mut().expect("an object").remove("timestamp");
-    let (_place, server) = with(storage, &[at(1, "1"), at(2, "2"), at(3, "3"), now]);
+    let (_workspace, server) = with(storage, &[at(1, "1"), at(2, "2"), at(3, "3"), now]);
     for (query, expected) in [
         ("until=2026-11-20T10:00:03Z", &["2", "1"][..]),
         ("since=2026-11-20T10:00:02Z&until=2026-11-20T10:00:03Z", &["2"]),
@@ -210,7 +213,7 @@ fn times_are_points_or_durations(storage: Storage) {
 
 fn pages_follow_each_other_while_events_arrive(storage: Storage) {
     let events: Vec<_> = (10..40).map(|second| at(second, &second.to_string())).collect();
-    let (_place, server) = with(storage, &events);
+    let (_workspace, server) = with(storage, &events);
     let mut found = Vec::new();
     let (page, mut next) = ask(&server, "limit=7");
     found.extend(page);
@@ -241,7 +244,7 @@ fn events_of_one_moment_are_on_some_page_once(storage: Storage) {
             event
         })
         .collect();
-    let (_place, server) = with(storage, &events);
+    let (_workspace, server) = with(storage, &events);
     for order in ["asc", "desc"] {
         let mut found = Vec::new();
         let mut query = format!("limit=3&order={order}");
@@ -269,7 +272,7 @@ fn text_is_searched_in_data(storage: Storage) {
     events[3]["data"] = json!({"command": "cargo Test --all", "list": [1, 2]});
     events[7]["data"] = json!({"output": "running cargo test"});
     events[9]["workflow_id"] = json!("cargo test");
-    let (_place, server) = with(storage, &events);
+    let (_workspace, server) = with(storage, &events);
     for (query, expected) in [
         ("q=cargo%20test", &["7", "3"][..]),
         ("q=CARGO+TEST&order=asc", &["3", "7"]),
@@ -290,7 +293,7 @@ fn members_can_be_left_out(storage: Storage) {
     let mut event = at(1, "1");
     event["data"] = json!({"tool_name": "Bash"});
     event["more"] = json!(1);
-    let (_place, server) = with(storage, &[event]);
+    let (_workspace, server) = with(storage, &[event]);
     let keys = |query: &str| -> Vec<String> {
         ask(&server, query).0[0].as_object().expect("an object").keys().cloned().collect()
     };
@@ -310,7 +313,7 @@ fn large_events_are_streamed(storage: Storage) {
             event
         })
         .collect();
-    let (_place, server) = with(storage, &events);
+    let (_workspace, server) = with(storage, &events);
     let (found, _) = ask(&server, "limit=1000");
     assert_eq!(found.len(), 40);
     assert!(
@@ -319,8 +322,8 @@ fn large_events_are_streamed(storage: Storage) {
 }
 
 fn a_bad_parameter_is_named(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().ready().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().ready().start();
     shown(&server.client, 0);
     for (query, parameter) in [
         ("limit=0", "limit"),

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::harness::client::{JSON, NDJSON};
-use crate::harness::{Place, Storage, event, only};
+use crate::harness::{Storage, Workspace, event, only};
 
 both!(
     every_standard_rule_replaces_its_secret_wherever_it_stands,
@@ -101,8 +101,8 @@ pub(crate) fn secrets() -> Vec<(&'static str, String, String)> {
 }
 
 fn every_standard_rule_replaces_its_secret_wherever_it_stands(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().set("REDACT", "standard").start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().set("REDACT", "standard").start();
     let secrets = secrets();
     let events: Vec<Value> = secrets
         .iter()
@@ -118,7 +118,7 @@ fn every_standard_rule_replaces_its_secret_wherever_it_stands(storage: Storage) 
         .collect();
     server.client.batch(&events).expect(202);
 
-    let stored = place.settled(&server);
+    let stored = workspace.settled(&server);
     for (number, (rule, text, secret)) in secrets.iter().enumerate() {
         let redacted = text.replace(secret, &format!("[redacted:{rule}]"));
         let found = only(&stored, &number.to_string());
@@ -136,8 +136,8 @@ fn every_standard_rule_replaces_its_secret_wherever_it_stands(storage: Storage) 
 
 #[test]
 fn every_way_in_is_redacted() {
-    let place = Place::jsonl();
-    let server = place.server().set("REDACT", "standard").start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("REDACT", "standard").start();
     let token = format!("ghp_{}", "aB3d".repeat(9));
     let hook = json!({ "hook_event_name": "PreToolUse", "session_id": "s", "tool_name": "Bash",
         "tool_use_id": "1", "tool_input": { "command": token } });
@@ -154,7 +154,7 @@ fn every_way_in_is_redacted() {
         "timeUnixNano": "1795424400000000000", "body": { "stringValue": token },
         "attributes": [{ "key": "k", "value": { "stringValue": token } }] }] }] }] });
     server.client.post("/v1/logs", JSON, &[], logs.to_string()).expect(200);
-    let text = std::fs::read_to_string(place.file()).expect("the file");
+    let text = std::fs::read_to_string(workspace.file()).expect("the file");
     assert_eq!(text.lines().count(), 4, "{text}");
     assert!(!text.contains(&token), "{text}");
     assert!(text.lines().all(|line| line.contains("[redacted:github-token]")), "{text}");
@@ -162,8 +162,8 @@ fn every_way_in_is_redacted() {
 
 #[test]
 fn escapes_hide_no_secret_and_the_rest_is_kept_to_the_byte() {
-    let place = Place::jsonl();
-    let server = place.server().set("REDACT", "standard").start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("REDACT", "standard").start();
     let key = |line_end: &str| {
         format!(
             "-----{} PRIVATE KEY-----{line_end}MIIEvQIBADANBgkqhkiG9w0B{line_end}-----END PRIVATE KEY-----",
@@ -199,7 +199,7 @@ fn escapes_hide_no_secret_and_the_rest_is_kept_to_the_byte() {
         );
         server.client.post("/events", JSON, &[], body).expect(202);
     }
-    let text = std::fs::read_to_string(place.file()).expect("the file");
+    let text = std::fs::read_to_string(workspace.file()).expect("the file");
     assert_eq!(text.lines().count(), cases.len());
     for (line, (_, kept)) in text.lines().zip(&cases) {
         let data = format!(r#""data":{{"n":1.50e0,"{kept}":"{kept}","n":[1]}}"#);
@@ -208,8 +208,8 @@ fn escapes_hide_no_secret_and_the_rest_is_kept_to_the_byte() {
 }
 
 fn what_only_looks_like_a_secret_is_kept_to_the_byte(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().set("REDACT", "standard").start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().set("REDACT", "standard").start();
     let texts = [
         "ghp_short, hf_hub_download, npm_config_registry, sk-proj-short, SG.x.y, ASIAN, dapi",
         "Basic authentication, basic training of internationalization, Bearer of bad news",
@@ -222,13 +222,13 @@ fn what_only_looks_like_a_secret_is_kept_to_the_byte(storage: Storage) {
     let mut sent = event("1");
     sent["data"] = json!({ "texts": texts });
     server.client.event(&sent).expect(202);
-    assert_eq!(only(&place.settled(&server), "1")["data"], sent["data"]);
+    assert_eq!(only(&workspace.settled(&server), "1")["data"], sent["data"]);
     assert!(!server.client.get("/metrics", &[]).text.contains("hooks_redacted_total{"));
 }
 
 fn the_copies_of_rejected_events_are_redacted_too(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().set("REDACT", "standard").start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().set("REDACT", "standard").start();
     let token = format!("ghp_{}", "a".repeat(36));
     let lines = [
         event("good").to_string(),
@@ -238,54 +238,54 @@ fn the_copies_of_rejected_events_are_redacted_too(storage: Storage) {
     ];
     let answer = server.client.post("/events/batch", NDJSON, &[], lines.join("\n")).expect(202);
     assert_eq!(answer.json()["rejected"].as_array().map(Vec::len), Some(3));
-    let kept = serde_json::to_string(&place.rejected()).expect("JSON");
+    let kept = serde_json::to_string(&workspace.rejected()).expect("JSON");
     assert!(!answer.text.contains(&token) && !kept.contains(&token), "{answer:?} {kept}");
-    assert_eq!(place.rejected().len(), 3);
+    assert_eq!(workspace.rejected().len(), 3);
     assert_eq!(server.client.metric("hooks_redacted_total{rule=\"github-token\"}"), 3);
 }
 
 #[test]
 fn nothing_is_replaced_unless_asked_for() {
-    let place = Place::jsonl();
-    let server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
     let texts: Vec<String> = secrets().into_iter().map(|(_, text, _)| text).collect();
     let mut sent = event("1");
     sent["data"] = json!({ "texts": texts });
     server.client.event(&sent).expect(202);
-    assert_eq!(only(&place.events(), "1")["data"], sent["data"]);
+    assert_eq!(only(&workspace.events(), "1")["data"], sent["data"]);
 }
 
-fn patterns(place: &Place, text: &str) -> std::path::PathBuf {
-    let path = place.directory().join("patterns.txt");
+fn patterns(workspace: &Workspace, text: &str) -> std::path::PathBuf {
+    let path = workspace.directory().join("patterns.txt");
     std::fs::write(&path, text).expect("a file");
     path
 }
 
 #[test]
 fn a_patterns_file_has_rules_of_its_own_and_can_have_the_standard_ones() {
-    let place = Place::jsonl();
+    let workspace = Workspace::jsonl();
     let rules =
         "# ours\n\nbadge = \\bB-\\d{4}\\b\npassword = (?i)pass(?:word)? *[=:] *(?P<secret>\\S+)\n";
     let token = format!("ghp_{}", "a".repeat(36));
     for (id, standard, kept) in
         [("own", "", &*token), ("both", "standard\n", "[redacted:github-token]")]
     {
-        let path = patterns(&place, &format!("{rules}{standard}"));
-        let server = place.server().set("REDACT", &path).start();
+        let path = patterns(&workspace, &format!("{rules}{standard}"));
+        let server = workspace.server().set("REDACT", &path).start();
         let mut sent = event(id);
         sent["data"] = json!({ "x": format!("é B-1234 B-12345 Password: p\"w, {token}") });
         server.client.event(&sent).expect(202);
         let expected = format!("é [redacted:badge] B-12345 Password: [redacted:password] {kept}");
-        assert_eq!(only(&place.events(), id)["data"]["x"], expected);
+        assert_eq!(only(&workspace.events(), id)["data"]["x"], expected);
         assert_eq!(server.client.metric("hooks_redacted_total{rule=\"badge\"}"), 1);
     }
 }
 
 #[test]
 fn a_wrong_patterns_file_is_an_error_at_start_that_names_the_line() {
-    let place = Place::jsonl();
+    let workspace = Workspace::jsonl();
     let refused = |path: &Path| {
-        let ended = place.server().set("REDACT", path).run();
+        let ended = workspace.server().set("REDACT", path).run();
         assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
         assert!(ended.log.contains("REDACT"), "{}", ended.log);
         ended.log
@@ -302,9 +302,9 @@ fn a_wrong_patterns_file_is_an_error_at_start_that_names_the_line() {
         ("jwt = x", "already"),
         ("a = (?:x{1000}){1000}{1000}", "size limit"),
     ] {
-        let log = refused(&patterns(&place, &format!("# first\nok = y\n{line}\n")));
+        let log = refused(&patterns(&workspace, &format!("# first\nok = y\n{line}\n")));
         assert!(log.contains("line 3") && log.contains(reason), "{line}: {log}");
     }
-    assert!(refused(&patterns(&place, "# nothing\n")).contains("no rules"));
-    assert!(refused(place.directory()).contains("cannot be read"));
+    assert!(refused(&patterns(&workspace, "# nothing\n")).contains("no rules"));
+    assert!(refused(workspace.directory()).contains("cannot be read"));
 }

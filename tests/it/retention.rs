@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::harness::place::read_lines;
-use crate::harness::{Place, assert_exactly, event, eventually, ids};
+use crate::harness::workspace::read_lines;
+use crate::harness::{Workspace, assert_exactly, event, eventually, ids};
 
 fn age(path: &Path, days: u64) {
     let file = File::options().append(true).open(path).expect("a file");
@@ -16,8 +16,8 @@ fn age(path: &Path, days: u64) {
 }
 
 /// The rotated files, oldest first.
-fn rotated(place: &Place) -> Vec<PathBuf> {
-    let directory = place.file().parent().expect("a directory").to_owned();
+fn rotated(workspace: &Workspace) -> Vec<PathBuf> {
+    let directory = workspace.file().parent().expect("a directory").to_owned();
     let entries = std::fs::read_dir(directory).expect("a directory");
     let paths = entries.map(|entry| entry.expect("an entry").path());
     let mut rotated: Vec<PathBuf> = paths
@@ -29,16 +29,16 @@ fn rotated(place: &Place) -> Vec<PathBuf> {
     rotated
 }
 
-fn all_lines(place: &Place) -> Vec<Value> {
-    let mut files = rotated(place);
-    files.push(place.file());
+fn all_lines(workspace: &Workspace) -> Vec<Value> {
+    let mut files = rotated(workspace);
+    files.push(workspace.file());
     files.iter().flat_map(|file| read_lines(file)).collect()
 }
 
 #[test]
 fn a_file_that_reached_its_size_is_put_aside_and_its_events_stay_known() {
-    let place = Place::jsonl();
-    let mut server = place.server().set("JSONL_ROTATE", "1MiB").start();
+    let workspace = Workspace::jsonl();
+    let mut server = workspace.server().set("JSONL_ROTATE", "1MiB").start();
     let padded = |number: usize| {
         let mut event = event(&number.to_string());
         event["data"] = json!({ "text": "x".repeat(100_000) });
@@ -47,55 +47,55 @@ fn a_file_that_reached_its_size_is_put_aside_and_its_events_stay_known() {
     for number in 0..25 {
         server.client.event(&padded(number)).expect(202);
     }
-    assert_eq!(rotated(&place).len(), 2);
+    assert_eq!(rotated(&workspace).len(), 2);
     let expected = || (0..25).map(|number| number.to_string());
-    assert_exactly(&all_lines(&place), expected());
+    assert_exactly(&all_lines(&workspace), expected());
     server.kill9();
     server.restart();
     server.client.batch(&[padded(0), padded(12), padded(24)]).expect(202);
-    assert_exactly(&all_lines(&place), expected());
+    assert_exactly(&all_lines(&workspace), expected());
 }
 
 #[test]
 fn a_file_of_yesterday_is_put_aside_before_todays_first_event() {
-    let place = Place::jsonl();
-    let server = place.server().set("JSONL_ROTATE", "day").start();
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("JSONL_ROTATE", "day").start();
     server.client.event(&event("1")).expect(202);
-    age(&place.file(), 1);
+    age(&workspace.file(), 1);
     server.client.event(&event("2")).expect(202);
-    let files = rotated(&place);
+    let files = rotated(&workspace);
     assert_eq!(files.len(), 1);
     assert_eq!(ids(&read_lines(&files[0])), ["1"]);
-    assert_eq!(ids(&place.events()), ["2"]);
+    assert_eq!(ids(&workspace.events()), ["2"]);
 }
 
 #[test]
 fn rotated_files_are_deleted_after_their_time_and_nothing_else_is() {
-    let place = Place::jsonl();
-    let server = place.server().set("JSONL_ROTATE", "day").set("RETENTION_DAYS", "7");
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("JSONL_ROTATE", "day").set("RETENTION_DAYS", "7");
     let mut server = server.start();
     for id in ["1", "2", "3"] {
         server.client.event(&event(id)).expect(202);
-        age(&place.file(), 1);
+        age(&workspace.file(), 1);
     }
     server.stop();
-    let files = rotated(&place);
+    let files = rotated(&workspace);
     assert_eq!(files.len(), 2);
     age(&files[0], 8);
-    age(&place.file(), 8);
-    let foreign = place.file().with_file_name("events-of-mine.jsonl");
+    age(&workspace.file(), 8);
+    let foreign = workspace.file().with_file_name("events-of-mine.jsonl");
     std::fs::write(&foreign, "{}\n").expect("a file");
     age(&foreign, 1000);
     server.restart();
     eventually("the old file is deleted", || if files[0].exists() { Err("there") } else { Ok(()) });
     assert!(files[1].exists() && foreign.exists());
-    assert_eq!(ids(&place.events()), ["3"], "the current file is never deleted");
+    assert_eq!(ids(&workspace.events()), ["3"], "the current file is never deleted");
 }
 
 #[test]
 fn partitions_are_dropped_after_their_time_and_nothing_else_is() {
-    let place = Place::postgres();
-    let server = place.server().start();
+    let workspace = Workspace::postgres();
+    let server = workspace.server().start();
     let days_ago = |id: &str, days: i64| {
         let mut event = event(id);
         let then = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * days);
@@ -109,14 +109,14 @@ fn partitions_are_dropped_after_their_time_and_nothing_else_is() {
         days_ago("in no partition", 9000),
     ];
     server.client.batch(&batch).expect(202);
-    assert_eq!(place.settled(&server).len(), 4);
+    assert_eq!(workspace.settled(&server).len(), 4);
     drop(server);
-    let server = place.server().set("RETENTION_DAYS", "7").start();
+    let server = workspace.server().set("RETENTION_DAYS", "7").start();
     eventually("the old partition is dropped", || {
-        let events = place.events();
+        let events = workspace.events();
         if events.len() == 3 { Ok(()) } else { Err(events.len()) }
     });
-    assert_exactly(&place.events(), ["now", "in its time", "in no partition"]);
+    assert_exactly(&workspace.events(), ["now", "in its time", "in no partition"]);
     server.client.batch(&batch).expect(202);
-    assert_exactly(&place.settled(&server), ["now", "in its time", "in no partition"]);
+    assert_exactly(&workspace.settled(&server), ["now", "in its time", "in no partition"]);
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::harness::{Place, Server, Storage, assert_exactly, event, ids};
+use crate::harness::{Server, Storage, Workspace, assert_exactly, event, ids};
 
 both!(
     thousands_of_repeats_are_known_after_kills,
@@ -28,16 +28,16 @@ fn send(server: &Server, numbers: Range<usize>) {
 }
 
 /// The file of saved keys.
-fn saved(place: &Place, storage: Storage) -> PathBuf {
+fn saved(workspace: &Workspace, storage: Storage) -> PathBuf {
     match storage {
-        Storage::Jsonl => place.directory().join(".agentic/analytics/events.jsonl.keys"),
-        Storage::Postgres => place.journal().join("active.keys"),
+        Storage::Jsonl => workspace.directory().join(".agentic/analytics/events.jsonl.keys"),
+        Storage::Postgres => workspace.journal().join("active.keys"),
     }
 }
 
 fn thousands_of_repeats_are_known_after_kills(storage: Storage) {
-    let place = Place::new(storage);
-    let mut server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let mut server = workspace.server().start();
     for round in 0..3 {
         // Some are in the saved keys, and the last ones in the file alone.
         send(&server, round * BATCH..(round + 1) * BATCH);
@@ -46,21 +46,21 @@ fn thousands_of_repeats_are_known_after_kills(storage: Storage) {
         server.restart();
     }
     assert!(
-        std::fs::metadata(saved(&place, storage)).expect("saved keys").len()
+        std::fs::metadata(saved(&workspace, storage)).expect("saved keys").len()
             > 2 * BATCH as u64 * 16
     );
     send(&server, 0..3 * BATCH + 10);
     let window = "hooks_events_duplicate_total{reason=\"window\"}";
     assert_eq!(server.client.metric(window), 3 * BATCH as u64 + 10);
-    assert_exactly(&place.settled(&server), (0..3 * BATCH + 10).map(name));
+    assert_exactly(&workspace.settled(&server), (0..3 * BATCH + 10).map(name));
 }
 
 fn repeats_are_known_whatever_became_of_the_saved_keys(storage: Storage) {
-    let place = Place::new(storage);
-    let mut server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let mut server = workspace.server().start();
     send(&server, 0..BATCH);
     server.stop();
-    let keys = saved(&place, storage);
+    let keys = saved(&workspace, storage);
     let older = std::fs::read(&keys).expect("saved keys");
     let damages: [&dyn Fn(&Path); 6] = [
         &|keys| std::fs::remove_file(keys).expect("deleted"),
@@ -97,21 +97,21 @@ fn repeats_are_known_whatever_became_of_the_saved_keys(storage: Storage) {
         assert!(!server.log().contains("panicked"), "{}", server.log());
     }
     server.restart();
-    assert_exactly(&place.settled(&server), (0..sent).map(name));
+    assert_exactly(&workspace.settled(&server), (0..sent).map(name));
 }
 
 fn without_leave_to_save_keys_the_server_serves(storage: Storage) {
-    let place = Place::new(storage);
-    let keys = saved(&place, storage);
+    let workspace = Workspace::new(storage);
+    let keys = saved(&workspace, storage);
     // Root may write everywhere, but nobody writes a file where a directory is.
     std::fs::create_dir_all(&keys).expect("a directory");
-    let mut server = place.server().start();
+    let mut server = workspace.server().start();
     send(&server, 0..BATCH);
     server.logged("the next start will read events instead");
     server.kill9();
     server.restart();
     send(&server, 0..BATCH);
-    assert_exactly(&place.settled(&server), (0..BATCH).map(name));
+    assert_exactly(&workspace.settled(&server), (0..BATCH).map(name));
 }
 
 /// Rewrites a file in place: its inode stays.
@@ -122,66 +122,66 @@ fn rewrite(path: &Path, change: impl Fn(&str) -> String) {
 
 #[test]
 fn keys_of_lines_that_are_gone_are_forgotten_and_those_in_their_place_known() {
-    let place = Place::jsonl();
-    let mut server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let mut server = workspace.server().start();
     send(&server, 0..BATCH);
     server.stop();
     // Other events, of the same length to the byte.
-    rewrite(&place.file(), |text| text.replace("\"a-", "\"b-"));
+    rewrite(&workspace.file(), |text| text.replace("\"a-", "\"b-"));
     server.restart();
     send(&server, 0..BATCH);
     server.client.batch(&[event("b-00000"), event("b-04999")]).expect(202);
     let theirs = (0..BATCH).map(|number| name(number).replace('a', "b"));
-    assert_exactly(&place.events(), theirs.chain((0..BATCH).map(name)));
+    assert_exactly(&workspace.events(), theirs.chain((0..BATCH).map(name)));
 }
 
 #[test]
 fn keys_of_lines_that_were_cut_off_are_forgotten() {
-    let place = Place::jsonl();
-    let mut server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let mut server = workspace.server().start();
     send(&server, 0..BATCH);
     send(&server, BATCH..2 * BATCH);
     server.kill9();
     let lines = |text: &str, count: usize| -> String {
         text.lines().take(count).flat_map(|line| [line, "\n"]).collect()
     };
-    rewrite(&place.file(), |text| lines(text, 7000));
+    rewrite(&workspace.file(), |text| lines(text, 7000));
     server.restart();
     send(&server, 0..2 * BATCH);
-    assert_exactly(&place.events(), (0..2 * BATCH).map(name));
+    assert_exactly(&workspace.events(), (0..2 * BATCH).map(name));
 
     // The same while the server runs: what is cut off then is forgotten at the next start.
-    rewrite(&place.file(), |text| lines(text, 100));
+    rewrite(&workspace.file(), |text| lines(text, 100));
     send(&server, 2 * BATCH..2 * BATCH + 100);
     server.kill9();
     server.restart();
     send(&server, 0..2 * BATCH + 100);
-    assert_exactly(&place.events(), (0..2 * BATCH + 100).map(name));
+    assert_exactly(&workspace.events(), (0..2 * BATCH + 100).map(name));
 }
 
 #[test]
 fn what_others_append_between_stop_and_start_is_known() {
-    let place = Place::jsonl();
-    let mut server = place.server().start();
+    let workspace = Workspace::jsonl();
+    let mut server = workspace.server().start();
     send(&server, 0..BATCH);
     server.stop();
     let foreign: String = (BATCH..BATCH + 50)
         .flat_map(|number| [event(&name(number)).to_string(), "\n".into()])
         .collect();
-    rewrite(&place.file(), |text| format!("{text}{foreign}"));
+    rewrite(&workspace.file(), |text| format!("{text}{foreign}"));
     server.restart();
     send(&server, BATCH + 50..2 * BATCH);
     server.kill9();
     server.restart();
     send(&server, 0..2 * BATCH);
     let expected: Vec<String> = (0..2 * BATCH).map(name).collect();
-    assert_eq!(ids(&place.events()), expected);
+    assert_eq!(ids(&workspace.events()), expected);
 }
 
 #[test]
 fn keys_of_a_rotated_file_are_known() {
-    let place = Place::jsonl();
-    let mut server = place.server().set("JSONL_ROTATE", "1MiB").start();
+    let workspace = Workspace::jsonl();
+    let mut server = workspace.server().set("JSONL_ROTATE", "1MiB").start();
     for part in 0..12 {
         send(&server, part * 1000..(part + 1) * 1000);
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Place, Server, Storage};
+use crate::harness::{Server, Storage, Workspace};
 
 both!(
     sessions_are_listed_by_their_last_event,
@@ -12,12 +12,12 @@ both!(
     bad_parameters_are_named,
 );
 
-fn with(storage: Storage, events: &[Value]) -> (Place, Server) {
-    let place = Place::new(storage);
-    let server = place.server().ready().start();
+fn with(storage: Storage, events: &[Value]) -> (Workspace, Server) {
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().ready().start();
     server.client.batch(events).expect(202);
     crate::reading::shown(&server.client, events.len());
-    (place, server)
+    (workspace, server)
 }
 
 /// An event that many seconds before now.
@@ -40,7 +40,7 @@ fn session_ids(list: &Value) -> Vec<&str> {
 
 fn sessions_are_listed_by_their_last_event(storage: Storage) {
     let none = || json!({});
-    let (_place, server) = with(
+    let (_workspace, server) = with(
         storage,
         &[
             ago(90_000, "old", "session_started", &none()),
@@ -76,7 +76,7 @@ fn a_session_is_told_from_its_events(storage: Storage) {
     let tool = |name: &str| json!({"tool_name": name, "agent": "claude-code"});
     let mut start = ago(100, "a session/1", "session_started", &json!({"cwd": "/home/me"}));
     start["workflow_id"] = json!("w-1");
-    let (_place, server) = with(
+    let (_workspace, server) = with(
         storage,
         &[
             start,
@@ -135,7 +135,7 @@ fn pages_of_sessions_have_each_once(storage: Storage) {
         events.push(ago(20_000 - number, &id, "session_started", &json!({})));
     }
     events.extend((0..700).map(|number| ago(100 + number, "busy", "agent_response", &json!({}))));
-    let (_place, server) = with(storage, &events);
+    let (_workspace, server) = with(storage, &events);
     let all = |filter: &str| {
         let (mut found, mut path) = (Vec::new(), format!("/sessions?limit=4{filter}"));
         loop {
@@ -146,16 +146,19 @@ fn pages_of_sessions_have_each_once(storage: Storage) {
             path = format!("/sessions?limit=4{filter}&cursor={cursor}");
         }
     };
-    let place = |session: &Value| {
+    let page_position = |session: &Value| {
         let text = |name: &str| session[name].as_str().expect(name).to_owned();
         (text("last_event_at"), text("session_id"))
     };
-    let found: Vec<_> = all("").iter().map(place).collect();
+    let found: Vec<_> = all("").iter().map(page_position).collect();
     assert_eq!(found.len(), 26);
     assert!(found.is_sorted_by(|a, b| a > b), "{found:?}");
     let started = all("&event_type=session_started");
     let expected: Vec<_> = (0..25).rev().map(|number| format!("s-{number}")).collect();
-    assert_eq!(started.iter().map(|session| place(session).1).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        started.iter().map(|session| page_position(session).1).collect::<Vec<_>>(),
+        expected
+    );
     let some = all("&event_type=agent_stopped&since=15000s&until=10950s");
     assert_eq!(some.len(), 15);
     assert!(some.iter().all(|session| session["events"] == 3), "{some:?}");
@@ -181,7 +184,7 @@ fn stats_count_events_and_time_tools(storage: Storage) {
         request["data"] = json!({"input_tokens": 20, "output_tokens": 3, "cost_usd": cost});
         events.push(request);
     }
-    let (_place, server) = with(storage, &events);
+    let (_workspace, server) = with(storage, &events);
     let span = "since=2026-11-20T10:00:00Z&until=2026-11-20T10:02:00Z";
     let stats = get(&server, &format!("/stats?{span}&bucket=1m"));
     assert_eq!(stats["events"], 203);
@@ -223,8 +226,8 @@ fn stats_count_events_and_time_tools(storage: Storage) {
 }
 
 fn bad_parameters_are_named(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().ready().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().ready().start();
     crate::reading::shown(&server.client, 0);
     for (path, parameter) in [
         ("/sessions?limit=201", "limit"),

@@ -6,7 +6,7 @@ use crate::errors::problem;
 use crate::harness::client::Connection;
 use crate::harness::eventually::when;
 use crate::harness::load::Load;
-use crate::harness::{Place, Server, Storage, assert_exactly, event, eventually};
+use crate::harness::{Server, Storage, Workspace, assert_exactly, event, eventually};
 
 both!(
     sigterm_and_sigint_end_with_success,
@@ -16,8 +16,8 @@ both!(
 );
 
 fn sigterm_and_sigint_end_with_success(storage: Storage) {
-    let place = Place::new(storage);
-    let mut server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let mut server = workspace.server().start();
     for (id, signal) in [("1", Signal::TERM), ("2", Signal::INT)] {
         server.client.event(&event(id)).expect(202);
         server.signal(signal);
@@ -25,7 +25,7 @@ fn sigterm_and_sigint_end_with_success(storage: Storage) {
         assert!(server.log().contains("stopped"), "{}", server.log());
         server.restart();
     }
-    assert_exactly(&place.settled(&server), ["1", "2"]);
+    assert_exactly(&workspace.settled(&server), ["1", "2"]);
 }
 
 /// A request that the server has begun to receive, and what is missing of its body.
@@ -44,8 +44,8 @@ fn request_in_flight(server: &Server, id: &str) -> (Connection, String) {
 }
 
 fn requests_in_flight_are_answered_and_new_ones_are_sent_away(storage: Storage) {
-    let place = Place::new(storage);
-    let mut server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let mut server = workspace.server().start();
     let (mut connection, rest) = request_in_flight(&server, "slow");
     server.signal(Signal::TERM);
     eventually("the server is not ready", || {
@@ -62,12 +62,12 @@ fn requests_in_flight_are_answered_and_new_ones_are_sent_away(storage: Storage) 
     assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
     assert!(server.wait().success(), "{}", server.log());
     server.restart();
-    assert_exactly(&place.settled(&server), ["slow"]);
+    assert_exactly(&workspace.settled(&server), ["slow"]);
 }
 
 fn a_second_signal_stops_at_once_with_failure(storage: Storage) {
-    let place = Place::new(storage);
-    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "3600").start();
+    let workspace = Workspace::new(storage);
+    let mut server = workspace.server().set("SHUTDOWN_TIMEOUT", "3600").start();
     server.client.event(&event("1")).expect(202);
     let (_connection, _rest) = request_in_flight(&server, "slow");
     server.signal(Signal::TERM);
@@ -76,14 +76,14 @@ fn a_second_signal_stops_at_once_with_failure(storage: Storage) {
     let status = server.wait();
     assert_eq!(status.code(), Some(1), "{status}: {}", server.log());
     server.restart();
-    assert_exactly(&place.settled(&server), ["1"]);
+    assert_exactly(&workspace.settled(&server), ["1"]);
 }
 
 fn without_any_time_a_server_under_load_still_ends_with_success_and_loses_nothing(
     storage: Storage,
 ) {
-    let place = Place::new(storage);
-    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "0s").ready().start();
+    let workspace = Workspace::new(storage);
+    let mut server = workspace.server().set("SHUTDOWN_TIMEOUT", "0s").ready().start();
     let mut load = Load::new(8, 20);
     for round in 1..=5 {
         let sending = load.start(&server.client);
@@ -96,13 +96,13 @@ fn without_any_time_a_server_under_load_still_ends_with_success_and_loses_nothin
         server.restart();
     }
     load.finish(&server.client);
-    assert_exactly(&place.settled(&server), load.sent());
+    assert_exactly(&workspace.settled(&server), load.sent());
 }
 
 #[test]
 fn without_any_time_an_idle_server_has_nothing_to_report() {
-    let place = Place::jsonl();
-    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "0s").ready().start();
+    let workspace = Workspace::jsonl();
+    let mut server = workspace.server().set("SHUTDOWN_TIMEOUT", "0s").ready().start();
     server.client.event(&event("1")).expect(202);
     server.stop();
     assert!(!server.log().contains("WARN"), "{}", server.log());
@@ -110,34 +110,34 @@ fn without_any_time_an_idle_server_has_nothing_to_report() {
 
 #[test]
 fn a_request_that_never_ends_does_not_keep_the_server() {
-    let place = Place::jsonl();
-    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "1").start();
+    let workspace = Workspace::jsonl();
+    let mut server = workspace.server().set("SHUTDOWN_TIMEOUT", "1").start();
     server.client.event(&event("1")).expect(202);
     let (_connection, _rest) = request_in_flight(&server, "slow");
     server.stop();
-    assert_exactly(&place.events(), ["1"]);
+    assert_exactly(&workspace.events(), ["1"]);
 }
 
 #[test]
 fn the_forwarder_gets_time_to_deliver() {
-    let place = Place::postgres();
-    let mut server = place.server().start();
+    let workspace = Workspace::postgres();
+    let mut server = workspace.server().start();
     let batch: Vec<_> = (0..5000).map(|id| event(&id.to_string())).collect();
     for part in batch.chunks(1000) {
         server.client.batch(part).expect(202);
     }
     server.stop();
-    assert_exactly(&place.events(), (0..5000).map(|id| id.to_string()));
+    assert_exactly(&workspace.events(), (0..5000).map(|id| id.to_string()));
 }
 
 #[test]
 fn with_the_database_away_a_server_stops_in_time_and_delivers_after_the_next_start() {
-    let place = Place::postgres_away();
-    let mut server = place.server().set("SHUTDOWN_TIMEOUT", "1").start();
+    let workspace = Workspace::postgres_away();
+    let mut server = workspace.server().set("SHUTDOWN_TIMEOUT", "1").start();
     server.client.event(&event("1")).expect(202);
     server.stop();
     assert!(server.log().contains("will be delivered after the next start"), "{}", server.log());
-    place.database().create();
+    workspace.database().create();
     server.restart();
-    assert_exactly(&place.settled(&server), ["1"]);
+    assert_exactly(&workspace.settled(&server), ["1"]);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::load::Load;
-use crate::harness::{Place, Server, Storage, assert_exactly, event, eventually, ids};
+use crate::harness::{Server, Storage, Workspace, assert_exactly, event, eventually, ids};
 
 both!(
     events_come_as_they_are_accepted,
@@ -103,14 +103,14 @@ impl Stream {
     }
 }
 
-fn ready(storage: Storage) -> (Place, Server) {
-    let place = Place::new(storage);
-    let server = place.server().ready().start();
-    (place, server)
+fn ready(storage: Storage) -> (Workspace, Server) {
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().ready().start();
+    (workspace, server)
 }
 
 fn events_come_as_they_are_accepted(storage: Storage) {
-    let (_place, server) = ready(storage);
+    let (_workspace, server) = ready(storage);
     server.client.event(&event("before")).expect(202);
     crate::reading::shown(&server.client, 1);
     let mut stream = Stream::open(&server, "", "");
@@ -125,7 +125,7 @@ fn events_come_as_they_are_accepted(storage: Storage) {
 }
 
 fn filters_hold_for_streams(storage: Storage) {
-    let (_place, server) = ready(storage);
+    let (_workspace, server) = ready(storage);
     let query = "event_type=wanted&q=needle&fields=event_id";
     let mut stream = Stream::open(&server, query, "");
     let with = |number: usize, kind: &str, text: &str| {
@@ -147,7 +147,7 @@ fn filters_hold_for_streams(storage: Storage) {
 }
 
 fn a_reader_that_comes_back_misses_nothing_and_sees_nothing_twice(storage: Storage) {
-    let (_place, server) = ready(storage);
+    let (_workspace, server) = ready(storage);
     let mut stream = Stream::open(&server, "", "");
     let mut load = Load::new(4, 7);
     let round = load.start(&server.client);
@@ -166,7 +166,7 @@ fn a_reader_that_comes_back_misses_nothing_and_sees_nothing_twice(storage: Stora
 
 /// More bytes in between than are looked at for one answer.
 fn a_reader_that_was_away_for_long_finds_the_few_it_wants(storage: Storage) {
-    let (_place, server) = ready(storage);
+    let (_workspace, server) = ready(storage);
     let mut stream = Stream::open(&server, "event_type=wanted", "");
     let wanted = |id: &str| {
         let event = json!({"event_id": id, "event_type": "wanted", "session_id": "s"});
@@ -174,7 +174,7 @@ fn a_reader_that_was_away_for_long_finds_the_few_it_wants(storage: Storage) {
     };
     wanted("seen");
     stream.take(1);
-    let place = stream.last_id.clone();
+    let workspace = stream.last_id.clone();
     drop(stream);
     wanted("first");
     for number in 0..66 {
@@ -184,12 +184,12 @@ fn a_reader_that_was_away_for_long_finds_the_few_it_wants(storage: Storage) {
     }
     wanted("last");
     crate::reading::shown(&server.client, 69);
-    let mut stream = Stream::open(&server, "event_type=wanted", &place);
+    let mut stream = Stream::open(&server, "event_type=wanted", &workspace);
     assert_eq!(ids(&stream.take(2)), ["first", "last"]);
 }
 
 fn a_killed_server_leaves_no_gap_in_the_stream(storage: Storage) {
-    let (place, mut server) = ready(storage);
+    let (workspace, mut server) = ready(storage);
     let mut stream = Stream::open(&server, "", "");
     let mut load = Load::new(3, 5);
     let mut found = Vec::new();
@@ -203,13 +203,13 @@ fn a_killed_server_leaves_no_gap_in_the_stream(storage: Storage) {
             found.push(serde_json::from_str(&message.data).expect("an event"));
         }
         if storage == Storage::Jsonl && round == 2 {
-            std::fs::remove_file(place.file().with_extension("jsonl.index")).expect("deleted");
+            std::fs::remove_file(workspace.file().with_extension("jsonl.index")).expect("deleted");
         }
         server.restart();
         stream = Stream::open(&server, "", &stream.last_id.clone());
     }
     load.finish(&server.client);
-    let stored: BTreeSet<String> = place
+    let stored: BTreeSet<String> = workspace
         .settled(&server)
         .iter()
         .map(|event| event["event_id"].as_str().expect("an id").to_owned())
@@ -219,7 +219,7 @@ fn a_killed_server_leaves_no_gap_in_the_stream(storage: Storage) {
 }
 
 fn a_stream_ends_with_the_server_and_says_so(storage: Storage) {
-    let (_place, mut server) = ready(storage);
+    let (_workspace, mut server) = ready(storage);
     let mut stream = Stream::open(&server, "", "");
     server.stop();
     let end = stream.next().expect("a last message");
@@ -229,7 +229,7 @@ fn a_stream_ends_with_the_server_and_says_so(storage: Storage) {
 }
 
 fn a_slow_reader_is_cut_off_and_told(storage: Storage) {
-    let (_place, server) = ready(storage);
+    let (_workspace, server) = ready(storage);
     let mut stream = Stream::open(&server, "", "");
     let mut large = event("0");
     large["data"] = json!({"text": "x".repeat(1 << 20)});
@@ -252,7 +252,7 @@ fn a_slow_reader_is_cut_off_and_told(storage: Storage) {
 }
 
 fn an_unknown_place_is_gone(storage: Storage) {
-    let (_place, server) = ready(storage);
+    let (_workspace, server) = ready(storage);
     crate::reading::shown(&server.client, 0);
     for place in ["nonsense", "1-zz", "ffff.1.2"] {
         let answer = server.client.get("/events/stream", &[("last-event-id", place)]).expect(410);
@@ -266,10 +266,10 @@ fn an_unknown_place_is_gone(storage: Storage) {
 /// Two servers on one database: a stream has what both of them took, before and after it was cut.
 #[test]
 fn a_stream_has_the_events_that_another_server_took() {
-    let place = Place::postgres();
+    let workspace = Workspace::postgres();
     let elsewhere = crate::harness::reaper::directory();
-    let mut one = place.server().ready().start();
-    let two = place.server().directory(elsewhere.path()).ready().start();
+    let mut one = workspace.server().ready().start();
+    let two = workspace.server().directory(elsewhere.path()).ready().start();
     let mut stream = Stream::open(&one, "", "");
     let mut load = Load::new(2, 3);
     let round = load.start(&one.client);
@@ -290,8 +290,8 @@ fn a_stream_has_the_events_that_another_server_took() {
     one.restart();
     let mut stream = Stream::open(&one, "", &stream.last_id.clone());
     load.finish(&one.client);
-    crate::harness::place::forwarded(&two);
-    let stored = place.settled(&one);
+    crate::harness::workspace::forwarded(&two);
+    let stored = workspace.settled(&one);
     found.extend(stream.take(stored.len() - found.len()));
     assert_exactly(&found, ids(&stored));
     assert!(others.iter().chain(&late).all(|id| ids(&found).contains(&id.as_str())));

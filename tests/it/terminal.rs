@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::harness::server::{Builder, Ended};
-use crate::harness::{Place, Server, Storage, assert_exactly, event, eventually, ids};
+use crate::harness::{Server, Storage, Workspace, assert_exactly, event, eventually, ids};
 
 both!(query_and_export_write_json_lines, tail_shows_the_newest_and_follows_across_a_restart,);
 
@@ -34,8 +34,8 @@ fn lines(text: &str) -> Vec<Value> {
 }
 
 fn query_and_export_write_json_lines(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place.server().ready().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().ready().start();
     let events: Vec<_> = (0..30)
         .map(|number| {
             let mut event = event(&format!("{number:02}"));
@@ -51,7 +51,7 @@ fn query_and_export_write_json_lines(storage: Storage) {
     assert_eq!(ids(&lines(&ended.output)), ["19", "18", "17"]);
     let exported = run(&server, &["export"]);
     assert_eq!(ids(&lines(&exported.output)), ids(&events));
-    let file = place.directory().join("out.csv");
+    let file = workspace.directory().join("out.csv");
     let path = file.to_str().expect("a path");
     let csv = ["export", "-o", path, "--format", "csv", "fields=event_id"];
     let ended = run(&server, &csv);
@@ -96,11 +96,11 @@ impl Drop for Tail {
 }
 
 fn tail_shows_the_newest_and_follows_across_a_restart(storage: Storage) {
-    let place = Place::new(storage);
+    let workspace = Workspace::new(storage);
     // The same address after the restart.
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     let port = port.expect("a port").port().to_string();
-    let mut server = place.server().set("PORT", &port).ready().start();
+    let mut server = workspace.server().set("PORT", &port).ready().start();
     server.client.batch(&[event("1"), event("2"), event("3")]).expect(202);
     crate::reading::shown(&server.client, 3);
     let mut tail = Command::new(env!("CARGO_BIN_EXE_hooks-backend"))

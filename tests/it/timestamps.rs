@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Place, Storage, event, only};
+use crate::harness::{Storage, Workspace, event, only};
 
 both!(every_form_comes_to_utc_microseconds);
 
@@ -30,8 +30,8 @@ fn every_form_comes_to_utc_microseconds(storage: Storage) {
         (json!("0001-01-01T00:00:00Z"), "0001-01-01T00:00:00.000000Z"),
         (json!("9999-12-31T23:59:59.999999Z"), "9999-12-31T23:59:59.999999Z"),
     ];
-    let place = Place::new(storage);
-    let server = place.server().start();
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
     let batch: Vec<Value> = forms
         .iter()
         .map(|(form, _)| {
@@ -41,7 +41,7 @@ fn every_form_comes_to_utc_microseconds(storage: Storage) {
         })
         .collect();
     server.client.batch(&batch).expect(202);
-    let events = place.settled(&server);
+    let events = workspace.settled(&server);
     for (form, utc) in forms {
         assert_eq!(only(&events, &form.to_string())["timestamp"], utc, "{form}");
     }

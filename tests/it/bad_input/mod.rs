@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::harness::place::forwarded;
-use crate::harness::{Client, Place, Server, Storage, event};
+use crate::harness::workspace::forwarded;
+use crate::harness::{Client, Server, Storage, Workspace, event};
 
 both!(every_case_is_answered_as_it_should_be);
 
@@ -136,8 +136,8 @@ fn cases() -> Vec<Case> {
 }
 
 fn every_case_is_answered_as_it_should_be(storage: Storage) {
-    let place = Place::new(storage);
-    let server = place
+    let workspace = Workspace::new(storage);
+    let server = workspace
         .server()
         .set("MAX_BODY_BYTES", BODY_BYTES_MAX.to_string())
         .set("MAX_BATCH_EVENTS", BATCH_EVENTS_MAX.to_string())
@@ -157,8 +157,8 @@ fn every_case_is_answered_as_it_should_be(storage: Storage) {
             wrong.extend(sender.join().expect("a sender does not fail"));
         }
     });
-    let stored = stored(&place, &server);
-    let rejected = std::fs::read_to_string(place.rejected_file()).unwrap_or_default();
+    let stored = stored(&workspace, &server);
+    let rejected = std::fs::read_to_string(workspace.rejected_file()).unwrap_or_default();
     let mut expected = cases.len();
     for (number, case) in cases.iter().enumerate() {
         assert!(stored.contains_key(&format!("good-{number}")), "after {}", excerpt(case));
@@ -287,13 +287,13 @@ fn check_stored(
 }
 
 /// All stored events by their ids.
-fn stored(place: &Place, server: &Server) -> BTreeMap<String, Value> {
-    let lines: Vec<String> = if place.file().exists() {
-        let text = std::fs::read_to_string(place.file()).expect("the file");
+fn stored(workspace: &Workspace, server: &Server) -> BTreeMap<String, Value> {
+    let lines: Vec<String> = if workspace.file().exists() {
+        let text = std::fs::read_to_string(workspace.file()).expect("the file");
         text.lines().map(str::to_owned).collect()
     } else {
         forwarded(server);
-        place.database().query(
+        workspace.database().query(
             "SELECT json_build_object('event_id', event_id, 'event_type', event_type, 'session_id',
              session_id, 'workflow_id', workflow_id, 'phase_id', phase_id, 'milestone_id', milestone_id,
              'data', data, 'extra', extra, 'duration_ms', duration_ms, 'agent', agent,

@@ -144,8 +144,11 @@ fn kept(plan: &Plan, world: &World, findings: &Findings, keep: &Path) {
     world.stop_senders();
     let to = keep.join(format!("{}-{:?}-{}", plan.name(), plan.storage, plan.seed));
     let _ = std::fs::create_dir_all(&to);
-    let _ =
-        Command::new("cp").arg("-a").arg(world.place.directory()).arg(to.join("files")).status();
+    let _ = Command::new("cp")
+        .arg("-a")
+        .arg(world.workspace.directory())
+        .arg(to.join("files"))
+        .status();
     let _ = std::fs::write(to.join("ledger.jsonl"), world.ledger.dump(world.begun));
     let text = format!("{}\n{}\n{findings:#?}\n", plan.describe(), findings.describe());
     let _ = std::fs::write(to.join("findings.txt"), text);

@@ -17,7 +17,7 @@ const OFFSETS: [&str; 10] =
 /// The server's clock jumps back and forth by hours and days.
 pub(crate) fn jumps(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     let library = library().ok_or_else(|| Skipped("libfaketime is missing".to_owned()))?;
-    let clock = world.place.directory().join("clock");
+    let clock = world.workspace.directory().join("clock");
     let set = |offset: &str| {
         let new = clock.with_extension("new");
         std::fs::write(&new, format!("{offset}\n")).expect("a file");
@@ -49,7 +49,7 @@ pub(crate) fn jumps(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     set("+0");
     // What was received in between is stored by now, or soon.
     if world.storage == crate::harness::Storage::Postgres {
-        world.node().with(|server| crate::harness::place::forwarded(server));
+        world.node().with(|server| crate::harness::workspace::forwarded(server));
     }
     let told = world.stored().iter().any(|event| {
         event["received_at"].as_str().is_some_and(|time| !time.starts_with(&this_year()))

@@ -131,7 +131,7 @@ pub(crate) fn no_connections(world: &World, rng: &mut Rng) {
 }
 
 pub(crate) fn read_only(world: &World, rng: &mut Rng) {
-    let name = &world.place.database().name;
+    let name = &world.workspace.database().name;
     world.sql(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on"));
     end_sessions(world);
     rng.pause(300..2_000);
@@ -194,7 +194,7 @@ pub(crate) fn rights(world: &World, rng: &mut Rng) {
 
 /// Someone holds a lock on the table.
 pub(crate) fn locked(world: &World, rng: &mut Rng) {
-    let mut other = world.place.database().connect();
+    let mut other = world.workspace.database().connect();
     let lock = "BEGIN; LOCK TABLE hook_events IN ACCESS EXCLUSIVE MODE";
     other.batch_execute(lock).expect("a lock");
     // Sometimes for longer than the server waits.

@@ -29,7 +29,7 @@ pub(crate) fn truncated(world: &World, rng: &mut Rng) {
 /// Does something to the path; what the file that was there had, to its last line, and the one
 /// that is there now has not, was someone else's to lose.
 fn replaced(world: &World, replace: impl FnOnce()) {
-    let evidence = world.place.directory().join("evidence");
+    let evidence = world.workspace.directory().join("evidence");
     let _ = std::fs::remove_file(&evidence);
     std::fs::hard_link(file(world), &evidence).expect("a second name");
     replace();
@@ -58,7 +58,7 @@ pub(crate) fn edited(world: &World, rng: &mut Rng) {
         };
         // An editor that leaves the last line feed out.
         let edited = if rng.percent(30) { edited.trim_end() } else { edited };
-        let new = world.place.directory().join("edited");
+        let new = world.workspace.directory().join("edited");
         std::fs::write(&new, edited).expect("a file");
         std::fs::rename(&new, file(world)).expect("the file's place");
     });

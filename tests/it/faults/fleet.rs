@@ -6,7 +6,7 @@ use std::path::Path;
 use super::rng::Rng;
 use super::stored::{ids, whole_lines};
 use super::world::World;
-use crate::harness::place::forwarded;
+use crate::harness::workspace::forwarded;
 
 /// One after the other dies and comes back.
 pub(crate) fn failover(world: &World, rng: &mut Rng) {

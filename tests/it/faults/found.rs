@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::traced::strace;
-use crate::harness::{Place, Server, assert_exactly, event, eventually};
+use crate::harness::{Server, Workspace, assert_exactly, event, eventually};
 
 fn padded(id: &str) -> Value {
     let mut event = event(id);
@@ -17,15 +17,15 @@ fn a_failed_sync_of_a_directory_or_a_key_file_ends_the_server() {
     let keys = ".agentic/journal/00000000000000000000.tmp";
     // The first sync of a full segment's keys, and the first of the directory after the start's.
     for (path, which) in [(keys, "1"), (".agentic/journal", "3+")] {
-        let place = Place::postgres_away();
-        let path = place.directory().join(path).display().to_string();
+        let workspace = Workspace::postgres_away();
+        let path = workspace.directory().join(path).display().to_string();
         let inject = format!("inject=fsync:error=EIO:when={which}");
         let options = ["-o", "/dev/null", "-P", &path, "-e", "trace=fsync", "-e", &inject];
         let Ok(wrapper) = strace(&options) else {
             eprintln!("not tested: strace is missing or not permitted");
             return;
         };
-        let server = place.server().set("JOURNAL_MAX_BYTES", "1MiB").wrapped(wrapper);
+        let server = workspace.server().set("JOURNAL_MAX_BYTES", "1MiB").wrapped(wrapper);
         let mut server = server.ready().start();
         let mut accepted = Vec::new();
         for number in 0..20 {
@@ -41,9 +41,9 @@ fn a_failed_sync_of_a_directory_or_a_key_file_ends_the_server() {
         let status = server.wait();
         assert_eq!(status.code(), Some(1), "{}", server.log());
         server.logged("could not be made durable");
-        place.database().create();
-        let server = place.server().start();
-        let stored = place.settled(&server);
+        workspace.database().create();
+        let server = workspace.server().start();
+        let stored = workspace.settled(&server);
         let stored =
             stored.iter().filter(|event| accepted.iter().any(|id| event["event_id"] == **id));
         assert_exactly(&stored.cloned().collect::<Vec<_>>(), accepted);
@@ -51,40 +51,40 @@ fn a_failed_sync_of_a_directory_or_a_key_file_ends_the_server() {
 }
 
 /// Sends events until the journal has that many segments; returns how many were accepted.
-fn fill(place: &Place, server: &Server, sent: &mut usize, segments: usize) {
-    while place.journal_files("seg").len() < segments {
+fn fill(workspace: &Workspace, server: &Server, sent: &mut usize, segments: usize) {
+    while workspace.journal_files("seg").len() < segments {
         server.client.event(&padded(&sent.to_string())).expect(202);
         *sent += 1;
     }
 }
 
-fn ids_in(place: &Place, segment: usize) -> Vec<String> {
-    super::stored::ids(&super::stored::whole_lines(&place.journal_files("seg")[segment]))
+fn ids_in(workspace: &Workspace, segment: usize) -> Vec<String> {
+    super::stored::ids(&super::stored::whole_lines(&workspace.journal_files("seg")[segment]))
 }
 
 /// A hand in the journal costs what it took, and does not hold up the rest until a restart.
 #[test]
 fn a_segment_deleted_or_cut_while_the_server_runs_holds_up_nothing() {
     for (segment, delete) in [(1, true), (1, false), (3, true), (3, false)] {
-        let place = Place::postgres_away();
-        let server = place.server().set("JOURNAL_MAX_BYTES", "1MiB").ready().start();
+        let workspace = Workspace::postgres_away();
+        let server = workspace.server().set("JOURNAL_MAX_BYTES", "1MiB").ready().start();
         let mut sent = 0;
-        fill(&place, &server, &mut sent, 4);
-        let path = place.journal_files("seg")[segment].clone();
-        let before = ids_in(&place, segment);
+        fill(&workspace, &server, &mut sent, 4);
+        let path = workspace.journal_files("seg")[segment].clone();
+        let before = ids_in(&workspace, segment);
         if delete {
             std::fs::remove_file(&path).expect("a segment");
         } else {
             let file = std::fs::OpenOptions::new().write(true).open(&path).expect("a segment");
             file.set_len(15_000).expect("it can be cut");
         }
-        let after = if delete { Vec::new() } else { ids_in(&place, segment) };
+        let after = if delete { Vec::new() } else { ids_in(&workspace, segment) };
         for _ in 0..3 {
             server.client.event(&padded(&sent.to_string())).expect(202);
             sent += 1;
         }
-        place.database().create();
-        let events = place.settled(&server);
+        workspace.database().create();
+        let events = workspace.settled(&server);
         let taken = |id: &String| before.contains(id) && !after.contains(id);
         assert_exactly(&events, (0..sent).map(|id| id.to_string()).filter(|id| !taken(id)));
         assert!(server.client.metric("hooks_journal_missing_bytes_total") > 0);
@@ -94,7 +94,7 @@ fn a_segment_deleted_or_cut_while_the_server_runs_holds_up_nothing() {
             let batch: Vec<Value> =
                 (0..10).map(|number| padded(&(sent + number).to_string())).collect();
             server.client.batch(&batch).expect(202);
-            place.settled(&server);
+            workspace.settled(&server);
             sent += batch.len();
         }
         eventually("the journal stays within its limit", || {

@@ -11,7 +11,7 @@ use super::rng::Rng;
 use super::stored::{ids, whole_lines};
 use super::world::World;
 use crate::harness::eventually;
-use crate::harness::place::forwarded;
+use crate::harness::workspace::forwarded;
 
 const MISSING: &str = "hooks_journal_missing_bytes_total";
 
@@ -83,7 +83,7 @@ pub(crate) fn flipped_bit(world: &World, rng: &mut Rng) {
 }
 
 fn directory_file(world: &World, name: &str, bytes: &[u8]) -> PathBuf {
-    let path = world.place.directory().join(name);
+    let path = world.workspace.directory().join(name);
     std::fs::write(&path, bytes).expect("a file");
     path
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::rng::Rng;
 use super::stored::{ids, line_files, whole_lines};
 use super::world::World;
-use crate::harness::{eventually, place::forwarded};
+use crate::harness::{eventually, workspace::forwarded};
 
 const DAY: Duration = Duration::from_hours(24);
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::world::World;
 use crate::harness::Storage;
-use crate::harness::place::{read_lines, with_all_fields};
+use crate::harness::workspace::{read_lines, with_all_fields};
 
 impl World {
     /// Everything that was set aside.
@@ -19,7 +19,7 @@ impl World {
     /// Everything that is stored.
     pub(crate) fn stored(&self) -> Vec<Value> {
         if self.storage == Storage::Postgres {
-            return self.place.events();
+            return self.workspace.events();
         }
         let files = self.nodes.iter().flat_map(|node| line_files(&node.data));
         let damaged = self.is_damaged();

@@ -53,7 +53,7 @@ fn restart_traced(world: &World, options: &[&str]) -> Result<(), Skipped> {
 
 /// A failed sync ends the server with an error, and what it was for is not answered 202.
 pub(crate) fn sync_fails(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
-    let log = world.place.directory().join(format!("strace-{}", rng.next()));
+    let log = world.workspace.directory().join(format!("strace-{}", rng.next()));
     let call = *rng.pick(&["fdatasync", "fdatasync", "fsync"]);
     let last = if call == "fsync" { 8 } else { 40 };
     // From then on, or just once: the kernel reports a lost page only once.
@@ -119,7 +119,7 @@ pub(crate) fn write_fails(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
 /// Every 202 comes after a successful sync of what was written before it: seen in the order of the
 /// server's system calls, with one sender who waits for each answer.
 pub(crate) fn synced_first(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
-    let log = world.place.directory().join("strace");
+    let log = world.workspace.directory().join("strace");
     let file = log.display().to_string();
     let calls = "trace=write,writev,sendto,sendmsg,fdatasync,fsync";
     world.node().change_wrapper(strace(&[

@@ -17,9 +17,9 @@ use super::rng::Rng;
 use super::senders::{Senders, Targets};
 use super::stored::ids;
 use crate::harness::eventually::when;
-use crate::harness::place::forwarded;
 use crate::harness::reaper::SmallDisk;
-use crate::harness::{Client, Cluster, Place, Storage, eventually};
+use crate::harness::workspace::forwarded;
+use crate::harness::{Client, Cluster, Storage, Workspace, eventually};
 
 /// The role that servers log in as: one without special rights.
 pub(crate) const ROLE: &str = "hooks";
@@ -43,7 +43,7 @@ pub(crate) struct World {
     targets: Targets,
     habits: Habits,
     pub(crate) proxy: Option<Proxy>,
-    pub(crate) place: Place,
+    pub(crate) workspace: Workspace,
     pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) disk: Option<SmallDisk>,
     pub(crate) tablespace: Option<SmallDisk>,
@@ -73,7 +73,7 @@ impl World {
         cluster: Option<Arc<Cluster>>,
     ) -> Result<Self, Skipped> {
         let mut tablespace = None;
-        let place = if let Some(cluster) = &cluster {
+        let workspace = if let Some(cluster) = &cluster {
             let database = cluster.future_database();
             let mut options = format!("OWNER {ROLE}");
             if needs.tablespace {
@@ -82,12 +82,12 @@ impl World {
                 tablespace = Some(disk);
             }
             database.create_with(&options);
-            Place::on(database)
+            Workspace::on(database)
         } else {
-            Place::jsonl()
+            Workspace::jsonl()
         };
         let disk = if needs.disk {
-            let disk = SmallDisk::mount(place.directory().join("disk"), 96 << 20);
+            let disk = SmallDisk::mount(workspace.directory().join("disk"), 96 << 20);
             Some(disk.ok_or_else(|| Skipped("mounting is not permitted".to_owned()))?)
         } else {
             None
@@ -96,12 +96,12 @@ impl World {
             Some(cluster) if needs.proxy => Some(Proxy::start(cluster.socket(), address())),
             _ => None,
         };
-        let root = disk.as_ref().map_or(place.directory(), |disk| &disk.path);
+        let root = disk.as_ref().map_or(workspace.directory(), |disk| &disk.path);
         let nodes: Vec<Node> = (0..needs.servers)
             .map(|number| {
                 let data = root.join(format!("server-{number}"));
                 let address = address();
-                let mut server = place
+                let mut server = workspace
                     .server()
                     .set("HOST", address.ip().to_string())
                     .set("PORT", address.port().to_string())
@@ -109,7 +109,7 @@ impl World {
                     .set("JOURNAL_DIR", &data)
                     .set("ACK", if ack_stored { "stored" } else { "journal" });
                 if storage == Storage::Postgres {
-                    let database = place.database();
+                    let database = workspace.database();
                     let url = proxy.as_ref().map_or_else(
                         || database.url_as(ROLE),
                         |proxy| {
@@ -146,7 +146,7 @@ impl World {
             targets: Arc::new(RwLock::new(targets)),
             habits: needs.habits,
             proxy,
-            place,
+            workspace,
             cluster,
             disk,
             tablespace,
@@ -170,7 +170,7 @@ impl World {
     /// Runs statements in the database as its superuser.
     #[track_caller]
     pub(crate) fn sql(&self, statements: &str) {
-        self.place.database().execute(statements);
+        self.workspace.database().execute(statements);
     }
 
     pub(crate) fn start_senders(&self, count: usize, rng: &mut Rng) {

@@ -7,16 +7,16 @@ pub(crate) mod client;
 pub(crate) mod eventually;
 pub(crate) mod http2;
 pub(crate) mod load;
-pub(crate) mod place;
 pub(crate) mod postgres;
 pub(crate) mod reaper;
 pub(crate) mod server;
+pub(crate) mod workspace;
 
 pub(crate) use client::{Answer, Client};
 pub(crate) use eventually::eventually;
-pub(crate) use place::{Place, Storage};
 pub(crate) use postgres::Cluster;
 pub(crate) use server::Server;
+pub(crate) use workspace::{Storage, Workspace};
 
 use std::collections::BTreeMap;
 

@@ -18,12 +18,12 @@ pub(crate) enum Storage {
 }
 
 /// A working directory, and a database if the storage needs one.
-pub(crate) struct Place {
+pub(crate) struct Workspace {
     directory: TempDir,
     database: Option<Database>,
 }
 
-impl Place {
+impl Workspace {
     pub(crate) fn new(storage: Storage) -> Self {
         match storage {
             Storage::Jsonl => Self::jsonl(),
@@ -40,7 +40,7 @@ impl Place {
         Self::on(Cluster::shared().database())
     }
 
-    /// As [`Place::postgres`], but the database does not exist before someone creates it: for the
+    /// As [`Workspace::postgres`], but the database does not exist before someone creates it: for the
     /// server that is a database which is away.
     pub(crate) fn postgres_away() -> Self {
         Self::on(Cluster::shared().future_database())
