@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
-use crate::metrics::Problem;
+use crate::metrics::DatabaseProblem;
 
 /// How long the database may take for a connection, and for one batch.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,21 +44,24 @@ impl StoreError {
 
 impl StoreError {
     /// What kind of problem this is.
-    pub fn problem(&self) -> Problem {
+    pub fn problem(&self) -> DatabaseProblem {
         match self {
-            Self::Timeout(_) => Problem::Unreachable,
-            Self::Shape(_) => Problem::Schema,
-            Self::Moved | Self::SetAside(_) => Problem::Other,
+            Self::Timeout(_) => DatabaseProblem::Unreachable,
+            Self::Shape(_) => DatabaseProblem::Schema,
+            Self::Moved | Self::SetAside(_) => DatabaseProblem::Other,
             Self::Database(error) => {
-                error.code().map_or(Problem::Unreachable, |code| match (code, &code.code()[..2]) {
-                    (_, "08" | "57") => Problem::Unreachable,
-                    (_, "28" | "3D") => Problem::Login,
-                    (
-                        &SqlState::INSUFFICIENT_PRIVILEGE | &SqlState::READ_ONLY_SQL_TRANSACTION,
-                        _,
-                    ) => Problem::Rights,
-                    (_, "23" | "42") => Problem::Schema,
-                    _ => Problem::Other,
+                error.code().map_or(DatabaseProblem::Unreachable, |code| {
+                    match (code, &code.code()[..2]) {
+                        (_, "08" | "57") => DatabaseProblem::Unreachable,
+                        (_, "28" | "3D") => DatabaseProblem::Login,
+                        (
+                            &SqlState::INSUFFICIENT_PRIVILEGE
+                            | &SqlState::READ_ONLY_SQL_TRANSACTION,
+                            _,
+                        ) => DatabaseProblem::Rights,
+                        (_, "23" | "42") => DatabaseProblem::Schema,
+                        _ => DatabaseProblem::Other,
+                    }
                 })
             }
         }

@@ -15,7 +15,7 @@ use tokio_postgres::Client;
 use super::error::{CONNECT_TIMEOUT, StoreError, within};
 use super::{Address, schema};
 use crate::event::Timestamp;
-use crate::metrics::Problem;
+use crate::metrics::DatabaseProblem;
 
 /// How often ranges are looked for.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -77,7 +77,9 @@ impl Summaries {
             tokio::time::sleep(INTERVAL).await;
             let due = self.take_due(Timestamp::now().day());
             let Err(error) = self.fill(&due).await else { continue };
-            if error.problem() == Problem::Rights && !std::mem::replace(&mut has_warned, true) {
+            if error.problem() == DatabaseProblem::Rights
+                && !std::mem::replace(&mut has_warned, true)
+            {
                 tracing::warn!(%error, "the index of ids is not kept up to date: looking for an id takes longer");
             } else {
                 // A vacuum has the lock, or the database is away, which the forwarder reports.

@@ -18,7 +18,7 @@ pub use self::rows::Rows;
 pub use self::status::Status;
 use self::transaction::{Delivered, Postgres, StoredPosition};
 use crate::journal::{Appended, Reader};
-use crate::metrics::{Metrics, Problem};
+use crate::metrics::{DatabaseProblem, Metrics};
 use crate::postgres::id_filters::Summaries;
 use crate::postgres::{Address, StoreError};
 use crate::rejected::{Durability, Entry, RejectedFile};
@@ -62,11 +62,11 @@ enum SessionError {
 }
 
 impl SessionError {
-    fn problem(&self) -> Problem {
+    fn problem(&self) -> DatabaseProblem {
         match self {
             Self::Store(error) => error.problem(),
-            Self::Journal(_) => Problem::Other,
-            Self::Closed => Problem::Unreachable,
+            Self::Journal(_) => DatabaseProblem::Other,
+            Self::Closed => DatabaseProblem::Unreachable,
         }
     }
 }
