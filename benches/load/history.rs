@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use agentic_hooks_backend::event::{Event, Facts, Timestamp};
+use agentic_hooks_backend::event::{Event, PromotedColumn, PromotedColumns, Timestamp};
 
 use crate::events::Numbers;
 
@@ -88,6 +88,12 @@ impl Moment {
             _ => format!(r#""prompt":"Please look at step {}: {padding}""#, self.step),
         };
         let data = format!(r#"{{"cwd":"/home/user/project-{}",{what}}}"#, self.session % 50);
+        let mut promoted = PromotedColumns::default();
+        promoted[PromotedColumn::Agent] = Some(self.agent().into());
+        promoted[PromotedColumn::ToolName] = self.tool_name().map(Cow::Borrowed);
+        promoted[PromotedColumn::ToolUseId] = tool_use_id.map(Cow::Owned);
+        promoted[PromotedColumn::DurationMs] =
+            duration.filter(|_| self.uses_tool()).map(Cow::Owned);
         let event = Event {
             event_id: self.event_id().into(),
             event_type: self.event_type().into(),
@@ -98,14 +104,7 @@ impl Moment {
             data: data.into(),
             timestamp: at,
             received_at: at,
-            facts: Facts {
-                agent: Some(self.agent().into()),
-                tool_name: self.tool_name().map(Cow::Borrowed),
-                tool_use_id: tool_use_id.map(Cow::Owned),
-                duration_ms: duration.filter(|_| self.uses_tool()).map(Cow::Owned),
-                ..Facts::default()
-            },
-            key_name: None,
+            promoted,
             extra: None,
         };
         event.write_line(out);

@@ -2,16 +2,11 @@
 
 use std::borrow::Cow;
 
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
-
-use crate::decode::compact::Scanned;
 use crate::decode::compact::{TooDeep, compact};
+use crate::decode::scan::Scanned;
 use crate::decode::{Context, Invalid};
-use crate::event::timestamp;
-use crate::event::{Event, Facts, TEXT_BYTES_MAX, Timestamp};
-use crate::json::text;
+use crate::event::{Event, PromotedColumn, PromotedColumns, TEXT_BYTES_MAX, Timestamp, timestamp};
+use crate::json::{text, visit_members};
 use crate::redact::Redactions;
 
 /// The fields that the wire contract names.
@@ -76,10 +71,25 @@ pub(super) struct Fields<'a> {
     /// Of `data`, if the scanner went through it.
     scanned: Option<Scanned<'a>>,
     extra: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-    facts: Facts<'a>,
+    promoted: PromotedColumns<'a>,
 }
 
 impl<'a> Fields<'a> {
+    /// Parses an event.
+    ///
+    /// # Errors
+    /// If the text is not one JSON object. Wrong values are not errors here.
+    pub(super) fn parse(json: &'a str) -> serde_json::Result<Self> {
+        let mut fields = Self::default();
+        visit_members(json, "an event: a JSON object", |name, raw| {
+            match Field::of(&text::unescape(name)) {
+                Some(field) => fields.set(field, raw),
+                None => fields.keep_extra(name, raw),
+            }
+        })?;
+        Ok(fields)
+    }
+
     /// Sets a field to a raw JSON value.
     pub(super) fn set(&mut self, field: Field, raw: impl Into<Cow<'a, str>>) {
         self.known[field as usize] = Some(raw.into());
@@ -104,9 +114,9 @@ impl<'a> Fields<'a> {
         self.known[field as usize].take().filter(|raw| raw != "null")
     }
 
-    /// Sets what is known besides what stands at the top level of `data`, and before it.
-    pub(super) fn set_facts(&mut self, facts: Facts<'a>) {
-        self.facts = facts;
+    /// Sets promoted columns, which take precedence over members of `data`.
+    pub(super) fn set_promoted(&mut self, promoted: PromotedColumns<'a>) {
+        self.promoted = promoted;
     }
 
     /// Keeps a field that the contract does not name: its name as a JSON string, its raw value.
@@ -142,7 +152,7 @@ impl<'a> Fields<'a> {
     ) -> Result<u128, Invalid> {
         // Those of an event that turns out to be invalid are found again in its original.
         let mut found = Redactions::default();
-        let known_facts = std::mem::take(&mut self.facts);
+        let known = std::mem::take(&mut self.promoted);
         let scanned = self.scanned.take();
         let event_type = self.required_text(Field::EventType)?;
         let session_id = self.required_text(Field::SessionId)?;
@@ -151,15 +161,15 @@ impl<'a> Fields<'a> {
             None => Cow::Owned(uuid::Uuid::now_v7().to_string()),
         };
         let sent = self.get(Field::Data).map(|raw| context.redact(raw, &mut found));
-        let (data, facts) = match (&sent, scanned) {
-            (None, _) => (Cow::Borrowed("{}"), Facts::default()),
+        let (data, promoted) = match (&sent, scanned) {
+            (None, _) => (Cow::Borrowed("{}"), PromotedColumns::default()),
             // As it was when it was scanned, and as it is to be stored.
             (Some(Cow::Borrowed(raw)), Some(scanned))
                 if raw.starts_with('{')
                     && scanned.is_compact
                     && scanned.depth <= context.depth_max =>
             {
-                (Cow::Borrowed(*raw), scanned.facts)
+                (Cow::Borrowed(*raw), scanned.promoted)
             }
             (Some(raw), _) if raw.starts_with('{') => compact(raw, context.depth_max)
                 .map_err(|TooDeep| too_deep("data", context.depth_max))?,
@@ -168,6 +178,8 @@ impl<'a> Fields<'a> {
                 return Err(Invalid::field("data", error));
             }
         };
+        let mut promoted = known.or(promoted);
+        promoted[PromotedColumn::KeyName] = context.key_name.map(Cow::Borrowed);
         let event = Event {
             workflow_id: self.text(Field::WorkflowId, 0)?,
             phase_id: self.text(Field::PhaseId, 0)?,
@@ -175,8 +187,7 @@ impl<'a> Fields<'a> {
             timestamp: self.timestamp(context.received_at)?,
             received_at: context.received_at,
             extra: self.extra(context, &mut found)?.map(Cow::Owned),
-            facts: known_facts.or(facts),
-            key_name: context.key_name.map(Cow::Borrowed),
+            promoted,
             event_id,
             event_type,
             session_id,
@@ -250,33 +261,4 @@ impl<'a> Fields<'a> {
 
 fn too_deep(field: &str, depth_max: usize) -> Invalid {
     Invalid::field(field, format!("is nested deeper than {depth_max} levels (MAX_DEPTH)"))
-}
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor)
-    }
-}
-
-struct FieldsVisitor;
-
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields<'de>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an event: a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Fields::default();
-        // Keys and values are taken raw, so that no value, only bad syntax, is an error here.
-        while let Some(key) = map.next_key::<&'de RawValue>()? {
-            let value = map.next_value::<&'de RawValue>()?.get();
-            match Field::of(&text::unescape(key.get())) {
-                Some(field) => fields.set(field, value),
-                None => fields.keep_extra(key.get(), value),
-            }
-        }
-        Ok(fields)
-    }
 }

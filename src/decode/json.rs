@@ -85,7 +85,7 @@ pub(super) fn fields(text: &str) -> Result<Fields<'_>, serde_json::Error> {
     let mut scanner = Scanner::new(text);
     match scanner.fields() {
         Some((fields, _)) if scanner.end().is_some() => Ok(fields),
-        _ => serde_json::from_str(text),
+        _ => Fields::parse(text),
     }
 }
 

@@ -2,12 +2,50 @@
 //! What is not taken here, for whatever reason, goes the general way, by `serde_json`, which also
 //! says what is wrong with it. So this may refuse what is right, and must never take what is wrong.
 
-use super::compact::{Fact, Scanned};
 use super::fields::{Field, Fields};
+use crate::event::{PromotedColumn, PromotedColumns};
 use crate::json::text;
 
-/// Deepest nesting that is taken: a bit of a number for each level.
-const DEPTH_MAX: u32 = u128::BITS;
+/// The objects and arrays around a value, up to 128 levels.
+#[derive(Default)]
+struct Nesting {
+    /// A bit for each level, the innermost last: 1 for objects.
+    objects: u128,
+    depth: u32,
+    deepest: u32,
+}
+
+impl Nesting {
+    /// Returns false if there are too many levels.
+    fn enter(&mut self, is_object: bool) -> bool {
+        if self.depth == u128::BITS {
+            return false;
+        }
+        self.depth += 1;
+        self.objects = self.objects << 1 | u128::from(is_object);
+        true
+    }
+
+    fn leave(&mut self) {
+        self.depth -= 1;
+        self.objects >>= 1;
+    }
+
+    fn is_in_object(&self) -> bool {
+        self.objects & 1 == 1
+    }
+}
+
+/// What the scanner found in `data`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scanned<'a> {
+    /// Whether there is no white space between tokens.
+    pub(super) is_compact: bool,
+    /// The number of levels of nested objects and arrays.
+    pub(super) depth: usize,
+    /// The promoted columns among the members.
+    pub(super) promoted: PromotedColumns<'a>,
+}
 
 /// Reads JSON from left to right. Each method reads one thing, after any white space; `None` if that
 /// does not stand there, or should be left to the general way.
@@ -72,91 +110,83 @@ impl<'a> Scanner<'a> {
         bytes.get(self.at).copied()
     }
 
-    /// A value's text; what is seen on the way goes to `scanned`.
+    /// A value. Notes in `scanned` what was found on the way.
     fn value(&mut self, mut scanned: Option<&mut Scanned<'a>>) -> Option<&'a str> {
         let mut next = self.peek()?;
         self.spaced = false;
         let start = self.at;
-        // One bit for each array or object that this is inside of, the innermost last: 1 for objects.
-        let (mut inside, mut depth, mut deepest) = (0_u128, 0, 0);
-        // What the value that comes next is, at the top level.
-        let mut fact: Option<Fact> = None;
+        let mut nesting = Nesting::default();
+        // The column for the next value.
+        let mut column: Option<PromotedColumn> = None;
         loop {
             let token = self.at;
-            match next {
-                b'"' => {
-                    let string = self.string()?;
-                    if let (Some(fact), Some(scanned)) = (fact.take(), &mut scanned) {
-                        fact.keep_string(&mut scanned.facts, string);
-                    }
+            let is_complete = if let b'{' | b'[' = next {
+                column = None;
+                !self.open(next == b'{', &mut nesting)?
+            } else {
+                self.scalar(next)?;
+                if let (Some(column), Some(scanned)) = (column.take(), &mut scanned) {
+                    scanned.promoted.set_json(column, &self.text[token..self.at]);
                 }
-                b'{' | b'[' => {
-                    let is_object = next == b'{';
-                    self.at += 1;
-                    fact = None;
-                    deepest = deepest.max(depth + 1);
-                    if self.take(if is_object { b'}' } else { b']' }).is_none() {
-                        if depth == DEPTH_MAX {
-                            return None;
-                        }
-                        depth += 1;
-                        inside = inside << 1 | u128::from(is_object);
-                        if is_object {
-                            let name = self.name()?;
-                            let is_fact_place = depth == 1 && scanned.is_some();
-                            fact = is_fact_place.then(|| Fact::of(name)).flatten();
-                        }
-                        next = self.peek()?;
-                        continue;
-                    }
-                }
-                b'-' | b'0'..=b'9' => {
-                    self.number()?;
-                    if let (Some(fact), Some(scanned)) = (fact.take(), &mut scanned) {
-                        fact.keep_number(&mut scanned.facts, &self.text[token..self.at]);
-                    }
-                }
-                b't' => self.literal("true")?,
-                b'f' => self.literal("false")?,
-                b'n' => self.literal("null")?,
-                _ => return None,
+                true
+            };
+            if is_complete && !self.has_next(&mut nesting)? {
+                break;
             }
-            // A value has ended, and with it perhaps what it is in.
-            loop {
-                if depth == 0 {
-                    if let Some(scanned) = scanned {
-                        (scanned.is_compact, scanned.depth) = (!self.spaced, deepest as usize);
-                    }
-                    return Some(&self.text[start..self.at]);
-                }
-                let is_object = inside & 1 == 1;
-                match (self.peek()?, is_object) {
-                    (b',', _) => {
-                        self.at += 1;
-                        if is_object {
-                            let name = self.name()?;
-                            let is_fact_place = depth == 1 && scanned.is_some();
-                            fact = is_fact_place.then(|| Fact::of(name)).flatten();
-                        }
-                        next = self.peek()?;
-                        break;
-                    }
-                    (b'}', true) | (b']', false) => {
-                        self.at += 1;
-                        depth -= 1;
-                        inside >>= 1;
-                    }
-                    _ => return None,
+            if nesting.is_in_object() {
+                let name = self.string()?;
+                self.take(b':')?;
+                if nesting.depth == 1 && scanned.is_some() {
+                    column = PromotedColumn::from_data(&name[1..name.len() - 1]);
                 }
             }
+            next = self.peek()?;
         }
+        if let Some(scanned) = scanned {
+            (scanned.is_compact, scanned.depth) = (!self.spaced, nesting.deepest as usize);
+        }
+        Some(&self.text[start..self.at])
     }
 
-    /// A member's name, without its quotes, and the colon after it.
-    fn name(&mut self) -> Option<&'a [u8]> {
-        let name = self.string()?;
-        self.take(b':')?;
-        Some(&name.as_bytes()[1..name.len() - 1])
+    /// The start of an object or array. Returns false if it is empty; its end is read then, too.
+    fn open(&mut self, is_object: bool, nesting: &mut Nesting) -> Option<bool> {
+        self.at += 1;
+        nesting.deepest = nesting.deepest.max(nesting.depth + 1);
+        if self.take(if is_object { b'}' } else { b']' }).is_some() {
+            return Some(false);
+        }
+        nesting.enter(is_object).then_some(true)
+    }
+
+    /// What follows a value: the ends of the objects and arrays that end with it, then the comma before the
+    /// next value. Returns false after the end of the outermost value.
+    fn has_next(&mut self, nesting: &mut Nesting) -> Option<bool> {
+        while nesting.depth > 0 {
+            match (self.peek()?, nesting.is_in_object()) {
+                (b',', _) => {
+                    self.at += 1;
+                    return Some(true);
+                }
+                (b'}', true) | (b']', false) => {
+                    self.at += 1;
+                    nesting.leave();
+                }
+                _ => return None,
+            }
+        }
+        Some(false)
+    }
+
+    /// A string, number or literal that begins with `first`.
+    fn scalar(&mut self, first: u8) -> Option<()> {
+        match first {
+            b'"' => self.string().map(drop),
+            b'-' | b'0'..=b'9' => self.number(),
+            b't' => self.literal("true"),
+            b'f' => self.literal("false"),
+            b'n' => self.literal("null"),
+            _ => None,
+        }
     }
 
     fn literal(&mut self, literal: &str) -> Option<()> {

@@ -1,29 +1,71 @@
-//! Reads stored lines back, by position: [`Event::write_line`] puts the keys in a fixed order and no
-//! white space between tokens, so nothing has to be looked for. A general JSON parser takes five
-//! times as many instructions for the same.
+//! The stored line of an event: one JSON object without a line feed.
+//!
+//! [`Event::write_line`] writes the members in a fixed order without white space, so [`Event::from_line`]
+//! can read them by position. A general JSON parser takes five times as many instructions.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use crate::event::timestamp;
-use crate::event::{Event, Facts, Timestamp, key};
+use super::{ColumnKind, Event, PromotedColumn, PromotedColumns, Timestamp, key, timestamp};
 use crate::json::text;
+use crate::json::text::write_string;
 
 impl<'a> Event<'a> {
-    /// Reads back a line that [`Event::write_line`] wrote.
+    /// Appends the event as one JSON line without a line feed.
+    pub fn write_line(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"event_id\":");
+        write_string(&self.event_id, out);
+        out.extend_from_slice(b",\"event_type\":");
+        write_string(&self.event_type, out);
+        out.extend_from_slice(b",\"session_id\":");
+        write_string(&self.session_id, out);
+        for (key, value) in [
+            (&b",\"workflow_id\":"[..], &self.workflow_id),
+            (b",\"phase_id\":", &self.phase_id),
+            (b",\"milestone_id\":", &self.milestone_id),
+        ] {
+            out.extend_from_slice(key);
+            match value {
+                Some(text) => write_string(text, out),
+                None => out.extend_from_slice(b"null"),
+            }
+        }
+        out.extend_from_slice(b",\"data\":");
+        out.extend_from_slice(self.data.as_bytes());
+        out.extend_from_slice(b",\"timestamp\":\"");
+        out.extend_from_slice(&self.timestamp.text());
+        out.extend_from_slice(b"\",\"received_at\":\"");
+        out.extend_from_slice(&self.received_at.text());
+        out.push(b'"');
+        for (column, value) in self.promoted.iter() {
+            let Some(value) = value else { continue };
+            out.extend_from_slice(column.line_key().as_bytes());
+            match column.kind() {
+                ColumnKind::Text => write_string(value, out),
+                ColumnKind::Count | ColumnKind::Measure => out.extend_from_slice(value.as_bytes()),
+            }
+        }
+        if let Some(extra) = &self.extra {
+            out.extend_from_slice(b",\"extra\":");
+            out.extend_from_slice(extra.as_bytes());
+        }
+        out.push(b'}');
+    }
+
+    /// Reads a line that [`Event::write_line`] wrote.
     ///
     /// # Errors
-    /// If it is not such a line; the text says why.
+    /// If the line has another form.
     pub fn from_line(line: &'a [u8]) -> Result<Self, String> {
         let line =
             simdutf8::compat::from_utf8(line).map_err(|error| format!("not UTF-8: {error}"))?;
         let mut cursor = Cursor { line, at: 0 };
-        cursor.event().ok_or_else(|| format!("not as expected at byte {}", cursor.at))
+        cursor.event().ok_or_else(|| format!("unexpected content at byte {}", cursor.at))
     }
 }
 
-/// The key of a stored line, ours or another program's; `None` if it has no ids.
+/// Returns the key of a stored line, also of one that another program wrote; `None` if it has no IDs.
 pub fn line_key(line: &[u8]) -> Option<u128> {
     #[derive(Deserialize)]
     struct Ids<'a> {
@@ -32,7 +74,8 @@ pub fn line_key(line: &[u8]) -> Option<u128> {
         #[serde(borrow)]
         event_id: Cow<'a, str>,
     }
-    // Read to its end: a line that was torn has no key, since its event was never acknowledged.
+    // The line is parsed to its end: the event of a torn line was never acknowledged, so a torn line
+    // must not have a key.
     if let Ok(event) = Event::from_line(line) {
         return Some(event.key());
     }
@@ -40,7 +83,7 @@ pub fn line_key(line: &[u8]) -> Option<u128> {
     Some(key(&ids.session_id, &ids.event_id))
 }
 
-/// What has been read of a line. Each method reads one thing; `None` if something else stands there.
+/// A position in a line. Each method reads one token or value; `None` if the line has something else.
 struct Cursor<'a> {
     line: &'a str,
     at: usize,
@@ -54,48 +97,24 @@ impl<'a> Cursor<'a> {
         let event_type = self.string()?;
         self.literal(",\"session_id\":")?;
         let session_id = self.string()?;
-        let (mut workflow_id, mut phase_id, mut milestone_id) = (None, None, None);
-        for (name, value) in [
-            (",\"workflow_id\":", &mut workflow_id),
-            (",\"phase_id\":", &mut phase_id),
-            (",\"milestone_id\":", &mut milestone_id),
-        ] {
+        let mut optional_ids = [None, None, None];
+        for (name, id) in [",\"workflow_id\":", ",\"phase_id\":", ",\"milestone_id\":"]
+            .into_iter()
+            .zip(&mut optional_ids)
+        {
             self.literal(name)?;
             if self.literal("null").is_none() {
-                *value = Some(self.string()?);
+                *id = Some(self.string()?);
             }
         }
+        let [workflow_id, phase_id, milestone_id] = optional_ids;
         self.literal(",\"data\":")?;
-        let data = self.object()?;
+        let data = Cow::Borrowed(self.object()?);
         self.literal(",\"timestamp\":")?;
         let timestamp = self.timestamp()?;
         self.literal(",\"received_at\":")?;
         let received_at = self.timestamp()?;
-        let (mut facts, mut key_name) = (Facts::default(), None);
-        for (name, fact) in [
-            (",\"agent\":", &mut facts.agent),
-            (",\"tool_name\":", &mut facts.tool_name),
-            (",\"tool_use_id\":", &mut facts.tool_use_id),
-        ] {
-            self.text_fact(name, fact)?;
-        }
-        for (name, fact) in [
-            (",\"duration_ms\":", &mut facts.duration_ms),
-            (",\"input_tokens\":", &mut facts.input_tokens),
-            (",\"output_tokens\":", &mut facts.output_tokens),
-            (",\"cost_usd\":", &mut facts.cost_usd),
-        ] {
-            if self.literal(name).is_some() {
-                *fact = Some(Cow::Borrowed(self.number()?));
-            }
-        }
-        for (name, fact) in [
-            (",\"subagent_id\":", &mut facts.subagent_id),
-            (",\"parent_session_id\":", &mut facts.parent_session_id),
-            (",\"key_name\":", &mut key_name),
-        ] {
-            self.text_fact(name, fact)?;
-        }
+        let promoted = self.promoted()?;
         let extra = match self.literal(",\"extra\":") {
             Some(()) => Some(Cow::Borrowed(self.object()?)),
             None => None,
@@ -108,20 +127,25 @@ impl<'a> Cursor<'a> {
             workflow_id,
             phase_id,
             milestone_id,
-            data: Cow::Borrowed(data),
+            data,
             timestamp,
             received_at,
-            facts,
-            key_name,
+            promoted,
             extra,
         })
     }
 
-    fn text_fact(&mut self, name: &str, fact: &mut Option<Cow<'a, str>>) -> Option<()> {
-        if self.literal(name).is_some() {
-            *fact = Some(self.string()?);
+    fn promoted(&mut self) -> Option<PromotedColumns<'a>> {
+        let mut promoted = PromotedColumns::default();
+        for column in PromotedColumn::ALL {
+            if self.literal(column.line_key()).is_some() {
+                promoted[column] = Some(match column.kind() {
+                    ColumnKind::Text => self.string()?,
+                    ColumnKind::Count | ColumnKind::Measure => Cow::Borrowed(self.number()?),
+                });
+            }
         }
-        Some(())
+        Some(promoted)
     }
 
     fn rest(&self) -> &'a [u8] {
@@ -155,8 +179,8 @@ impl<'a> Cursor<'a> {
         (len > 0).then(|| &self.line[start..self.at])
     }
 
-    /// An object. What is in it was checked when it was stored; here it is enough to find its end,
-    /// and to notice a line that someone has damaged.
+    /// An object. Its content was validated before it was stored, so this only finds its end and
+    /// notices most damage.
     fn object(&mut self) -> Option<&'a str> {
         let start = self.at;
         let bytes = self.line.as_bytes();
@@ -185,7 +209,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The length of the string token, with its quotes, that the bytes begin with.
+/// Returns the length of the string token at the start of the bytes, with its quotes.
 fn string_len(bytes: &[u8]) -> Option<usize> {
     if bytes.first() != Some(&b'"') {
         return None;

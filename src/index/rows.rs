@@ -1,21 +1,22 @@
-//! What the index keeps of events: taken out of their lines here, and inserted, so that one thread can do the
-//! former while another does the latter.
+//! The index rows of events. Reading them from lines and inserting them are separate steps, so that two
+//! threads can work at the same time.
 
-use rusqlite::types::ToSql;
+use rusqlite::types::{Null, ToSql};
 use rusqlite::{Connection, Statement};
 
 use super::OFFSET_BITS;
 use super::ids::Ids;
 use super::lines::Line;
-use crate::event::{Event, Timestamp, count, measure};
+use super::schema::INDEXED;
+use crate::event::{ColumnKind, Event, PromotedColumn, Timestamp, parse_count, parse_measure};
 
-/// Columns of a row: see [`super::schema`].
-const COLUMNS: usize = 15;
+/// The columns before the promoted ones; see [`super::schema`].
+const FIRST: usize = 8;
 
 /// The rows of a block of lines.
 #[derive(Default)]
 pub(super) struct Rows {
-    /// All texts of all rows.
+    /// The texts of all rows, concatenated.
     texts: String,
     events: Vec<Row>,
     ids: Ids,
@@ -27,20 +28,27 @@ struct Row {
     event_id: Text,
     timestamp: i64,
     event_type: Text,
-    /// From `workflow_id` to `tool_use_id`.
-    optional: [Option<Text>; 6],
-    duration_ms: Option<f64>,
-    input_tokens: Option<i64>,
-    output_tokens: Option<i64>,
-    cost_usd: Option<f64>,
+    workflow_id: Option<Text>,
+    phase_id: Option<Text>,
+    milestone_id: Option<Text>,
+    promoted: [Cell; INDEXED.len()],
 }
 
-/// Where a text begins and ends. It is no longer than an event's line may be.
+/// A value of a promoted column.
+#[derive(Clone, Copy)]
+enum Cell {
+    Null,
+    Text(Text),
+    Count(i64),
+    Measure(f64),
+}
+
+/// The start and end of a text in [`Rows::texts`], which is smaller than 4 GiB because a block of lines is.
 type Text = (u32, u32);
 
 impl Rows {
-    /// Takes the events out of a block that begins at a position of a file. What is no event is left
-    /// out.
+    /// Returns the rows of the events in a block that begins at a position of a file. Lines that are not
+    /// events are ignored.
     pub(super) fn of(block: &[u8], number: i64, position: u64) -> Self {
         let mut rows = Self::default();
         let read_at = Timestamp::now();
@@ -61,9 +69,8 @@ impl Rows {
     }
 
     fn push(&mut self, id: i64, event: &Event<'_>) {
-        let facts = &event.facts;
         self.ids.push(&event.event_id, id);
-        if let Some(tool_use_id) = &facts.tool_use_id {
+        if let Some(tool_use_id) = &event.promoted[PromotedColumn::ToolUseId] {
             self.ids.push(tool_use_id, id);
         }
         let mut text = |text: &str| -> Text {
@@ -71,32 +78,31 @@ impl Rows {
             self.texts.push_str(text);
             (start, self.texts.len() as u32)
         };
-        let optional = [
-            &event.workflow_id,
-            &event.phase_id,
-            &event.milestone_id,
-            &facts.agent,
-            &facts.tool_name,
-            &facts.tool_use_id,
-        ];
         let row = Row {
             id,
             session_id: text(&event.session_id),
             event_id: text(&event.event_id),
             timestamp: event.timestamp.micros(),
             event_type: text(&event.event_type),
-            optional: optional.map(|value| value.as_deref().map(&mut text)),
-            duration_ms: facts.duration_ms.as_deref().and_then(measure),
-            input_tokens: facts.input_tokens.as_deref().and_then(count),
-            output_tokens: facts.output_tokens.as_deref().and_then(count),
-            cost_usd: facts.cost_usd.as_deref().and_then(measure),
+            workflow_id: event.workflow_id.as_deref().map(&mut text),
+            phase_id: event.phase_id.as_deref().map(&mut text),
+            milestone_id: event.milestone_id.as_deref().map(&mut text),
+            promoted: INDEXED.map(|column| {
+                let Some(value) = &event.promoted[column] else { return Cell::Null };
+                let cell = match column.kind() {
+                    ColumnKind::Text => Some(Cell::Text(text(value))),
+                    ColumnKind::Count => parse_count(value).map(Cell::Count),
+                    ColumnKind::Measure => parse_measure(value).map(Cell::Measure),
+                };
+                cell.unwrap_or(Cell::Null)
+            }),
         };
         self.events.push(row);
     }
 
-    /// Inserts them; what is there already stays.
+    /// Inserts the rows; existing rows are kept as they are.
     pub(super) fn insert(&self, index: &Connection) -> rusqlite::Result<()> {
-        let places = ["?"; COLUMNS].join(", ");
+        let places = ["?"; FIRST + INDEXED.len()].join(", ");
         let insert = format!("INSERT OR IGNORE INTO hook_events VALUES ({places})");
         let mut insert = index.prepare(&insert)?;
         for row in &self.events {
@@ -108,26 +114,27 @@ impl Rows {
 
     fn bind(&self, insert: &mut Statement<'_>, row: &Row) -> rusqlite::Result<()> {
         let text = |(start, end): Text| &self.texts[start as usize..end as usize];
-        let optional = row.optional.map(|value| value.map(text));
-        let columns: [&dyn ToSql; COLUMNS] = [
+        let optional = |value: Option<Text>| value.map(text);
+        let columns: [&dyn ToSql; FIRST] = [
             &row.id,
             &text(row.session_id),
             &text(row.event_id),
             &row.timestamp,
             &text(row.event_type),
-            &optional[0],
-            &optional[1],
-            &optional[2],
-            &optional[3],
-            &optional[4],
-            &optional[5],
-            &row.duration_ms,
-            &row.input_tokens,
-            &row.output_tokens,
-            &row.cost_usd,
+            &optional(row.workflow_id),
+            &optional(row.phase_id),
+            &optional(row.milestone_id),
         ];
-        for (at, column) in columns.into_iter().enumerate() {
-            insert.raw_bind_parameter(at + 1, column)?;
+        for (at, column) in (1..).zip(columns) {
+            insert.raw_bind_parameter(at, column)?;
+        }
+        for (at, cell) in (FIRST + 1..).zip(row.promoted) {
+            match cell {
+                Cell::Null => insert.raw_bind_parameter(at, Null)?,
+                Cell::Text(value) => insert.raw_bind_parameter(at, text(value))?,
+                Cell::Count(number) => insert.raw_bind_parameter(at, number)?,
+                Cell::Measure(number) => insert.raw_bind_parameter(at, number)?,
+            }
         }
         Ok(())
     }

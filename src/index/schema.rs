@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use crate::event::{ColumnKind, PromotedColumn};
+
 /// Marks a database as ours: "hook" in ASCII. See <https://www.sqlite.org/pragma.html#pragma_application_id>.
 const APPLICATION_ID: i32 = 0x68_6f_6f_6b;
 
-/// Raised with every change of [`TABLES`], or of what stands in them.
-const VERSION: i32 = 6;
+/// To be increased when the content of the tables changes and their columns do not; see [`version`].
+const CONTENT_VERSION: u64 = 7;
 
 /// When the write-ahead log goes into the database: 16 MiB of pages, so that a page that many
 /// transactions have changed is written once.
@@ -43,14 +45,8 @@ CREATE TABLE hook_events (
     event_type    TEXT NOT NULL,
     workflow_id   TEXT,
     phase_id      TEXT,
-    milestone_id  TEXT,
-    agent         TEXT,
-    tool_name     TEXT,
-    tool_use_id   TEXT,
-    duration_ms   REAL,
-    input_tokens  INTEGER,
-    output_tokens INTEGER,
-    cost_usd      REAL
+    milestone_id  TEXT
+    /* promoted columns */
 );
 CREATE UNIQUE INDEX events_key ON hook_events (session_id, "timestamp", event_id);
 CREATE INDEX events_timestamp ON hook_events ("timestamp", session_id);
@@ -67,6 +63,48 @@ CREATE TABLE ids (
     PRIMARY KEY (bucket, hash, event)
 ) WITHOUT ROWID;
 "#;
+
+/// The promoted columns that the index has.
+pub(super) const INDEXED: [PromotedColumn; indexed_count()] = {
+    let mut indexed = [PromotedColumn::ALL[0]; indexed_count()];
+    let (mut at, mut count) = (0, 0);
+    while at < PromotedColumn::COUNT {
+        if PromotedColumn::ALL[at].is_indexed() {
+            indexed[count] = PromotedColumn::ALL[at];
+            count += 1;
+        }
+        at += 1;
+    }
+    indexed
+};
+
+const fn indexed_count() -> usize {
+    let (mut at, mut count) = (0, 0);
+    while at < PromotedColumn::COUNT {
+        count += PromotedColumn::ALL[at].is_indexed() as usize;
+        at += 1;
+    }
+    count
+}
+
+/// Returns the statements that create the tables.
+fn tables() -> String {
+    let promoted = INDEXED.map(|column| {
+        let sql_type = match column.kind() {
+            ColumnKind::Text => "TEXT",
+            ColumnKind::Count => "INTEGER",
+            ColumnKind::Measure => "REAL",
+        };
+        format!(",\n    {} {sql_type}", column.name())
+    });
+    TABLES.replace("\n    /* promoted columns */", &promoted.concat())
+}
+
+/// Returns the version of an index with these tables: a hash, so that an index with other columns is
+/// recognised and built again.
+fn version(tables: &str) -> i32 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(tables.as_bytes(), CONTENT_VERSION) as i32
+}
 
 /// Where the index of a JSON Lines file is: beside it, by the same name with `.index` after it.
 pub(super) fn path_of(jsonl: &Path) -> PathBuf {
@@ -109,7 +147,7 @@ fn open_as_it_is(path: &Path) -> rusqlite::Result<Option<Connection>> {
     let index = Connection::open(path)?;
     let number = |pragma: &str| index.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
     let (application, version) = (number("application_id")?, number("user_version")?);
-    if (application, version) != (APPLICATION_ID, VERSION) {
+    if (application, version) != (APPLICATION_ID, self::version(&tables())) {
         tracing::info!(file = %path.display(), "the index is of another version; building it again");
         return Ok(None);
     }
@@ -150,9 +188,11 @@ pub(super) fn make(path: &Path) -> rusqlite::Result<Connection> {
         let _ = std::fs::remove_file(with_suffix(path, suffix));
     }
     let index = Connection::open(path)?;
+    let tables = tables();
+    let version = version(&tables);
     index.execute_batch(&format!(
-        "PRAGMA journal_mode = wal; BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; \
-         PRAGMA user_version = {VERSION}; COMMIT"
+        "PRAGMA journal_mode = wal; BEGIN; {tables} PRAGMA application_id = {APPLICATION_ID}; \
+         PRAGMA user_version = {version}; COMMIT"
     ))?;
     set_up(&index)?;
     Ok(index)

@@ -1,25 +1,56 @@
-//! The raw members of a JSON object.
+//! The members of a JSON object, unparsed.
 
-use serde::de::{Deserializer as _, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::de::Read;
 use serde_json::value::RawValue;
 
-/// Calls with the name and the raw value of each member of a JSON object; false if it is none.
-pub fn each_member<'l>(line: &'l [u8], mut call: impl FnMut(&str, &'l str)) -> bool {
-    struct Members<'c, 'l>(&'c mut dyn FnMut(&str, &'l str));
-    impl<'l> Visitor<'l> for Members<'_, 'l> {
-        type Value = ();
+use super::text::unescape;
 
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("an object")
-        }
+/// Calls `visit` with each member of a JSON object: the name as a JSON string token, and the raw value.
+///
+/// # Errors
+/// If the text is not one JSON object. `expected` describes the object in the error's text.
+pub fn visit_members<'j>(
+    json: &'j str,
+    expected: &str,
+    visit: impl FnMut(&'j str, &'j str),
+) -> serde_json::Result<()> {
+    visit_all(serde_json::Deserializer::from_str(json), expected, visit)
+}
 
-        fn visit_map<A: MapAccess<'l>>(self, mut map: A) -> Result<(), A::Error> {
-            while let Some(name) = map.next_key::<std::borrow::Cow<'l, str>>()? {
-                (self.0)(&name, map.next_value::<&'l RawValue>()?.get());
-            }
-            Ok(())
-        }
+/// Calls `visit` with each member of a JSON object: the name as text, and the raw value. Returns false if
+/// the bytes are not one JSON object.
+pub fn each_member<'j>(json: &'j [u8], mut visit: impl FnMut(&str, &'j str)) -> bool {
+    let visit = |name: &'j str, value| visit(&unescape(name), value);
+    visit_all(serde_json::Deserializer::from_slice(json), "an object", visit).is_ok()
+}
+
+fn visit_all<'j, R: Read<'j>>(
+    mut deserializer: serde_json::Deserializer<R>,
+    expected: &str,
+    visit: impl FnMut(&'j str, &'j str),
+) -> serde_json::Result<()> {
+    deserializer.deserialize_map(Members { expected, visit })?;
+    deserializer.end()
+}
+
+struct Members<'e, F> {
+    expected: &'e str,
+    visit: F,
+}
+
+impl<'j, F: FnMut(&'j str, &'j str)> Visitor<'j> for Members<'_, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.expected)
     }
-    let mut json = serde_json::Deserializer::from_slice(line);
-    json.deserialize_map(Members(&mut call)).is_ok()
+
+    fn visit_map<A: MapAccess<'j>>(mut self, mut map: A) -> Result<(), A::Error> {
+        // Names are taken raw too, so that a name that is not valid Unicode is not an error.
+        while let Some((name, value)) = map.next_entry::<&'j RawValue, &'j RawValue>()? {
+            (self.visit)(name.get(), value.get());
+        }
+        Ok(())
+    }
 }

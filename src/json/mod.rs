@@ -1,6 +1,6 @@
-//! JSON text below the level of documents: strings and the raw members of objects.
+//! JSON below the level of documents: strings, and the raw members of objects.
 
-pub mod members;
+mod members;
 pub mod text;
 
-pub use members::each_member;
+pub use members::{each_member, visit_members};

@@ -1,7 +1,8 @@
 //! The columns of `hook_events`.
 
-/// The columns in the order in which rows are encoded, and their types.
-pub(super) const COLUMNS: [(&str, &str); 22] = [
+use crate::event::{ColumnKind, PromotedColumn};
+
+const FIRST: [(&str, &str); 9] = [
     ("session_id", "text"),
     ("event_id", "text"),
     ("timestamp", "timestamp with time zone"),
@@ -11,20 +12,28 @@ pub(super) const COLUMNS: [(&str, &str); 22] = [
     ("milestone_id", "text"),
     ("data", "jsonb"),
     ("received_at", "timestamp with time zone"),
-    ("agent", "text"),
-    ("tool_name", "text"),
-    ("tool_use_id", "text"),
-    ("duration_ms", "double precision"),
-    ("input_tokens", "bigint"),
-    ("output_tokens", "bigint"),
-    ("cost_usd", "double precision"),
-    ("subagent_id", "text"),
-    ("parent_session_id", "text"),
-    ("key_name", "text"),
-    ("extra", "jsonb"),
-    ("journal", "integer"),
-    ("position", "bigint"),
 ];
 
-/// Microseconds from 1970 to 2000, where PostgreSQL's time begins.
+const LAST: [(&str, &str); 3] =
+    [("extra", "jsonb"), ("journal", "integer"), ("position", "bigint")];
+
+/// The number of columns.
+pub(super) const COLUMN_COUNT: usize = FIRST.len() + PromotedColumn::COUNT + LAST.len();
+
+/// The name and type of each column, in the order in which rows are encoded.
+pub(super) fn columns() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let promoted = PromotedColumn::ALL.map(|column| (column.name(), sql_type(column)));
+    FIRST.into_iter().chain(promoted).chain(LAST)
+}
+
+/// The type of a promoted column.
+pub(super) fn sql_type(column: PromotedColumn) -> &'static str {
+    match column.kind() {
+        ColumnKind::Text => "text",
+        ColumnKind::Count => "bigint",
+        ColumnKind::Measure => "double precision",
+    }
+}
+
+/// The PostgreSQL epoch, 2000-01-01, in microseconds since 1970-01-01.
 pub(super) const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;

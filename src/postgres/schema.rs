@@ -1,13 +1,13 @@
 //! The tables, their migrations, and the partitions that are made day by day.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::RangeInclusive;
 
 use tokio_postgres::Client;
 
 use super::StoreError;
-use super::columns::COLUMNS;
-use crate::event::{Timestamp, civil};
+use super::columns::{columns, sql_type};
+use crate::event::{ColumnKind, PromotedColumn, Timestamp, civil};
 
 /// Taken for every change of the schema, so that many servers may start at once: "hooks" in ASCII.
 const ADVISORY_LOCK: i64 = 0x68_6f_6f_6b_73;
@@ -120,7 +120,41 @@ pub(super) async fn migrate(client: &Client) -> Result<(), StoreError> {
         }
         client.batch_execute("COMMIT").await?;
     }
+    add_columns(client).await?;
     check_columns(client).await
+}
+
+/// Adds the promoted columns that the migrations do not create and the table does not have yet. They are
+/// null in existing rows, so this changes the catalog only.
+async fn add_columns(client: &Client) -> Result<(), StoreError> {
+    let existing = column_types(client).await?;
+    let is_migrated = |name: &str| {
+        let is_definition = |line: &str| line.split_whitespace().next() == Some(name);
+        MIGRATIONS.iter().any(|migration| migration.lines().any(is_definition))
+    };
+    let is_missing = |column: &PromotedColumn| {
+        !is_migrated(column.name()) && !existing.contains_key(column.name())
+    };
+    let missing: Vec<_> = PromotedColumn::ALL.into_iter().filter(is_missing).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let additions = missing.iter().map(|column| {
+        let collation = if column.kind() == ColumnKind::Text { " COLLATE \"C\"" } else { "" };
+        format!("ADD COLUMN IF NOT EXISTS {} {}{collation}", column.name(), sql_type(*column))
+    });
+    let additions = additions.collect::<Vec<_>>().join(", ");
+    // Two servers that start together may both get here.
+    client
+        .batch_execute(&format!(
+            "BEGIN; SELECT pg_advisory_xact_lock({ADVISORY_LOCK}); \
+             ALTER TABLE hook_events {additions}; COMMIT"
+        ))
+        .await?;
+    for column in missing {
+        tracing::info!(column = column.name(), "column added to the database schema");
+    }
+    Ok(())
 }
 
 /// Says so if there is no index of ids, and how to make it.
@@ -165,18 +199,11 @@ async fn version(client: &Client) -> Result<usize, StoreError> {
     Ok(usize::try_from(version).unwrap_or(0))
 }
 
-/// A table that someone altered would refuse every row for its content, so it is refused first.
+/// Checks the table's columns, because a table that someone altered would refuse every row.
 async fn check_columns(client: &Client) -> Result<(), StoreError> {
-    let found = client
-        .query(
-            "SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute
-             WHERE attrelid = to_regclass('hook_events') AND attnum > 0 AND NOT attisdropped",
-            &[],
-        )
-        .await?;
-    for (column, expected) in COLUMNS {
-        let actual = found.iter().find(|row| row.get::<_, &str>(0) == column);
-        let actual = actual.map_or("missing", |row| row.get::<_, &str>(1));
+    let found = column_types(client).await?;
+    for (column, expected) in columns() {
+        let actual = found.get(column).map_or("missing", String::as_str);
         if actual != expected {
             return Err(StoreError::Shape(format!(
                 "column {column} of table hook_events should be of type {expected}, and is {actual}"
@@ -184,6 +211,14 @@ async fn check_columns(client: &Client) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Returns the type of each column of the table.
+async fn column_types(client: &Client) -> Result<HashMap<String, String>, StoreError> {
+    let select = "SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute
+         WHERE attrelid = to_regclass('hook_events') AND attnum > 0 AND NOT attisdropped";
+    let rows = client.query(select, &[]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 /// The days that have a partition.

@@ -2,7 +2,7 @@
 
 use agentic_hooks_backend::decode::{Context, Decoded, Encoding, Format, decode, decompress};
 use agentic_hooks_backend::event::line::line_key;
-use agentic_hooks_backend::event::{Event, Timestamp};
+use agentic_hooks_backend::event::{ColumnKind, Event, PromotedColumn, Timestamp};
 use agentic_hooks_backend::journal::Framing;
 use proptest::prelude::*;
 use serde_json::value::RawValue;
@@ -37,15 +37,10 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-const TEXT_FACTS: [&str; 5] =
-    ["agent", "tool_name", "tool_use_id", "subagent_id", "parent_session_id"];
-const NUMBER_FACTS: [&str; 4] = ["duration_ms", "input_tokens", "output_tokens", "cost_usd"];
-
 fn object(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Map<String, Value>> {
     let key = prop_oneof![
         ".{0,8}".prop_map(String::from),
-        proptest::sample::select(&TEXT_FACTS[..]).prop_map(str::to_owned),
-        proptest::sample::select(&NUMBER_FACTS[..]).prop_map(str::to_owned),
+        proptest::sample::select(&PromotedColumn::ALL[..]).prop_map(|column| column.name().into()),
     ];
     proptest::collection::vec((key, value), 0..6).prop_map(|members| members.into_iter().collect())
 }
@@ -82,9 +77,13 @@ fn lines(decoded: &Decoded) -> Vec<&[u8]> {
     decoded.batch.records().map(|(_, line)| line.trim_ascii_end()).collect()
 }
 
-/// What a fact should be, if the top level of `data` has it.
-fn fact<'a>(data: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
-    data.get(name)?.as_str().filter(|text| text.len() <= 255)
+/// The expected value of a column, from the members of `data`.
+fn promoted(data: &Map<String, Value>, column: PromotedColumn) -> Option<String> {
+    let value = data.get(column.name()).filter(|_| column != PromotedColumn::KeyName)?;
+    match column.kind() {
+        ColumnKind::Text => value.as_str().filter(|text| text.len() <= 255).map(str::to_owned),
+        ColumnKind::Count | ColumnKind::Measure => value.is_number().then(|| value.to_string()),
+    }
 }
 
 proptest! {
@@ -126,19 +125,8 @@ proptest! {
         let read = Event::from_line(lines[0]).unwrap();
         let compact = Value::from(data.clone()).to_string();
         prop_assert_eq!(&*read.data, compact);
-        let facts = &read.facts;
-        let texts = [
-            &facts.agent, &facts.tool_name, &facts.tool_use_id, &facts.subagent_id,
-            &facts.parent_session_id,
-        ];
-        for (name, text) in TEXT_FACTS.into_iter().zip(texts) {
-            prop_assert_eq!(text.as_deref(), fact(&data, name));
-        }
-        let numbers =
-            [&facts.duration_ms, &facts.input_tokens, &facts.output_tokens, &facts.cost_usd];
-        for (name, number) in NUMBER_FACTS.into_iter().zip(numbers) {
-            let expected = data.get(name).filter(|value| value.is_number()).map(Value::to_string);
-            prop_assert_eq!(number.as_deref(), expected.as_deref());
+        for (column, value) in read.promoted.iter() {
+            prop_assert_eq!(value.map(str::to_owned), promoted(&data, column));
         }
 
         let mut again = Vec::new();

@@ -2,10 +2,7 @@
 
 use crate::event::Timestamp;
 use crate::event::timestamp;
-use crate::json::text;
-use serde::Deserialize;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use crate::json::{text, visit_members};
 
 /// A line to be sent.
 pub(super) struct Line {
@@ -82,7 +79,22 @@ struct Members<'a> {
 
 impl<'a> Members<'a> {
     fn of(line: &'a str) -> Result<Self, String> {
-        serde_json::from_str(line).map_err(|error| format!("not a JSON object: {error}"))
+        let mut members = Members::default();
+        visit_members(line, "an event: a JSON object", |name, raw| {
+            members.count += 1;
+            match &*text::unescape(name) {
+                "event_id" => members.event_id = Some(raw),
+                "timestamp" => members.timestamp = Some(raw),
+                "rejected_at" => members.rejected_at = Some(raw),
+                "error" => members.error = Some(raw),
+                "event" => members.event = Some(raw),
+                "text" => members.text = Some(raw),
+                "field" => {}
+                _ => members.others += 1,
+            }
+        })
+        .map_err(|error| format!("not a JSON object: {error}"))?;
+        Ok(members)
     }
 
     /// The original and when it was rejected, if this is an entry of `rejected.jsonl`.
@@ -95,43 +107,5 @@ impl<'a> Members<'a> {
         };
         let rejected_at = timestamp::parse_text(&text::unescape(rejected_at)).ok();
         (self.others == 0).then_some((original, rejected_at))
-    }
-}
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an event: a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Members::default();
-        while let Some(name) = map.next_key::<&'de RawValue>()? {
-            members.count += 1;
-            let place = match &*text::unescape(name.get()) {
-                "event_id" => &mut members.event_id,
-                "timestamp" => &mut members.timestamp,
-                "rejected_at" => &mut members.rejected_at,
-                "error" => &mut members.error,
-                "event" => &mut members.event,
-                "text" => &mut members.text,
-                name => {
-                    members.others += usize::from(name != "field");
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-            };
-            *place = Some(map.next_value::<&'de RawValue>()?.get());
-        }
-        Ok(members)
     }
 }

@@ -1,13 +1,16 @@
 //! Cline: <https://docs.cline.bot/features/hooks>. A task is its session.
 
 use super::{Agent, DEFAULT};
+use crate::event::PromotedColumn;
 
 pub(super) const AGENT: Agent = Agent {
     name: "cline",
     event: &["hookName"],
     session: &["taskId"],
-    tool: &["preToolUse/toolName", "postToolUse/toolName"],
-    duration: &["postToolUse/executionTimeMs", "postToolUse/durationMs"],
+    columns: &[
+        (PromotedColumn::ToolName, &["preToolUse/toolName", "postToolUse/toolName"]),
+        (PromotedColumn::DurationMs, &["postToolUse/executionTimeMs", "postToolUse/durationMs"]),
+    ],
     names: &[
         ("task_start", "session_started"),
         ("task_resume", "session_resumed"),

@@ -3,14 +3,17 @@
 //! runs the hooks of `.claude/settings.json`.
 
 use super::{Agent, DEFAULT};
+use crate::event::PromotedColumn;
 
 pub(super) const AGENT: Agent = Agent {
     name: "copilot",
     aliases: &["copilot-cli"],
     event: &["hook_event_name", "hookEventName", "hookName"],
     session: &["sessionId", "session_id"],
-    tool: &["toolName", "tool_name"],
-    tool_use: &["toolUseId", "toolCallId", "tool_use_id"],
+    columns: &[
+        (PromotedColumn::ToolName, &["toolName", "tool_name"]),
+        (PromotedColumn::ToolUseId, &["toolUseId", "toolCallId", "tool_use_id"]),
+    ],
     names: &[
         ("user_prompt_submitted", "user_prompt_submitted"),
         ("agent_stop", "agent_stopped"),

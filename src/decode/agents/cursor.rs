@@ -1,13 +1,15 @@
 //! Cursor: <https://cursor.com/docs/hooks>. It also runs the hooks of `~/.claude/settings.json`.
 
 use super::{Agent, DEFAULT};
+use crate::event::PromotedColumn;
 
 pub(super) const AGENT: Agent = Agent {
     name: "cursor",
     session: &["conversation_id", "session_id"],
-    duration: &["duration_ms", "duration"],
-    subagent: &["subagent_id", "agent_id"],
-    parent: &["parent_conversation_id"],
+    columns: &[
+        (PromotedColumn::DurationMs, &["duration_ms", "duration"]),
+        (PromotedColumn::ParentSessionId, &["parent_conversation_id"]),
+    ],
     names: &[
         ("before_submit_prompt", "user_prompt_submitted"),
         ("before_shell_execution", "shell_execution_started"),

@@ -51,7 +51,7 @@ pub fn emitted_line(hook: &Hook<'_>, input: &[u8]) -> Option<String> {
     if text.is_empty() {
         return None;
     }
-    let is_object = serde_json::from_str::<Payload<'_>>(text).is_ok();
+    let is_object = Payload::parse(text).is_ok();
     let payload = match compact(text, usize::MAX) {
         Ok((payload, _)) if is_object => payload,
         _ => Cow::Owned(format!("{{\"unparsed\":{}}}", json(text))),

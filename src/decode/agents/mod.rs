@@ -41,8 +41,9 @@ pub(super) use payload::Payload;
 use super::compact::{TooDeep, compact};
 use super::fields::{Field, Fields};
 use super::{Context, DecodeError, Decoded, Invalid};
-use crate::event::timestamp;
-use crate::event::{Facts, TEXT_BYTES_MAX, Timestamp};
+use crate::event::{
+    ColumnKind, PromotedColumn, PromotedColumns, TEXT_BYTES_MAX, Timestamp, timestamp,
+};
 use crate::json::text::write_string;
 use emitted::Emitted;
 use names::{Names, TOOL_COMPLETED, TOOL_FAILED};
@@ -58,15 +59,11 @@ struct Agent {
     aliases: &'static [&'static str],
     event: &'static [&'static str],
     session: &'static [&'static str],
-    tool: &'static [&'static str],
+    /// Paths to promoted columns, tried before the common ones.
+    columns: &'static [(PromotedColumn, &'static [&'static str])],
     /// The tool's name, where it is part of the event's (in snake case).
     tool_from_event: fn(&str) -> Option<&str>,
-    tool_use: &'static [&'static str],
-    /// Numbers of milliseconds.
-    duration: &'static [&'static str],
     timestamp: &'static [&'static str],
-    subagent: &'static [&'static str],
-    parent: &'static [&'static str],
     /// What its events are called here, beyond what is common.
     names: Names,
     /// Whether a completed tool has in fact failed.
@@ -81,13 +78,9 @@ const DEFAULT: Agent = Agent {
     aliases: &[],
     event: &["hook_event_name", "hookEventName", "event_type", "event", "type"],
     session: &["session_id", "sessionId", "conversation_id", "thread_id"],
-    tool: &["tool_name", "toolName"],
+    columns: &[],
     tool_from_event: |_| None,
-    tool_use: &["tool_use_id", "toolUseId", "tool_call_id", "call_id"],
-    duration: &["duration_ms", "durationMs"],
     timestamp: &["timestamp"],
-    subagent: &["subagent_id", "agent_id"],
-    parent: &["parent_session_id"],
     names: &[],
     failed: |_| false,
     recognised: |_| true,
@@ -206,7 +199,7 @@ fn push(
     context: &Context<'_>,
     decoded: &mut Decoded,
 ) -> serde_json::Result<()> {
-    let payload: Payload<'_> = serde_json::from_str(raw)?;
+    let payload = Payload::parse(raw)?;
     let agent = agent_of(&hook.agent, &payload);
     // White space makes no difference, as when a payload comes by way of `emit`.
     let data = match compact(raw, context.depth_max) {
@@ -231,7 +224,7 @@ fn fields<'a>(
         .or_else(|| hook.event.clone().map(|name| Cow::Owned(name.into_owned())))
         .or_else(|| payload.text(DEFAULT.event))
         .unwrap_or_default();
-    let facts = facts(agent, payload, &name);
+    let promoted = promoted(agent, payload, &name);
     let mut event_type = names::event_type(&name, agent.names);
     if event_type == TOOL_COMPLETED && (agent.failed)(payload) {
         TOOL_FAILED.clone_into(&mut event_type);
@@ -248,7 +241,7 @@ fn fields<'a>(
     });
     let (event_id, timestamp) = match agents_time {
         Some(time) => (hash, time),
-        None if facts.tool_use_id.is_some() => (hash, hook.fired_at),
+        None if promoted[PromotedColumn::ToolUseId].is_some() => (hash, hook.fired_at),
         None => {
             let first = firings.first(hash, hook.fired_at);
             hasher.update(&first.micros().to_le_bytes());
@@ -274,28 +267,32 @@ fn fields<'a>(
             fields.set(field, json(&bounded(value.to_owned())));
         }
     }
-    fields.set_facts(facts);
+    fields.set_promoted(promoted);
     fields
 }
 
-fn facts<'a>(agent: &'static Agent, payload: &Payload<'a>, name: &str) -> Facts<'a> {
-    let text = |own, common| {
-        let found = payload.text(own).or_else(|| payload.text(common));
-        found.filter(|text: &Cow<'_, str>| text.len() <= TEXT_BYTES_MAX)
-    };
-    let from_event = || {
-        let snake = names::snake_case(name);
-        (agent.tool_from_event)(&snake).map(|tool| Cow::Owned(tool.to_owned()))
-    };
-    Facts {
-        agent: Some(Cow::Borrowed(agent.name)).filter(|name| !name.is_empty()),
-        tool_name: text(agent.tool, DEFAULT.tool).or_else(from_event),
-        tool_use_id: text(agent.tool_use, DEFAULT.tool_use),
-        duration_ms: payload.number(agent.duration).or_else(|| payload.number(DEFAULT.duration)),
-        subagent_id: text(agent.subagent, DEFAULT.subagent),
-        parent_session_id: text(agent.parent, DEFAULT.parent),
-        ..Facts::default()
+fn promoted<'a>(agent: &'static Agent, payload: &Payload<'a>, name: &str) -> PromotedColumns<'a> {
+    let mut promoted = PromotedColumns::default();
+    for column in PromotedColumn::ALL {
+        let own = agent.columns.iter().find(|(own, _)| *own == column);
+        let own = own.map_or(&[][..], |(_, paths)| paths);
+        let paths = [own, column.payload_paths()];
+        promoted[column] = paths.into_iter().find_map(|paths| match column.kind() {
+            ColumnKind::Text => payload.text(paths),
+            ColumnKind::Count | ColumnKind::Measure => payload.number(paths),
+        });
+        if column.kind() == ColumnKind::Text {
+            promoted[column].take_if(|text| text.len() > TEXT_BYTES_MAX);
+        }
     }
+    promoted[PromotedColumn::Agent] =
+        Some(Cow::Borrowed(agent.name)).filter(|name| !name.is_empty());
+    if promoted[PromotedColumn::ToolName].is_none() {
+        let snake = names::snake_case(name);
+        let tool = (agent.tool_from_event)(&snake);
+        promoted[PromotedColumn::ToolName] = tool.map(|tool| Cow::Owned(tool.to_owned()));
+    }
+    promoted
 }
 
 /// The agent's session, by its id or by the name of its transcript.

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::{Agent, Payload, claude_code, facts, json, names, openhands};
+use super::{Agent, Payload, claude_code, json, names, openhands, promoted};
 use crate::decode::Invalid;
 use crate::decode::fields::{Field, Fields};
 use crate::json::text;
@@ -46,8 +46,8 @@ fn observability(mut fields: Fields<'_>) -> Fields<'_> {
             ("payload", Cow::Borrowed(payload))
                 if payload.starts_with('{') && fields.get(Field::Data).is_none() =>
             {
-                if let Ok(payload) = serde_json::from_str::<Payload<'_>>(payload) {
-                    fields.set_facts(facts(agent, &payload, ""));
+                if let Ok(payload) = Payload::parse(payload) {
+                    fields.set_promoted(promoted(agent, &payload, ""));
                 }
                 fields.set(Field::Data, raw);
                 continue;
@@ -76,7 +76,7 @@ fn openhands(mut fields: Fields<'_>) -> Fields<'_> {
         Cow::Owned(_) => None,
     });
     let payload: Payload<'_> = members.collect();
-    fields.set_facts(facts(agent, &payload, ""));
+    fields.set_promoted(promoted(agent, &payload, ""));
     let mut data = format!("{{\"event_type\":{event_type}");
     for (name, raw) in &extra {
         data.push(',');

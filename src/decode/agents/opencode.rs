@@ -2,6 +2,7 @@
 //! a plugin sends their name and arguments in the same shape.
 
 use super::{Agent, DEFAULT};
+use crate::event::PromotedColumn;
 
 pub(super) const AGENT: Agent = Agent {
     name: "opencode",
@@ -13,9 +14,11 @@ pub(super) const AGENT: Agent = Agent {
         "properties/info/id",
         "sessionID",
     ],
-    tool: &["properties/tool", "properties/part/tool", "tool"],
-    tool_use: &["properties/callID", "properties/part/callID", "callID"],
-    parent: &["properties/info/parentID"],
+    columns: &[
+        (PromotedColumn::ToolName, &["properties/tool", "properties/part/tool", "tool"]),
+        (PromotedColumn::ToolUseId, &["properties/callID", "properties/part/callID", "callID"]),
+        (PromotedColumn::ParentSessionId, &["properties/info/parentID"]),
+    ],
     names: &[
         ("tool_execute_before", "tool_execution_started"),
         ("tool_execute_after", super::names::TOOL_COMPLETED),

@@ -1,21 +1,29 @@
-//! A hook's payload: one JSON object, whose members are looked up by path.
+//! The payload of a hook: one JSON object, whose members are looked up by path.
 
 use std::borrow::Cow;
 
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use crate::json::{text, visit_members};
 
-use crate::json::text;
-
-/// The members of a JSON object, unparsed. Where a name stands twice, the last one counts.
+/// The members of a JSON object, unparsed. If a name occurs twice, the last one counts.
 #[derive(Clone, Debug, Default)]
 pub(in crate::decode) struct Payload<'a> {
     members: Vec<(Cow<'a, str>, &'a str)>,
 }
 
 impl<'a> Payload<'a> {
-    /// The raw value at a path such as `tool_response/error`, if it is there and not null.
+    /// Parses a payload.
+    ///
+    /// # Errors
+    /// If the text is not one JSON object.
+    pub(in crate::decode) fn parse(json: &'a str) -> serde_json::Result<Self> {
+        let mut members = Vec::new();
+        visit_members(json, "a hook's payload: a JSON object", |name, raw| {
+            members.push((text::unescape(name), raw));
+        })?;
+        Ok(Self { members })
+    }
+
+    /// Returns the raw value at a path such as `tool_response/error`; `None` if it is missing or null.
     pub(in crate::decode) fn raw(&self, path: &str) -> Option<&'a str> {
         let (name, rest) = match path.split_once('/') {
             Some((name, rest)) => (name, Some(rest)),
@@ -25,16 +33,16 @@ impl<'a> Payload<'a> {
         let (_, raw) = found.filter(|(_, raw)| *raw != "null")?;
         match rest {
             None => Some(raw),
-            Some(rest) => serde_json::from_str::<Payload<'a>>(raw).ok()?.raw(rest),
+            Some(rest) => Self::parse(raw).ok()?.raw(rest),
         }
     }
 
-    /// Whether there is something at a path.
+    /// Whether there is a value at a path that is not null.
     pub(super) fn has(&self, path: &str) -> bool {
         self.raw(path).is_some()
     }
 
-    /// The text at the first of these paths that has any; a number counts as its digits.
+    /// Returns the text at the first of these paths that has one. Numbers are text, too.
     pub(super) fn text(&self, paths: &[&str]) -> Option<Cow<'a, str>> {
         paths.iter().find_map(|path| {
             let raw = self.raw(path)?;
@@ -46,7 +54,7 @@ impl<'a> Payload<'a> {
         })
     }
 
-    /// The number at the first of these paths that has one, as it is spelled.
+    /// Returns the number at the first of these paths that has one, as it was sent.
     pub(super) fn number(&self, paths: &[&str]) -> Option<Cow<'a, str>> {
         paths.iter().find_map(|path| {
             let raw = self.raw(path)?;
@@ -58,28 +66,5 @@ impl<'a> Payload<'a> {
 impl<'a> FromIterator<(Cow<'a, str>, &'a str)> for Payload<'a> {
     fn from_iter<I: IntoIterator<Item = (Cow<'a, str>, &'a str)>>(members: I) -> Self {
         Self { members: members.into_iter().collect() }
-    }
-}
-
-impl<'de> Deserialize<'de> for Payload<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Payload<'de>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a hook's payload: a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(key) = map.next_key::<&'de RawValue>()? {
-                    let value = map.next_value::<&'de RawValue>()?;
-                    members.push((text::unescape(key.get()), value.get()));
-                }
-                Ok(Payload { members })
-            }
-        }
-        deserializer.deserialize_map(Members)
     }
 }

@@ -2,12 +2,13 @@
 //! in one name; a trajectory is its session.
 
 use super::{Agent, DEFAULT};
+use crate::event::PromotedColumn;
 
 pub(super) const AGENT: Agent = Agent {
     name: "windsurf",
     event: &["agent_action_name"],
     session: &["trajectory_id"],
-    tool: &["tool_info/mcp_tool_name"],
+    columns: &[(PromotedColumn::ToolName, &["tool_info/mcp_tool_name"])],
     tool_from_event: |action| match action {
         "pre_user_prompt" | "post_cascade_response" => None,
         action => action.strip_prefix("pre_").or_else(|| action.strip_prefix("post_")),

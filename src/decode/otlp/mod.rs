@@ -22,7 +22,7 @@ pub use wire::{ExportResponse, PartialSuccess, Status};
 use super::agents::{bounded, json};
 use super::fields::{Field, Fields};
 use super::{Context, DecodeError, Decoded, Invalid, body_text};
-use crate::event::{Facts, TEXT_BYTES_MAX, Timestamp};
+use crate::event::{ColumnKind, PromotedColumn, PromotedColumns, TEXT_BYTES_MAX, Timestamp};
 
 /// How an export is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +145,7 @@ fn event(resource: &Resource, scope: &Scope, record: &LogRecord) -> Fields<'stat
         }
     }
     fields.set(Field::Data, data);
-    fields.set_facts(facts(scope, &attributes));
+    fields.set_promoted(promoted(scope, &attributes));
     fields
 }
 
@@ -183,32 +183,23 @@ fn session_id(record: &LogRecord, attributes: &Attributes<'_>) -> String {
         .unwrap_or_else(|| "unknown".to_owned())
 }
 
-fn facts(scope: &Scope, attributes: &Attributes<'_>) -> Facts<'static> {
-    let text = |names: &[&str]| {
-        attributes.text(names).filter(|text| text.len() <= TEXT_BYTES_MAX).map(Cow::Owned)
-    };
-    let number = |names: &[&str]| attributes.number(names).map(Cow::Owned);
+fn promoted(scope: &Scope, attributes: &Attributes<'_>) -> PromotedColumns<'static> {
+    let mut promoted = PromotedColumns::default();
+    for column in PromotedColumn::ALL {
+        let names = column.log_attributes();
+        let value = match column.kind() {
+            ColumnKind::Text => attributes.text(names).filter(|text| text.len() <= TEXT_BYTES_MAX),
+            ColumnKind::Count | ColumnKind::Measure => attributes.number(names),
+        };
+        promoted[column] = value.map(Cow::Owned);
+    }
     let known = [("claude", "claude-code"), ("codex", "codex"), ("gemini", "gemini")];
     let service = attributes.text(&["service.name"]).unwrap_or_default();
-    let marks = |mark: &str| scope.name.contains(mark) || service.contains(mark);
-    let agent = known.iter().find(|(mark, _)| marks(mark));
-    Facts {
-        agent: agent
-            .map(|(_, agent)| Cow::Borrowed(*agent))
-            .or_else(|| text(&["gen_ai.agent.name", "service.name"])),
-        tool_name: text(&["tool_name", "gen_ai.tool.name", "function_name"]),
-        tool_use_id: text(&["tool_use_id", "gen_ai.tool.call.id", "call_id"]),
-        duration_ms: number(&["duration_ms"]),
-        input_tokens: number(&["input_tokens", "gen_ai.usage.input_tokens", "input_token_count"]),
-        output_tokens: number(&[
-            "output_tokens",
-            "gen_ai.usage.output_tokens",
-            "output_token_count",
-        ]),
-        cost_usd: number(&["cost_usd", "gen_ai.usage.cost"]),
-        subagent_id: text(&["agent_id"]),
-        parent_session_id: text(&["parent_session.id", "parent_session_id"]),
+    let has_mark = |mark: &str| scope.name.contains(mark) || service.contains(mark);
+    if let Some((_, agent)) = known.iter().find(|(mark, _)| has_mark(mark)) {
+        promoted[PromotedColumn::Agent] = Some(Cow::Borrowed(agent));
     }
+    promoted
 }
 
 /// A record's attributes, and after them those of what sent it.

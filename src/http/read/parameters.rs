@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use axum::http::Uri;
 
+use crate::event::MEMBERS;
 use crate::event::Timestamp;
 use crate::event::timestamp;
 use crate::http::problem::Problem;
@@ -145,8 +146,8 @@ impl<'u> Parameters<'u> {
         };
         let mut names = Vec::new();
         for name in fields.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            if !crate::event::MEMBERS.contains(&name) {
-                let allowed = crate::event::MEMBERS.join(", ");
+            if !MEMBERS.iter().any(|member| member.name == name) {
+                let allowed = MEMBERS.map(|member| member.name).join(", ");
                 let error = format!("has {name:?}; allowed, separated by commas: {allowed}");
                 return Err(Problem::parameter("fields", &error));
             }

@@ -1,16 +1,15 @@
 //! Journal records to rows in PostgreSQL's binary COPY format
 //! (<https://www.postgresql.org/docs/current/sql-copy.html>).
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::expansion::{EXPANSION_BYTES_MAX, expansion};
 use crate::buffer;
-use crate::event::{Event, Timestamp, count, measure};
+use crate::event::{ColumnKind, Event, Timestamp, parse_count, parse_measure};
 use crate::journal::{Chunk, Record};
 use crate::json::text::replace_unicode_escapes;
-use crate::postgres::columns::{COLUMNS, POSTGRES_EPOCH_MICROS};
+use crate::postgres::columns::{COLUMN_COUNT, POSTGRES_EPOCH_MICROS};
 
 /// Signature, flags, length of the header's extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -160,26 +159,23 @@ fn readable(record: Record<'_>) -> Result<Readable<'_>, Fault<'_>> {
 
 /// All columns but the last two, which say where the event stands in its journal.
 fn tuple(event: &Event<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(&(COLUMNS.len() as i16).to_be_bytes());
+    out.extend_from_slice(&(COLUMN_COUNT as i16).to_be_bytes());
     text(&event.session_id, out);
     text(&event.event_id, out);
     timestamp(event.timestamp, out);
     text(&event.event_type, out);
-    optional(event.workflow_id.as_ref(), out);
-    optional(event.phase_id.as_ref(), out);
-    optional(event.milestone_id.as_ref(), out);
+    optional(event.workflow_id.as_deref(), out);
+    optional(event.phase_id.as_deref(), out);
+    optional(event.milestone_id.as_deref(), out);
     jsonb(&event.data, out);
     timestamp(event.received_at, out);
-    optional(event.facts.agent.as_ref(), out);
-    optional(event.facts.tool_name.as_ref(), out);
-    optional(event.facts.tool_use_id.as_ref(), out);
-    double(event.facts.duration_ms.as_ref(), out);
-    bigint(event.facts.input_tokens.as_ref(), out);
-    bigint(event.facts.output_tokens.as_ref(), out);
-    double(event.facts.cost_usd.as_ref(), out);
-    optional(event.facts.subagent_id.as_ref(), out);
-    optional(event.facts.parent_session_id.as_ref(), out);
-    optional(event.key_name.as_ref(), out);
+    for (column, value) in event.promoted.iter() {
+        match column.kind() {
+            ColumnKind::Text => optional(value, out),
+            ColumnKind::Count => bigint(value.and_then(parse_count), out),
+            ColumnKind::Measure => double(value.and_then(parse_measure), out),
+        }
+    }
     match &event.extra {
         Some(extra) => jsonb(extra, out),
         None => null(out),
@@ -204,22 +200,22 @@ fn text(value: &str, out: &mut Vec<u8>) {
     }
 }
 
-fn optional(value: Option<&Cow<'_, str>>, out: &mut Vec<u8>) {
+fn optional(value: Option<&str>, out: &mut Vec<u8>) {
     match value {
         Some(value) => text(value, out),
         None => null(out),
     }
 }
 
-fn double(number: Option<&Cow<'_, str>>, out: &mut Vec<u8>) {
-    match number.and_then(|number| measure(number)) {
+fn bigint(number: Option<i64>, out: &mut Vec<u8>) {
+    match number {
         Some(number) => field(&number.to_be_bytes(), out),
         None => null(out),
     }
 }
 
-fn bigint(number: Option<&Cow<'_, str>>, out: &mut Vec<u8>) {
-    match number.and_then(|number| count(number)) {
+fn double(number: Option<f64>, out: &mut Vec<u8>) {
+    match number {
         Some(number) => field(&number.to_be_bytes(), out),
         None => null(out),
     }

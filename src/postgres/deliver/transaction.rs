@@ -10,7 +10,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Statement};
 
 use super::rows::Rows;
-use crate::postgres::columns::COLUMNS;
+use crate::postgres::columns;
 use crate::postgres::error::{BATCH_TIMEOUT, CONNECT_TIMEOUT, StoreError, describe, within};
 use crate::postgres::{Address, schema};
 
@@ -298,5 +298,5 @@ fn copy_into(table: &str) -> String {
 }
 
 fn columns() -> String {
-    COLUMNS.map(|(column, _)| format!("\"{column}\"")).join(", ")
+    columns::columns().map(|(column, _)| format!("\"{column}\"")).collect::<Vec<_>>().join(", ")
 }

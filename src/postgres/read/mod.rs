@@ -1,6 +1,7 @@
 //! Questions to the database, on a few connections of their own, so that whoever reads takes nothing
 //! from the forwarder but the database's time, and of that not too much.
 
+mod event_row;
 mod tail;
 
 use std::borrow::Cow;
@@ -13,17 +14,16 @@ use bytes::{BufMut, BytesMut};
 use futures_util::TryStreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Row, RowStream};
 
+use self::event_row::{Time, event_columns, line};
 use self::tail::Following;
 use super::Address;
 use super::columns::POSTGRES_EPOCH_MICROS;
 use super::error::describe;
-use crate::decode::compacted;
-use crate::event::{Event, Facts, Timestamp};
 use crate::query::answer::{Answer, Answering, ReadError, Step};
-use crate::query::{Cell, Key, Kind, Page, Statement, Value};
+use crate::query::{Cell, Kind, Page, Statement, Value};
 
 /// How many questions are answered at once. More wait a moment.
 const CONNECTIONS_MAX: usize = 4;
@@ -218,60 +218,6 @@ pub(super) async fn next_row(rows: &mut Pin<&mut RowStream>) -> Result<Option<Ro
     }
 }
 
-/// How many columns [`event_columns`] has.
-pub(super) const EVENT_COLUMNS: usize = 20;
-
-/// What an event is made of, in the order in which [`line()`] reads it.
-pub(super) fn event_columns(with_data: bool) -> String {
-    let (data, extra) =
-        if with_data { ("data::text", "extra::text") } else { ("'{}'", "NULL::text") };
-    format!(
-        "session_id, event_id, \"timestamp\", event_type, workflow_id, phase_id, milestone_id, \
-         {data}, {extra}, received_at, agent, tool_name, tool_use_id, duration_ms, input_tokens, \
-         output_tokens, cost_usd, subagent_id, parent_session_id, key_name"
-    )
-}
-
-/// A row as an event's line.
-pub(super) fn line(row: &Row) -> Result<(Key, Vec<u8>), tokio_postgres::Error> {
-    let text = |at: usize| row.try_get::<_, Option<&str>>(at).map(|text| text.map(Cow::Borrowed));
-    let time = |at: usize| row.try_get::<_, Time>(at).map(|time| time.0);
-    let float = |at: usize| row.try_get::<_, Option<f64>>(at).map(number);
-    let whole = |at: usize| row.try_get::<_, Option<i64>>(at).map(number);
-    let event = Event {
-        session_id: Cow::Borrowed(row.try_get(0)?),
-        event_id: Cow::Borrowed(row.try_get(1)?),
-        timestamp: time(2)?,
-        event_type: Cow::Borrowed(row.try_get(3)?),
-        workflow_id: text(4)?,
-        phase_id: text(5)?,
-        milestone_id: text(6)?,
-        data: compacted(row.try_get(7)?),
-        extra: row.try_get::<_, Option<&str>>(8)?.map(compacted),
-        received_at: time(9)?,
-        facts: Facts {
-            agent: text(10)?,
-            tool_name: text(11)?,
-            tool_use_id: text(12)?,
-            duration_ms: float(13)?,
-            input_tokens: whole(14)?,
-            output_tokens: whole(15)?,
-            cost_usd: float(16)?,
-            subagent_id: text(17)?,
-            parent_session_id: text(18)?,
-        },
-        key_name: text(19)?,
-    };
-    let mut line = Vec::with_capacity(event.data.len() + 512);
-    event.write_line(&mut line);
-    let (session_id, event_id) = (event.session_id.into_owned(), event.event_id.into_owned());
-    Ok((Key { timestamp: event.timestamp, session_id, event_id }, line))
-}
-
-fn number<'n, N: ToString>(number: Option<N>) -> Option<Cow<'n, str>> {
-    number.map(|number| number.to_string().into())
-}
-
 fn cell(row: &Row, at: usize, kind: Kind) -> Result<Cell, tokio_postgres::Error> {
     let cell = match kind {
         Kind::Text => row.try_get::<_, Option<String>>(at)?.map(Cell::Text),
@@ -280,21 +226,6 @@ fn cell(row: &Row, at: usize, kind: Kind) -> Result<Cell, tokio_postgres::Error>
         Kind::Float => row.try_get::<_, Option<f64>>(at)?.map(Cell::Float),
     };
     Ok(cell.unwrap_or(Cell::Null))
-}
-
-/// A `timestamptz`, which in the year 10000 and at infinity is our last moment.
-struct Time(Timestamp);
-
-impl<'a> FromSql<'a> for Time {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
-        let micros = i64::from_be_bytes(raw.try_into()?).saturating_add(POSTGRES_EPOCH_MICROS);
-        let micros = micros.clamp(Timestamp::MIN.micros(), Timestamp::MAX.micros());
-        Ok(Self(Timestamp::from_micros(micros).unwrap_or(Timestamp::MAX)))
-    }
-
-    fn accepts(ty: &Type) -> bool {
-        *ty == Type::TIMESTAMPTZ
-    }
 }
 
 impl Value {

@@ -13,9 +13,8 @@ use std::sync::PoisonError;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_postgres::{Client, RowStream};
 
-use super::{
-    Database, EVENT_COLUMNS, SESSION, answered, event_columns, line, next_row, read_error,
-};
+use super::event_row::{EVENT_COLUMNS, event_columns, line};
+use super::{Database, SESSION, answered, next_row, read_error};
 use crate::query::answer::{Answer, Answering, Place, ReadError, Step};
 use crate::query::{Statement, Tail, Value};
 

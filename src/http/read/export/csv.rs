@@ -1,21 +1,27 @@
-//! CSV as RFC 4180 has it: texts as they are, objects as JSON, null as nothing.
+//! CSV (RFC 4180). Strings are written as text, numbers and objects as JSON, null as an empty cell.
 
 use std::borrow::Cow;
 
+use crate::event::Member;
 use crate::json::each_member;
 use crate::json::text::unescape;
 
-/// Appends a line with the names of the columns.
-pub(super) fn header(columns: &[&str], out: &mut Vec<u8>) {
-    out.extend_from_slice(columns.join(",").as_bytes());
+/// Appends the header row.
+pub(super) fn header(columns: &[&Member], out: &mut Vec<u8>) {
+    for (at, column) in columns.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(column.name.as_bytes());
+    }
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends an event.
-pub(super) fn row(line: &[u8], columns: &[&str], out: &mut Vec<u8>) {
+/// Appends the row of a stored line.
+pub(super) fn row(line: &[u8], columns: &[&Member], out: &mut Vec<u8>) {
     let mut cells = vec![Cow::Borrowed(""); columns.len()];
     each_member(line, |name, value| {
-        let Some(at) = columns.iter().position(|column| *column == name) else { return };
+        let Some(at) = columns.iter().position(|column| column.name == name) else { return };
         cells[at] = match value.as_bytes().first() {
             Some(b'"') => unescape(value),
             Some(b'n') | None => Cow::Borrowed(""),

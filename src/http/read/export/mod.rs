@@ -20,7 +20,7 @@ use self::encoder::Encoder;
 use self::parquet::Parquet;
 use super::cut;
 use super::parameters::{FILTER, Parameters};
-use crate::event::MEMBERS;
+use crate::event::{MEMBERS, Member};
 use crate::http::App;
 use crate::http::problem::Problem;
 use crate::query::{Answer, Found, Members, Order, Page, Part, ReadError};
@@ -131,7 +131,7 @@ fn body(export: Export, first: Part) -> impl stream::Stream<Item = Result<Bytes,
 /// How events become bytes.
 enum Writer {
     Ndjson(Encoder),
-    Csv { columns: Vec<&'static str>, is_first: bool, encoder: Encoder },
+    Csv { columns: Vec<&'static Member>, is_first: bool, encoder: Encoder },
     // Compressed in itself.
     Parquet { parquet: Box<Parquet>, _permit: OwnedSemaphorePermit },
 }
@@ -141,7 +141,7 @@ impl Writer {
     fn new(
         app: &App,
         format: Format,
-        columns: Vec<&'static str>,
+        columns: Vec<&'static Member>,
         headers: &HeaderMap,
     ) -> Result<(Self, Option<&'static str>), Problem> {
         if let Format::Parquet = format {
@@ -189,14 +189,14 @@ impl Writer {
     }
 }
 
-/// The columns of a table.
-fn columns(members: &Members) -> Vec<&'static str> {
+/// Returns the columns of a CSV or Parquet file.
+fn columns(members: &Members) -> Vec<&'static Member> {
     match members {
-        // In the order in which they were asked for.
+        // In the order in which they were requested.
         Members::Only(names) => names
             .iter()
-            .filter_map(|name| MEMBERS.iter().find(|member| *member == name).copied())
+            .filter_map(|name| MEMBERS.iter().find(|member| member.name == name))
             .collect(),
-        _ => MEMBERS.into_iter().filter(|member| members.has(member)).collect(),
+        _ => MEMBERS.iter().filter(|member| members.has(member.name)).collect(),
     }
 }

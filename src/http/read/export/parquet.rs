@@ -1,6 +1,5 @@
-//! Parquet (<https://parquet.apache.org/docs/file-format/>): texts and JSON as they are, times as
-//! timestamps, numbers as numbers. What tells a reader where everything is comes last in such a file, so one
-//! that was cut off cannot be taken for a whole one.
+//! Parquet (<https://parquet.apache.org/docs/file-format/>): strings, JSON objects, timestamps and numbers
+//! as columns of these types. The footer comes last, so a truncated file is not valid.
 
 use std::borrow::Cow;
 use std::io;
@@ -18,37 +17,36 @@ use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::{ColumnPath, Type};
 
 use crate::buffer;
-use crate::event::timestamp;
-use crate::event::{count, measure};
+use crate::event::{ColumnKind, Member, MemberKind, parse_count, parse_measure, timestamp};
 use crate::json::each_member;
 use crate::json::text::unescape;
 use crate::query::Found;
 
-/// A row group ends with so many events, or when their lines have so many bytes: it is in memory
-/// until then.
+/// A row group is complete when it has this number of events, or their lines this number of bytes. It is
+/// in memory until then.
 const GROUP_EVENTS: usize = 50_000;
 const GROUP_BYTES: usize = 8 << 20;
 
-/// What is compressed at once; a page being written is in memory three times.
+/// Maximum page size before compression. The page being written is in memory three times.
 const PAGE_BYTES: usize = 256 << 10;
 
-/// Values that a column is given at once.
+/// Number of values written to a column at a time.
 const BATCH_EVENTS: usize = 1024;
 
-/// Events on their way into a file.
+/// Writes events to a Parquet file.
 pub(super) struct Parquet {
     file: SerializedFileWriter<Vec<u8>>,
     columns: Vec<Column>,
-    /// All texts of the row group that is being filled, one after another.
+    /// All strings of the current row group, concatenated.
     texts: Vec<u8>,
     events: usize,
     bytes: usize,
 }
 
 impl Parquet {
-    /// A file with these columns, of which there must be at least one.
-    pub(super) fn new(names: &[&'static str]) -> io::Result<Self> {
-        let columns: Vec<_> = names.iter().map(|name| Column::new(name)).collect();
+    /// Starts a file with these columns, of which there must be at least one.
+    pub(super) fn new(members: &[&'static Member]) -> io::Result<Self> {
+        let columns: Vec<_> = members.iter().map(|member| Column::new(member)).collect();
         let schema = schema(&columns).map_err(io::Error::other)?;
         let properties = Arc::new(properties(&columns));
         let file = SerializedFileWriter::new(Vec::new(), Arc::new(schema), properties);
@@ -56,7 +54,7 @@ impl Parquet {
         Ok(Self { file, columns, texts: Vec::new(), events: 0, bytes: 0 })
     }
 
-    /// What is to be sent after these events: nothing until a row group is full.
+    /// Adds events and returns the bytes to send: none until a row group is complete.
     pub(super) fn encode(&mut self, events: &[Found], is_end: bool) -> io::Result<Vec<u8>> {
         for event in events {
             self.add(event);
@@ -76,9 +74,9 @@ impl Parquet {
         let mut cells = vec![None; self.columns.len()];
         let mut next = 0;
         each_member(&event.line, |name, value| {
-            // Mostly they come in the order of the columns.
+            // Usually the members are in the order of the columns.
             let columns = &self.columns;
-            let is_it = |at: &usize| columns[*at].name == name;
+            let is_it = |at: &usize| columns[*at].member.name == name;
             let at = (next..columns.len()).find(is_it).or_else(|| (0..next).find(is_it));
             if let Some(at) = at {
                 cells[at] = Some(value);
@@ -91,7 +89,7 @@ impl Parquet {
             tracing::warn!(
                 session_id,
                 event_id,
-                "a line that is no event any more is not exported"
+                "event not exported: its line was changed and is not valid any more"
             );
             return;
         };
@@ -124,28 +122,16 @@ impl Parquet {
     }
 }
 
-/// What the row group that is being filled has of one member of the events.
+/// The values of one member in the current row group.
 struct Column {
-    name: &'static str,
-    form: Form,
-    /// Whether an event may lack it.
-    is_optional: bool,
-    /// For each event 1 if there is a value, else 0.
+    member: &'static Member,
+    /// For each event 1 if it has a value, else 0.
     levels: Vec<i16>,
     values: Values,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Form {
-    Text,
-    Json,
-    Time,
-    Count,
-    Measure,
-}
-
 enum Values {
-    /// Where each stands among the texts of the row group, which have far less than 4 GiB.
+    /// Ranges of `Parquet::texts`, which has far less than 4 GiB.
     Texts(Vec<Range<u32>>),
     Numbers(Vec<i64>),
     Floats(Vec<f64>),
@@ -159,47 +145,50 @@ enum Cell<'l> {
 }
 
 impl Column {
-    fn new(name: &'static str) -> Self {
-        let form = match name {
-            "data" | "extra" => Form::Json,
-            "timestamp" | "received_at" => Form::Time,
-            "input_tokens" | "output_tokens" => Form::Count,
-            "duration_ms" | "cost_usd" => Form::Measure,
-            _ => Form::Text,
+    fn new(member: &'static Member) -> Self {
+        let values = match member.kind {
+            MemberKind::Object | MemberKind::Scalar(ColumnKind::Text) => Values::Texts(Vec::new()),
+            MemberKind::Timestamp | MemberKind::Scalar(ColumnKind::Count) => {
+                Values::Numbers(Vec::new())
+            }
+            MemberKind::Scalar(ColumnKind::Measure) => Values::Floats(Vec::new()),
         };
-        let always = ["event_id", "event_type", "session_id", "data", "timestamp", "received_at"];
-        let is_optional = !always.contains(&name);
-        Self { name, form, is_optional, levels: Vec::new(), values: Values::none(form) }
+        Self { member, levels: Vec::new(), values }
     }
 
     fn schema(&self) -> Result<Type> {
-        let (physical, logical) = match self.form {
-            Form::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
-            Form::Json => (Physical::BYTE_ARRAY, Some(LogicalType::Json)),
-            Form::Time => (Physical::INT64, Some(LogicalType::timestamp(true, TimeUnit::MICROS))),
-            Form::Count => (Physical::INT64, None),
-            Form::Measure => (Physical::DOUBLE, None),
+        let (physical, logical) = match self.member.kind {
+            MemberKind::Object => (Physical::BYTE_ARRAY, Some(LogicalType::Json)),
+            MemberKind::Timestamp => {
+                (Physical::INT64, Some(LogicalType::timestamp(true, TimeUnit::MICROS)))
+            }
+            MemberKind::Scalar(ColumnKind::Text) => {
+                (Physical::BYTE_ARRAY, Some(LogicalType::String))
+            }
+            MemberKind::Scalar(ColumnKind::Count) => (Physical::INT64, None),
+            MemberKind::Scalar(ColumnKind::Measure) => (Physical::DOUBLE, None),
         };
-        let repetition = if self.is_optional { Repetition::OPTIONAL } else { Repetition::REQUIRED };
-        Type::primitive_type_builder(self.name, physical)
+        let is_required = self.member.is_required;
+        let repetition = if is_required { Repetition::REQUIRED } else { Repetition::OPTIONAL };
+        Type::primitive_type_builder(self.member.name, physical)
             .with_logical_type(logical)
             .with_repetition(repetition)
             .build()
     }
 
-    /// The raw JSON value as this column has it; `None` if there must be one and is none.
+    /// Returns a raw JSON value as a cell; `None` if the value is required and missing or of another type.
     fn cell<'l>(&self, value: Option<&'l str>) -> Option<Cell<'l>> {
-        let cell = value.and_then(|value| match self.form {
-            Form::Json => value.starts_with('{').then_some(Cell::Text(value.into())),
-            Form::Text => text(value).map(Cell::Text),
-            Form::Time => {
+        let cell = value.and_then(|value| match self.member.kind {
+            MemberKind::Object => value.starts_with('{').then_some(Cell::Text(value.into())),
+            MemberKind::Timestamp => {
                 let time = timestamp::parse_text(&text(value)?).ok()?;
                 Some(Cell::Number(time.micros()))
             }
-            Form::Count => count(value).map(Cell::Number),
-            Form::Measure => measure(value).map(Cell::Float),
+            MemberKind::Scalar(ColumnKind::Text) => text(value).map(Cell::Text),
+            MemberKind::Scalar(ColumnKind::Count) => parse_count(value).map(Cell::Number),
+            MemberKind::Scalar(ColumnKind::Measure) => parse_measure(value).map(Cell::Float),
         });
-        cell.or_else(|| self.is_optional.then_some(Cell::Null))
+        cell.or_else(|| (!self.member.is_required).then_some(Cell::Null))
     }
 
     fn push(&mut self, cell: Cell<'_>, texts: &mut Vec<u8>) {
@@ -216,9 +205,9 @@ impl Column {
         }
     }
 
-    /// Writes what there is, and begins anew.
+    /// Writes the values to the row group and clears them.
     fn write(&mut self, texts: &Bytes, mut column: SerializedColumnWriter<'_>) -> Result<()> {
-        let is_optional = self.is_optional;
+        let is_optional = !self.member.is_required;
         let levels = is_optional.then_some(&*self.levels);
         match &mut self.values {
             Values::Texts(ranges) => {
@@ -247,17 +236,7 @@ impl Column {
     }
 }
 
-impl Values {
-    fn none(form: Form) -> Self {
-        match form {
-            Form::Text | Form::Json => Self::Texts(Vec::new()),
-            Form::Time | Form::Count => Self::Numbers(Vec::new()),
-            Form::Measure => Self::Floats(Vec::new()),
-        }
-    }
-}
-
-/// What a JSON string says, if it is one.
+/// Returns the text of a JSON string; `None` for other values.
 fn text(value: &str) -> Option<Cow<'_, str>> {
     value.starts_with('"').then(|| unescape(value))
 }
@@ -272,21 +251,24 @@ fn properties(columns: &[Column]) -> WriterProperties {
         .set_created_by(concat!("hooks-backend ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_data_page_size_limit(PAGE_BYTES)
-        // By row group they let a reader leave groups out; by page they would stay in memory to the end.
+        // Per row group, so that readers can skip row groups. Per page, they would be in memory until
+        // the file is complete.
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_offset_index_disabled(true);
     for column in columns {
-        let path = ColumnPath::from(column.name);
-        // Each value is another: a dictionary would only be tried and given up.
-        let is_unique = ["event_id", "tool_use_id"].contains(&column.name);
-        if is_unique || matches!(column.form, Form::Json | Form::Time) {
+        let member = column.member;
+        let path = ColumnPath::from(member.name);
+        let is_timestamp = member.kind == MemberKind::Timestamp;
+        let is_object = member.kind == MemberKind::Object;
+        // Where nearly all values differ, the writer would build a dictionary and then give it up.
+        if member.is_unique || is_timestamp || is_object {
             properties = properties.set_column_dictionary_enabled(path.clone(), false);
         }
-        if column.form == Form::Time {
+        if is_timestamp {
             let encoding = Encoding::DELTA_BINARY_PACKED;
             properties = properties.set_column_encoding(path.clone(), encoding);
         }
-        if column.form == Form::Json {
+        if is_object {
             properties = properties.set_column_statistics_enabled(path, EnabledStatistics::None);
         }
     }
