@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use crate::journal::RotatedNames;
+
 /// How much of a file before a position proves that it is still the same file.
 pub(super) const MARK_BYTES: u64 = 512;
 
@@ -36,11 +38,15 @@ pub(super) fn survey(path: &Path) -> io::Result<Vec<(Identity, PathBuf)>> {
     loop {
         let current = Identity::of(path)?;
         let mut found = Vec::new();
-        for aside in put_aside(path)? {
-            match std::fs::metadata(&aside) {
-                Ok(aside_as) => {
-                    let identity = Identity::of_metadata(&aside_as);
-                    found.push((aside_as.modified()?, identity, aside));
+        let rotated = match RotatedNames::of(path).list() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            rotated => rotated?,
+        };
+        for (_, rotated) in rotated {
+            match std::fs::metadata(&rotated) {
+                Ok(metadata) => {
+                    let identity = Identity::of_metadata(&metadata);
+                    found.push((metadata.modified()?, identity, rotated));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -57,44 +63,6 @@ pub(super) fn survey(path: &Path) -> io::Result<Vec<(Identity, PathBuf)>> {
         files.extend(current.map(|identity| (identity, path.to_owned())));
         return Ok(files);
     }
-}
-
-/// What this server (`events-TIME.jsonl`) and logrotate (`events.jsonl.1`, `events.jsonl-20261123`)
-/// put aside.
-fn put_aside(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = path.extension().map(|e| format!(".{}", e.to_string_lossy()));
-    let extension = extension.unwrap_or_default();
-    let numbered = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
-    let entries = match std::fs::read_dir(parent) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        let found = entry.file_name();
-        let Some(found) = found.to_str() else { continue };
-        let ours = found
-            .strip_prefix(&*stem)
-            .and_then(|rest| rest.strip_prefix('-'))
-            .and_then(|rest| rest.strip_suffix(&*extension))
-            .is_some_and(|time| {
-                time.len() == "20261123T090000123456Z".len()
-                    && time.bytes().all(|c| c.is_ascii_digit() || c == b'T' || c == b'Z')
-            });
-        let theirs = found
-            .strip_prefix(&*name)
-            .and_then(|rest| rest.strip_prefix(['.', '-']))
-            .is_some_and(numbered);
-        if ours || theirs {
-            files.push(entry.path());
-        }
-    }
-    Ok(files)
 }
 
 /// A hash of what stands before a position.

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use dedup::WINDOW_RECORDS;
+pub(crate) use jsonl::file_names::RotatedNames;
 pub use jsonl::{Rotate, Rotation};
 pub use record::{Batch, Framing};
 pub use segments::{Chunk, Reader, Record};

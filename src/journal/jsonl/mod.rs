@@ -1,6 +1,7 @@
 //! The journal of `jsonl` storage: one plain JSON Lines file, to which other processes may append
 //! too, and which they may rotate or truncate.
 
+pub(super) mod file_names;
 mod rotation;
 
 use std::fs::File;
@@ -16,7 +17,7 @@ use crate::journal::dedup::saved_keys::KeyLog;
 use crate::journal::dedup::window::{WINDOW_RECORDS, WINDOW_ROOM};
 use crate::journal::file::{AppendFile, LogError, sync_dir};
 use crate::journal::{KeyOf, OpenError, lock};
-use rotation::rotated;
+use file_names::RotatedNames;
 
 #[derive(Debug)]
 pub(in crate::journal) struct LineFile {
@@ -198,7 +199,7 @@ impl LineFile {
         if let Some(parent) = self.path.parent() {
             sync_dir(parent)?;
         }
-        let mut files = rotated(&self.path)?;
+        let mut files = RotatedNames::of(&self.path).by_server()?;
         files.push(self.path.clone());
         let saved = self.key_log.open();
         let mut newest_first = Vec::with_capacity(WINDOW_ROOM);
