@@ -25,7 +25,7 @@ pub enum Command {
     /// Register hooks with an agent, in its settings
     Install(install::InstallArgs),
     /// Take those hooks out again
-    Uninstall(install::PlaceArgs),
+    Uninstall(install::SettingsArgs),
     /// Check what is set up, and say what to do about it; exit 0 if all is well, 1 if not
     Doctor(doctor::Args),
     /// Show stored events

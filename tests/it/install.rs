@@ -1,4 +1,4 @@
-//! `hooks-backend install` and `uninstall`: other people's settings stay what they are, to the byte.
+//! `hooks-backend install` and `uninstall`: everything else in a settings file is kept byte for byte.
 
 use std::fs;
 use std::io::Write;
@@ -12,7 +12,7 @@ use crate::harness::client::JSON;
 use crate::harness::server::Ended;
 use crate::harness::{Server, Workspace};
 
-/// Each agent's settings, for the user and for a project.
+/// Agent, settings file of the user, settings file of the project.
 const FILES: [(&str, &str, &str); 5] = [
     ("claude-code", ".claude/settings.json", ".claude/settings.json"),
     ("codex", ".codex/hooks.json", ".codex/hooks.json"),
@@ -21,7 +21,7 @@ const FILES: [(&str, &str, &str); 5] = [
     ("copilot", ".copilot/hooks/hooks-backend.json", ".github/hooks/hooks-backend.json"),
 ];
 
-/// Settings as people have them: others' hooks, comments, trailing commas, tabs, odd spaces.
+/// Settings found in practice: hooks of others, comments, trailing commas, tabs, uneven white space.
 const SETTINGS: [&str; 6] = [
     "{}\n",
     "",
@@ -61,7 +61,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn settings_are_the_same_to_the_byte_after_uninstall() {
+fn uninstall_restores_settings_byte_for_byte() {
     for (agent, user, project) in FILES {
         for (file, scope) in [(user, "--user"), (project, "--project")] {
             for before in SETTINGS {
@@ -76,7 +76,7 @@ fn settings_are_the_same_to_the_byte_after_uninstall() {
                 let after = text(&path);
                 assert_ne!(after, before);
                 assert!(shown.contains("\n+"), "{shown}");
-                // The others' parts are there as they were, and so are the comments.
+                // Hooks of others and comments are kept.
                 for kept in ["// mine", "/* others' */", "guard.sh", "./audit.sh", "// last"] {
                     assert_eq!(after.contains(kept), before.contains(kept), "{kept}: {after}");
                 }
@@ -92,14 +92,14 @@ fn settings_are_the_same_to_the_byte_after_uninstall() {
                 );
                 assert_eq!(files(path.parent().expect("a directory")), std::slice::from_ref(&path));
                 let nothing = succeed(home, &["uninstall", agent, scope]);
-                assert!(nothing.contains("nothing to take out"), "{nothing}");
+                assert!(nothing.contains("nothing to remove"), "{nothing}");
             }
         }
     }
 }
 
 #[test]
-fn a_file_that_was_not_there_is_gone_again() {
+fn uninstall_deletes_a_file_created_by_install() {
     for (agent, file, _) in FILES {
         let workspace = Workspace::jsonl();
         let path = workspace.directory().join(file);
@@ -115,7 +115,7 @@ fn a_file_that_was_not_there_is_gone_again() {
 }
 
 #[test]
-fn what_was_changed_since_stays_and_only_ours_goes() {
+fn uninstall_keeps_changes_made_after_install() {
     let workspace = Workspace::jsonl();
     let path = workspace.directory().join(".claude/settings.json");
     write(&path, "{\n  \"model\": \"opus\"\n}\n");
@@ -130,7 +130,7 @@ fn what_was_changed_since_stays_and_only_ours_goes() {
     settings["model"] = json!("sonnet");
     write(&path, &settings.to_string());
 
-    // Another address replaces the old one.
+    // Installing again replaces the server URL.
     succeed(
         workspace.directory(),
         &["install", "claude-code", "--url", "http://hooks.example:9000/"],
@@ -150,7 +150,7 @@ fn what_was_changed_since_stays_and_only_ours_goes() {
 }
 
 #[test]
-fn a_link_stays_a_link() {
+fn symbolic_link_is_kept() {
     let workspace = Workspace::jsonl();
     let (path, target) = (
         workspace.directory().join(".gemini/settings.json"),
@@ -166,33 +166,33 @@ fn a_link_stays_a_link() {
 }
 
 #[test]
-fn what_is_not_understood_is_left_alone_with_words() {
+fn invalid_settings_and_arguments_are_rejected_with_a_reason() {
     let workspace = Workspace::jsonl();
     let path = workspace.directory().join(".cursor/hooks.json");
-    for (before, words) in [
-        ("{\n  \"hooks\": {\n", "line 2"),
+    for (before, reason) in [
+        ("{\n  \"hooks\": {\n", "line 2, column 12"),
         ("[]", "not a JSON object"),
         ("{\"hooks\": {\"stop\": \"x\"}}", "'hooks.stop' is not an array"),
     ] {
         write(&path, before);
         let ended = run(workspace.directory(), &["install", "cursor"]);
         assert_eq!(ended.status.code(), Some(1));
-        assert!(ended.log.contains(words) && ended.log.contains("hooks.json"), "{}", ended.log);
+        assert!(ended.log.contains(reason) && ended.log.contains("hooks.json"), "{}", ended.log);
         assert_eq!(text(&path), before);
     }
-    for (arguments, words) in [
+    for (arguments, reason) in [
         (&["install", "cursor", "--url", "localhost:8080"][..], "must be like http://"),
         (&["install", "claude-code", "--url", "http://x/'; rm -rf"], "must be like http://"),
         (&["install", "emacs"], "claude-code, codex, gemini, cursor, copilot"),
     ] {
         let ended = run(workspace.directory(), arguments);
-        assert!(!ended.status.success() && ended.log.contains(words), "{}", ended.log);
+        assert!(!ended.status.success() && ended.log.contains(reason), "{}", ended.log);
     }
 }
 
-/// What is registered is what an agent would run or call; so the test does.
+/// Runs each registered command, or sends each registered request, as the agent would.
 #[test]
-fn what_is_registered_reaches_the_server() {
+fn registered_hooks_reach_the_server() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let url = format!("http://{}", server.client.address);

@@ -1,13 +1,16 @@
-//! Where each agent's hooks are registered, which of its events are asked for, and how an entry looks.
-//! Left out are events that could block or break an agent, or that come with every part of an answer.
+//! The hooks of each agent: the settings file, the events, and the form of an entry.
+//! Events that can block or fail the agent, and events sent for each piece of a streamed response,
+//! are not registered.
 
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use jsonc_parser::cst::CstInputValue;
+use jsonc_parser::json;
 
-use super::edit::Entry;
+use super::document::Entry;
 
-/// An agent whose settings can be changed.
+/// An agent whose settings `install` can edit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum Agent {
     ClaudeCode,
@@ -17,27 +20,107 @@ pub(in crate::cli) enum Agent {
     Copilot,
 }
 
-/// For whom hooks are registered.
+/// The settings file to edit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Scope {
-    /// All that this user does.
+    /// The user's settings: every session of this user.
     User,
-    /// This directory, for everyone who works in it.
+    /// The project's settings: every user in this directory.
     Project,
 }
 
-/// Seconds that an agent waits for a hook. `emit` needs two at most; the server a few milliseconds.
-const COMMAND_SECONDS: u32 = 4;
-const HTTP_SECONDS: u32 = 2;
+/// Hook timeouts in seconds. `emit` takes at most two seconds, the server a few milliseconds.
+const COMMAND_TIMEOUT_SECONDS: u32 = 4;
+const HTTP_TIMEOUT_SECONDS: u32 = 2;
+/// Claude Code gives all hooks of `SessionEnd` together 1.5 seconds.
+const SESSION_END_TIMEOUT_SECONDS: u32 = 1;
 
-/// Tells our addresses from those that people write themselves.
+/// Query parameter that marks the URLs we registered.
 const MARK: &str = "by=hooks-backend";
+
+const CLAUDE_CODE_EVENTS: &[&str] = &[
+    "SessionStart",
+    "SessionEnd",
+    "UserPromptSubmit",
+    "PreToolUse",
+    "PostToolUse",
+    "PostToolUseFailure",
+    "PermissionRequest",
+    "PermissionDenied",
+    "Notification",
+    "SubagentStart",
+    "SubagentStop",
+    "Stop",
+    "StopFailure",
+    "PreCompact",
+    "PostCompact",
+    "TaskCreated",
+    "TaskCompleted",
+];
+
+const CODEX_EVENTS: &[&str] = &[
+    "SessionStart",
+    "UserPromptSubmit",
+    "PreToolUse",
+    "PostToolUse",
+    "PermissionRequest",
+    "PreCompact",
+    "PostCompact",
+    "SubagentStart",
+    "SubagentStop",
+    "Stop",
+];
+
+const GEMINI_EVENTS: &[&str] = &[
+    "SessionStart",
+    "SessionEnd",
+    "BeforeAgent",
+    "AfterAgent",
+    "BeforeTool",
+    "AfterTool",
+    "Notification",
+    "PreCompress",
+];
+
+const CURSOR_EVENTS: &[&str] = &[
+    "sessionStart",
+    "sessionEnd",
+    "beforeSubmitPrompt",
+    "preToolUse",
+    "postToolUse",
+    "postToolUseFailure",
+    "subagentStart",
+    "subagentStop",
+    "preCompact",
+    "stop",
+];
+
+const COPILOT_EVENTS: &[&str] = &[
+    "sessionStart",
+    "sessionEnd",
+    "userPromptSubmitted",
+    "preToolUse",
+    "postToolUse",
+    "agentStop",
+    "subagentStop",
+    "errorOccurred",
+];
+
+/// The server and the command that hooks are registered for.
+pub(super) struct Destination<'a> {
+    /// Base URL of the server.
+    pub(super) url: &'a str,
+    /// Path of this program, quoted for a shell.
+    pub(super) program: &'a str,
+    /// Register commands even where the agent can send HTTP requests itself.
+    pub(super) commands_only: bool,
+}
 
 impl Agent {
     pub(in crate::cli) const ALL: [Self; 5] =
         [Self::ClaudeCode, Self::Codex, Self::Gemini, Self::Cursor, Self::Copilot];
 
-    /// Its name, here and in addresses.
+    /// The name on the command line and in `/hooks/{agent}`.
     pub(in crate::cli) fn name(self) -> &'static str {
         match self {
             Self::ClaudeCode => "claude-code",
@@ -48,7 +131,7 @@ impl Agent {
         }
     }
 
-    /// The settings file, under the home or the project's directory.
+    /// Path of the settings file, relative to the home or the project directory.
     pub(in crate::cli) fn file(self, scope: Scope) -> PathBuf {
         PathBuf::from(match (self, scope) {
             (Self::ClaudeCode, _) => ".claude/settings.json",
@@ -60,116 +143,56 @@ impl Agent {
         })
     }
 
-    /// Whether the file needs `"version": 1`.
+    /// True if the file must have `"version": 1`.
     pub(super) fn has_version(self) -> bool {
         matches!(self, Self::Cursor | Self::Copilot)
     }
 
-    /// Whether the agent has this file for hooks alone, so that it goes with the last of them.
+    /// True if the file holds only hooks, so that it is deleted together with the last one.
     pub(super) fn file_is_for_hooks(self) -> bool {
         matches!(self, Self::Cursor | Self::Copilot | Self::Codex)
     }
 
-    /// What is registered for a server at `url`, with `program` as the command; `commands` alone, even
-    /// where the agent could call the server itself.
-    pub(super) fn entries(self, url: &str, program: &str, commands: bool) -> Vec<Entry> {
-        let emit = |event: Option<&str>| {
-            let event = event.map_or(String::new(), |event| format!(" --event {event}"));
-            quoted(&format!("{program} emit --agent {}{event} --url {url}", self.name()))
-        };
-        let events: &[&'static str] = match self {
-            Self::ClaudeCode => &[
-                "SessionStart",
-                "SessionEnd",
-                "UserPromptSubmit",
-                "PreToolUse",
-                "PostToolUse",
-                "PostToolUseFailure",
-                "PermissionRequest",
-                "PermissionDenied",
-                "Notification",
-                "SubagentStart",
-                "SubagentStop",
-                "Stop",
-                "StopFailure",
-                "PreCompact",
-                "PostCompact",
-                "TaskCreated",
-                "TaskCompleted",
-            ],
-            Self::Codex => &[
-                "SessionStart",
-                "UserPromptSubmit",
-                "PreToolUse",
-                "PostToolUse",
-                "PermissionRequest",
-                "PreCompact",
-                "PostCompact",
-                "SubagentStart",
-                "SubagentStop",
-                "Stop",
-            ],
-            Self::Gemini => &[
-                "SessionStart",
-                "SessionEnd",
-                "BeforeAgent",
-                "AfterAgent",
-                "BeforeTool",
-                "AfterTool",
-                "Notification",
-                "PreCompress",
-            ],
-            Self::Cursor => &[
-                "sessionStart",
-                "sessionEnd",
-                "beforeSubmitPrompt",
-                "preToolUse",
-                "postToolUse",
-                "postToolUseFailure",
-                "subagentStart",
-                "subagentStop",
-                "preCompact",
-                "stop",
-            ],
-            Self::Copilot => &[
-                "sessionStart",
-                "sessionEnd",
-                "userPromptSubmitted",
-                "preToolUse",
-                "postToolUse",
-                "agentStop",
-                "subagentStop",
-                "errorOccurred",
-            ],
-        };
-        let entry = |&event: &&'static str| {
-            let json = match self {
-                // Those that Claude Code calls over HTTP need no process; these it does not.
-                Self::ClaudeCode if event != "SessionStart" && !commands => {
-                    group(event, &http(event, url))
-                }
-                Self::ClaudeCode | Self::Codex => {
-                    group(event, &command(&emit(None), "timeout", COMMAND_SECONDS))
-                }
-                // In milliseconds.
-                Self::Gemini => {
-                    group(event, &command(&emit(None), "timeout", COMMAND_SECONDS * 1000))
-                }
-                Self::Cursor => format!(
-                    "{{\n  \"command\": {},\n  \"timeout\": {COMMAND_SECONDS}\n}}",
-                    emit(None)
-                ),
-                Self::Copilot => format!(
-                    "{{\n  \"type\": \"command\",\n  \"bash\": {},\n  \"timeoutSec\": {COMMAND_SECONDS}\n}}",
-                    emit(Some(event))
-                ),
-            };
-            Entry { event, json }
-        };
-        events.iter().map(entry).collect()
+    /// The events to register.
+    fn events(self) -> &'static [&'static str] {
+        match self {
+            Self::ClaudeCode => CLAUDE_CODE_EVENTS,
+            Self::Codex => CODEX_EVENTS,
+            Self::Gemini => GEMINI_EVENTS,
+            Self::Cursor => CURSOR_EVENTS,
+            Self::Copilot => COPILOT_EVENTS,
+        }
     }
 
-    /// Whether an entry's text is one of ours.
+    /// The entries to register.
+    pub(super) fn entries(self, to: &Destination) -> Vec<Entry> {
+        let entry = |&event| Entry { event, value: self.entry(event, to) };
+        self.events().iter().map(entry).collect()
+    }
+
+    fn entry(self, event: &str, to: &Destination) -> CstInputValue {
+        let emit = |arguments: &str| {
+            format!("{} emit --agent {}{arguments} --url {}", to.program, self.name(), to.url)
+        };
+        let seconds = COMMAND_TIMEOUT_SECONDS;
+        match self {
+            // Claude Code has no HTTP hooks for SessionStart.
+            Self::ClaudeCode if event != "SessionStart" && !to.commands_only => {
+                group(event, http(event, to.url))
+            }
+            Self::ClaudeCode | Self::Codex => group(event, command(&emit(""), seconds)),
+            // Gemini's timeouts are in milliseconds.
+            Self::Gemini => group(event, command(&emit(""), seconds * 1000)),
+            Self::Cursor => json!({ "command": (emit("")), "timeout": seconds }),
+            Self::Copilot => json!({
+                "type": "command",
+                "bash": (emit(&format!(" --event {event}"))),
+                "timeoutSec": seconds,
+            }),
+        }
+    }
+
+    /// True if the text of a hook or entry was registered by `install`.
     pub(in crate::cli) fn is_own(self, text: &str) -> bool {
         text.contains(MARK)
             || text.contains("hooks-backend")
@@ -177,38 +200,40 @@ impl Agent {
     }
 }
 
-/// The server that one of our hooks leads to.
+/// Base URL of the server in the text of one of our hooks.
 pub(super) fn server(hook: &str) -> &str {
-    let address = hook.find("http://").or_else(|| hook.find("https://"));
-    let address = address.map_or("", |at| &hook[at..]);
-    let address = &address[..address.find(['"', ' ', '\'']).unwrap_or(address.len())];
-    address.find("/hooks/").map_or(address, |path| &address[..path])
+    let url = hook.find("http://").or_else(|| hook.find("https://"));
+    let url = url.map_or("", |at| &hook[at..]);
+    let url = &url[..url.find(['"', ' ', '\'']).unwrap_or(url.len())];
+    url.find("/hooks/").map_or(url, |path| &url[..path])
 }
 
-/// An entry for every tool, where the event is about one.
-fn group(event: &str, hook: &str) -> String {
-    let about_tools = event.contains("Tool") || event.contains("Permission");
-    let matcher = if about_tools { "\n  \"matcher\": \"*\"," } else { "" };
-    format!("{{{matcher}\n  \"hooks\": [\n    {}\n  ]\n}}", hook.replace('\n', "\n    "))
+/// A matcher group with one hook; events about tools match every tool.
+fn group(event: &str, hook: CstInputValue) -> CstInputValue {
+    let is_about_tools = event.contains("Tool") || event.contains("Permission");
+    let hooks = ("hooks".to_owned(), CstInputValue::Array(vec![hook]));
+    let matcher = is_about_tools.then(|| ("matcher".to_owned(), json!("*")));
+    CstInputValue::Object(matcher.into_iter().chain([hooks]).collect())
 }
 
-fn command(command: &str, unit: &str, time: u32) -> String {
-    format!("{{\n  \"type\": \"command\",\n  \"command\": {command},\n  \"{unit}\": {time}\n}}")
+fn command(command: &str, timeout: u32) -> CstInputValue {
+    json!({ "type": "command", "command": command, "timeout": timeout })
 }
 
-/// A call that brings what is set in the agent's environment; what is not set comes empty. All hooks
-/// at a session's end share a second and a half.
-fn http(event: &str, url: &str) -> String {
-    let url = quoted(&format!("{url}/hooks/claude-code?{MARK}"));
-    let seconds = if event == "SessionEnd" { 1 } else { HTTP_SECONDS };
-    format!(
-        "{{\n  \"type\": \"http\",\n  \"url\": {url},\n  \"timeout\": {seconds},\n  \"headers\": {{ \
-         \"Authorization\": \"Bearer $HOOKS_API_KEY\", \"X-Workflow-Id\": \"$WORKFLOW_ID\", \
-         \"X-Phase-Id\": \"$PHASE_ID\", \"X-Milestone-Id\": \"$MILESTONE_ID\" }},\n  \
-         \"allowedEnvVars\": [\"HOOKS_API_KEY\", \"WORKFLOW_ID\", \"PHASE_ID\", \"MILESTONE_ID\"]\n}}"
-    )
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+/// An HTTP hook with headers from the agent's environment; unset variables become empty headers.
+fn http(event: &str, url: &str) -> CstInputValue {
+    let timeout =
+        if event == "SessionEnd" { SESSION_END_TIMEOUT_SECONDS } else { HTTP_TIMEOUT_SECONDS };
+    json!({
+        "type": "http",
+        "url": (format!("{url}/hooks/claude-code?{MARK}")),
+        "timeout": timeout,
+        "headers": {
+            "Authorization": "Bearer $HOOKS_API_KEY",
+            "X-Workflow-Id": "$WORKFLOW_ID",
+            "X-Phase-Id": "$PHASE_ID",
+            "X-Milestone-Id": "$MILESTONE_ID",
+        },
+        "allowedEnvVars": ["HOOKS_API_KEY", "WORKFLOW_ID", "PHASE_ID", "MILESTONE_ID"],
+    })
 }
