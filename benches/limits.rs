@@ -1,9 +1,9 @@
-//! How much memory the server takes when clients do their worst: slow connections, many large bodies at
-//! once, decompression bombs, a database that is away, exports at once. docs/limits.md has the figures.
+//! Measures the server's memory under abuse: slow connections, many large bodies at the same time,
+//! decompression bombs, an unreachable database, parallel exports. docs/limits.md has the figures.
 //!
 //! ```sh
-//! cargo bench --bench limits              # everything, in some minutes; needs 3 GB of disk
-//! cargo bench --bench limits -- bombs     # what has this in its name
+//! cargo bench --bench limits              # everything: a few minutes, 3 GB of disk
+//! cargo bench --bench limits -- bombs     # only cases with this in their name
 //! ```
 
 use std::collections::BTreeMap;
@@ -29,10 +29,10 @@ const JOURNAL_MAX_BYTES: &str = "1GiB";
 const EXPORTS: usize = 4;
 const EXPORT_BATCHES: usize = 128;
 
-/// How many answers there were of each kind.
-type Answers = BTreeMap<String, usize>;
+/// Number of responses of each kind.
+type Responses = BTreeMap<String, usize>;
 
-type Abuse = fn(&Server) -> anyhow::Result<Answers>;
+type Abuse = fn(&Server) -> anyhow::Result<Responses>;
 
 fn main() -> anyhow::Result<()> {
     let limit = getrlimit(Resource::Nofile);
@@ -40,33 +40,36 @@ fn main() -> anyhow::Result<()> {
     let only: Vec<String> =
         std::env::args().skip(1).filter(|name| !name.starts_with("--")).collect();
     let all: [(&str, Abuse); 8] = [
-        ("nothing", |_| Ok(Answers::new())),
-        ("10,000 slow heads of 200 bytes", |server| slow(server, &head(200))),
-        ("10,000 slow heads of 15 KiB", |server| slow(server, &head(15 << 10))),
-        ("10,000 slow bodies of 16 MiB, 1 KiB sent", |server| slow(server, &body_begun())),
-        ("1,000 bodies of 16 MiB at once", large_bodies),
-        ("300 bombs of 1 GiB at once, 100 in each encoding", bombs),
-        ("PostgreSQL away at full load until JOURNAL_MAX_BYTES=1GiB, and 10 s on", away),
-        ("4 exports as Parquet at once, of 128,000 events of 1 KiB (jsonl storage)", exports),
+        ("nothing", |_| Ok(Responses::new())),
+        ("10,000 slow headers of 200 bytes", |server| slow(server, &head(200))),
+        ("10,000 slow headers of 15 KiB", |server| slow(server, &head(15 << 10))),
+        ("10,000 slow bodies of 16 MiB, 1 KiB sent", |server| slow(server, &partial_body())),
+        ("1,000 bodies of 16 MiB at the same time", large_bodies),
+        ("300 decompression bombs of 1 GiB at the same time, 100 of each encoding", bombs),
+        (
+            "PostgreSQL unreachable, full load until JOURNAL_MAX_BYTES=1GiB and 10 s longer",
+            unreachable,
+        ),
+        ("4 parallel Parquet exports of 128,000 events of 1 KiB (jsonl storage)", exports),
     ];
-    println!("| what clients do | answers | a good event after it | memory, peak |");
+    println!("| abuse | responses | valid event afterwards | peak memory |");
     println!("|---|---|---|---|");
     for (name, abuse) in all {
         if !only.is_empty() && !only.iter().any(|only| name.contains(only.as_str())) {
             continue;
         }
         let mut server = Server::start(name.contains("slow"), name.contains("jsonl"))?;
-        let answers = abuse(&server)?;
+        let responses = abuse(&server)?;
         let peak_mib = server.peak_mib()?;
         let good = server.send(&event("good", 0))?;
         server.stop()?;
-        let answers: Vec<_> = answers.iter().map(|(kind, n)| format!("{n} x {kind}")).collect();
-        println!("| {name} | {} | {good} | {peak_mib:.0} MiB |", answers.join(", "));
+        let responses: Vec<_> = responses.iter().map(|(kind, n)| format!("{n} x {kind}")).collect();
+        println!("| {name} | {} | {good} | {peak_mib:.0} MiB |", responses.join(", "));
     }
     Ok(())
 }
 
-/// The program, in a directory of its own, with its defaults apart from what is named in the table.
+/// The program in a scratch directory, with default settings except those named in the table.
 struct Server {
     child: Child,
     address: SocketAddr,
@@ -74,11 +77,11 @@ struct Server {
 }
 
 impl Server {
-    /// With `patient`, slow clients are left to pile up and not cut off; with `jsonl`, no database is away,
-    /// since there is none.
+    /// Starts the server. `patient`: timeouts of an hour, so that slow clients are not disconnected.
+    /// `jsonl`: JSON Lines storage instead of an unreachable PostgreSQL.
     fn start(patient: bool, jsonl: bool) -> anyhow::Result<Self> {
         let dir = std::env::temp_dir().join(format!("hooks-limits-{}", std::process::id()));
-        // What an earlier server of this run has left.
+        // Left over from the previous case.
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir)?;
         let mut child = Command::new(env!("CARGO_BIN_EXE_hooks-backend"))
@@ -87,7 +90,7 @@ impl Server {
             .env("PORT", "0")
             .env("DATABASE_URL", "postgres://nobody@127.0.0.1:9/away")
             .env("JOURNAL_MAX_BYTES", JOURNAL_MAX_BYTES)
-            // Some are left for asking how the server is.
+            // More than the clients use, so that health checks get through.
             .env("MAX_CONNECTIONS", "11000")
             .env("HEADER_TIMEOUT", if patient { "1h" } else { "30s" })
             .env("BODY_TIMEOUT", if patient { "1h" } else { "30s" })
@@ -96,17 +99,19 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()?;
         let log = child.stderr.take().context("stderr")?;
-        let (tell, told) = mpsc::sync_channel(1);
-        // Reads the log to its end, so that it never fills its pipe.
+        let (sender, receiver) = mpsc::sync_channel(1);
+        // Drains the log, so that the pipe never fills.
         std::thread::spawn(move || {
             for line in BufReader::new(log).lines().map_while(Result::ok) {
                 if let Some((_, rest)) = line.split_once("listening on http://") {
                     let address = rest.split(',').next().unwrap_or_default();
-                    let _ = tell.try_send(address.parse::<SocketAddr>());
+                    let _ = sender.try_send(address.parse::<SocketAddr>());
                 }
             }
         });
-        let address = told.recv_timeout(Duration::from_mins(1)).context("it does not listen")??;
+        let address = receiver
+            .recv_timeout(Duration::from_mins(1))
+            .context("the server does not listen")??;
         Ok(Self { child, address, dir })
     }
 
@@ -116,22 +121,22 @@ impl Server {
         Ok(stream)
     }
 
-    /// Sends a request; its status, or why there is none.
+    /// Sends a request; returns the status, or the reason why there is none.
     fn send(&self, request: &[u8]) -> std::io::Result<String> {
         let mut stream = self.connect()?;
         if let Err(error) = stream.write_all(request) {
-            return Ok(format!("cut off while sending ({})", error.kind()));
+            return Ok(format!("disconnected while sending ({})", error.kind()));
         }
         Ok(status(&mut stream))
     }
 
-    /// All that comes back.
+    /// Returns the whole response.
     fn get(&self, path: &str) -> std::io::Result<Vec<u8>> {
         let mut stream = self.connect()?;
         write!(stream, "GET {path} HTTP/1.0\r\nhost: localhost\r\n\r\n")?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        Ok(answer)
+        let mut response = Vec::new();
+        stream.read_to_end(&mut response)?;
+        Ok(response)
     }
 
     fn peak_mib(&self) -> anyhow::Result<f64> {
@@ -149,7 +154,7 @@ impl Server {
         let pid = Pid::from_raw(self.child.id().cast_signed()).context("a process")?;
         kill_process(pid, Signal::TERM)?;
         let status = self.child.wait()?;
-        ensure!(status.success(), "the server ended with {status}");
+        ensure!(status.success(), "the server exited with {status}");
         std::fs::remove_dir_all(&self.dir)?;
         Ok(())
     }
@@ -157,7 +162,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Only after an error; else it has ended.
+        // After an error; otherwise the process has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.dir);
@@ -169,7 +174,7 @@ fn status(stream: &mut TcpStream) -> String {
     match BufReader::new(stream).read_line(&mut line) {
         Ok(0) => "closed".to_owned(),
         Ok(_) => line.split(' ').nth(1).unwrap_or("?").to_owned(),
-        Err(error) => format!("no answer ({})", error.kind()),
+        Err(error) => format!("no response ({})", error.kind()),
     }
 }
 
@@ -194,25 +199,26 @@ fn event(id: &str, text_bytes: usize) -> Vec<u8> {
     request("/events", "", one(id, &"x".repeat(text_bytes)).as_bytes())
 }
 
-/// The beginning of a head.
+/// The start of a request, cut off in its headers.
 fn head(bytes: usize) -> Vec<u8> {
     let mut head = b"POST /events HTTP/1.1\r\nhost: x\r\nx-long: ".to_vec();
     head.resize(bytes, b'x');
     head
 }
 
-fn body_begun() -> Vec<u8> {
+/// A request with the first KiB of its body.
+fn partial_body() -> Vec<u8> {
     let mut begun = event("slow", LARGE_BYTES - 200);
     begun.truncate(1 << 10);
     begun
 }
 
-/// Opens all connections, sends each the beginning of a request, and waits until the server has it all.
-fn slow(server: &Server, begun: &[u8]) -> anyhow::Result<Answers> {
+/// Sends the start of a request on every connection, and waits until the server has read it.
+fn slow(server: &Server, partial_request: &[u8]) -> anyhow::Result<Responses> {
     let mut open = Vec::with_capacity(CONNECTIONS);
     for _ in 0..CONNECTIONS {
         let mut stream = server.connect()?;
-        stream.write_all(begun)?;
+        stream.write_all(partial_request)?;
         open.push(stream);
     }
     let begun = Instant::now();
@@ -222,15 +228,15 @@ fn slow(server: &Server, begun: &[u8]) -> anyhow::Result<Answers> {
     }
     std::thread::sleep(Duration::from_secs(2));
     let meanwhile = server.send(&event("meanwhile", 0))?;
-    Ok(Answers::from([(format!("{meanwhile} to a good event meanwhile"), 1)]))
+    Ok(Responses::from([(format!("{meanwhile} to a valid event meanwhile"), 1)]))
 }
 
-/// Runs that many senders at once, each with one request.
-fn at_once(
+/// Sends all requests at the same time, each from its own thread.
+fn in_parallel(
     server: &Server,
     requests: impl Iterator<Item = (&'static str, Arc<Vec<u8>>)>,
-) -> anyhow::Result<Answers> {
-    let mut answers = Answers::new();
+) -> anyhow::Result<Responses> {
+    let mut responses = Responses::new();
     std::thread::scope(|scope| {
         let senders: Vec<_> = requests
             .map(|(name, request)| {
@@ -240,19 +246,19 @@ fn at_once(
             })
             .collect();
         for sender in senders {
-            let answer = sender?.join().map_err(|_| anyhow::anyhow!("a sender panicked"))??;
-            *answers.entry(answer).or_default() += 1;
+            let response = sender?.join().map_err(|_| anyhow::anyhow!("a sender panicked"))??;
+            *responses.entry(response).or_default() += 1;
         }
-        Ok(answers)
+        Ok(responses)
     })
 }
 
-fn large_bodies(server: &Server) -> anyhow::Result<Answers> {
+fn large_bodies(server: &Server) -> anyhow::Result<Responses> {
     let large = Arc::new(event("large", LARGE_BYTES - 200));
-    at_once(server, (0..LARGE_BODIES).map(|_| ("", large.clone())))
+    in_parallel(server, (0..LARGE_BODIES).map(|_| ("", large.clone())))
 }
 
-fn bombs(server: &Server) -> anyhow::Result<Answers> {
+fn bombs(server: &Server) -> anyhow::Result<Responses> {
     let spaces = || std::io::repeat(b' ').take(BOMB_BYTES as u64);
     let encode = |name: &'static str, encoding: &str, body: std::io::Result<Vec<u8>>| {
         let headers = format!("content-encoding: {encoding}\r\n");
@@ -267,52 +273,52 @@ fn bombs(server: &Server) -> anyhow::Result<Answers> {
         encode(" (deflate)", "deflate", deflate.finish())?,
         encode(" (zstd)", "zstd", zstd::encode_all(spaces(), 3))?,
     ];
-    at_once(server, bombs.iter().flat_map(|bomb| std::iter::repeat_n(bomb.clone(), BOMBS)))
+    in_parallel(server, bombs.iter().flat_map(|bomb| std::iter::repeat_n(bomb.clone(), BOMBS)))
 }
 
-/// Sends batches on 50 connections until the journal is full, and a while longer.
-fn away(server: &Server) -> anyhow::Result<Answers> {
+/// Sends batches on 50 connections until the journal is full and ten seconds longer.
+fn unreachable(server: &Server) -> anyhow::Result<Responses> {
     let text = "x".repeat(200);
     let batch = |sender: usize, number: usize| {
         let events: Vec<_> =
             (0..500).map(|event| one(&format!("{sender}-{number}-{event}"), &text)).collect();
         request("/events/batch", "", format!("[{}]", events.join(",")).as_bytes())
     };
-    let mut answers = Answers::new();
+    let mut responses = Responses::new();
     std::thread::scope(|scope| {
         let senders: Vec<_> = (0..50)
             .map(|sender| {
                 scope.spawn(move || {
-                    let mut answers = Answers::new();
+                    let mut responses = Responses::new();
                     let mut full = None;
                     for number in 0.. {
-                        let answer = server.send(&batch(sender, number))?;
-                        if answer == "503" {
+                        let response = server.send(&batch(sender, number))?;
+                        if response == "503" {
                             full.get_or_insert_with(Instant::now);
                         }
-                        *answers.entry(answer).or_default() += 1;
+                        *responses.entry(response).or_default() += 1;
                         if full.is_some_and(|at: Instant| at.elapsed() > Duration::from_secs(10)) {
                             break;
                         }
                     }
-                    Ok::<_, std::io::Error>(answers)
+                    Ok::<_, std::io::Error>(responses)
                 })
             })
             .collect();
         for sender in senders {
             for (kind, n) in sender.join().map_err(|_| anyhow::anyhow!("a sender panicked"))?? {
-                *answers.entry(kind).or_default() += n;
+                *responses.entry(kind).or_default() += n;
             }
         }
         anyhow::Ok(())
     })?;
     let bytes = size(&server.dir)? >> 20;
-    answers.insert(format!("journal of {bytes} MiB"), 1);
-    Ok(answers)
+    responses.insert(format!("journal of {bytes} MiB"), 1);
+    Ok(responses)
 }
 
-/// Stores events, and reads them all as often at once as is allowed.
-fn exports(server: &Server) -> anyhow::Result<Answers> {
+/// Stores events, then exports them all in parallel, as often as the server allows.
+fn exports(server: &Server) -> anyhow::Result<Responses> {
     for batch in 0..EXPORT_BATCHES {
         let event = |number: usize| {
             let word =
@@ -329,18 +335,18 @@ fn exports(server: &Server) -> anyhow::Result<Answers> {
     std::thread::scope(|scope| {
         let export = || server.get("/events/export?format=parquet");
         let readers: Vec<_> = (0..EXPORTS).map(|_| scope.spawn(export)).collect();
-        let mut answers = Answers::new();
+        let mut responses = Responses::new();
         for reader in readers {
-            let answer = reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
-            let is_whole = answer.starts_with(b"HTTP/1.0 200 ") && answer.ends_with(b"PAR1");
+            let response = reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
+            let is_whole = response.starts_with(b"HTTP/1.0 200 ") && response.ends_with(b"PAR1");
             let kind = format!(
                 "{} of {} MiB",
                 if is_whole { "200" } else { "no file" },
-                answer.len() >> 20
+                response.len() >> 20
             );
-            *answers.entry(kind).or_default() += 1;
+            *responses.entry(kind).or_default() += 1;
         }
-        Ok(answers)
+        Ok(responses)
     })
 }
 

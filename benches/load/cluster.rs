@@ -1,4 +1,4 @@
-//! A PostgreSQL cluster of its own, with the defaults that `initdb` gives and a disk that syncs.
+//! A PostgreSQL cluster for the benchmark, with the defaults of `initdb` and fsync on.
 
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
@@ -22,7 +22,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Makes and starts a cluster below that directory.
+    /// Creates a cluster in the directory and starts it.
     pub(crate) fn start(parent: &Path) -> anyhow::Result<Self> {
         let dir = Scratch::new(parent, "postgres")?;
         let bin = programs().context("PostgreSQL is not installed")?;
@@ -73,7 +73,7 @@ impl Cluster {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// An empty database with the server's tables, and a partition for today.
+    /// Creates an empty database with the server's tables and a partition for today; returns the URL.
     pub(crate) fn database(&self, scratch: &Path, name: &str) -> anyhow::Result<String> {
         let mut admin = self.client("postgres")?;
         admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))?;
@@ -91,12 +91,12 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // A fast shutdown: connections are ended, data is written.
+        // Fast shutdown: PostgreSQL closes connections and writes its data.
         stop(&mut self.postmaster, Signal::INT);
     }
 }
 
-/// The newest PostgreSQL's programs: in Debian's place, or in the path.
+/// Directory of the newest installed PostgreSQL's programs.
 fn programs() -> Option<PathBuf> {
     let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -113,7 +113,7 @@ fn programs() -> Option<PathBuf> {
     found.pop().or_else(|| std::env::split_paths(&path).find(|bin| bin.join("initdb").exists()))
 }
 
-/// PostgreSQL does not run as root: the user it runs as instead, if need be.
+/// The user and group to run PostgreSQL as if we are root, which PostgreSQL refuses.
 fn unprivileged() -> anyhow::Result<Option<(u32, u32)>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The floor of PostgreSQL: `COPY` of prepared rows into the server's own table.
+//! The baseline of PostgreSQL: `COPY` of prepared rows into the server's table.
 
 use std::time::Instant;
 
@@ -13,14 +13,14 @@ const COPY: &str = "COPY hook_events (session_id, event_id, timestamp, event_typ
     phase_id, milestone_id, data, received_at, agent, tool_name, tool_use_id, duration_ms, extra) \
     FROM STDIN (FORMAT binary)";
 
-/// Microseconds from 1970 to 2000, where PostgreSQL's time begins.
+/// Microseconds from 1970 to 2000, the epoch of PostgreSQL.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
-/// Bytes handed to the connection at a time, as the server does.
-const PART_BYTES: usize = 256 << 10;
+/// Bytes per write to the connection, as in the server.
+const CHUNK_BYTES: usize = 256 << 10;
 
-/// Copies `rows` rows like those of small events, in `COPY`s of `rows_per_copy`, over that many
-/// connections; prints rows a second, counted from the first byte sent to the last commit.
+/// Copies `rows` rows of small events in `COPY`s of `rows_per_copy`; prints the rows per second from
+/// the first byte sent to the last commit.
 pub(crate) fn run(
     url: &str,
     connections: usize,
@@ -46,8 +46,8 @@ pub(crate) fn run(
                     let bytes = buffer.stamp();
                     let sink = client.copy_in::<_, Bytes>(&copy).await?;
                     let mut sink = std::pin::pin!(sink);
-                    for at in (0..bytes.len()).step_by(PART_BYTES) {
-                        let end = bytes.len().min(at + PART_BYTES);
+                    for at in (0..bytes.len()).step_by(CHUNK_BYTES) {
+                        let end = bytes.len().min(at + CHUNK_BYTES);
                         sink.send(bytes.slice(at..end)).await?;
                     }
                     sink.finish().await?;
@@ -64,16 +64,17 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// The bytes of one `COPY`; between two of them only ids and times change.
+/// The bytes of one `COPY`; only ids and times differ from one to the next.
 struct Buffer {
     bytes: Vec<u8>,
-    places: Vec<usize>,
+    /// Offset of each row's first field.
+    row_offsets: Vec<usize>,
     ids: Ids,
 }
 
 impl Buffer {
     fn new(rows: usize, seed: u64) -> Self {
-        let mut buffer = Self { bytes: Vec::new(), places: Vec::new(), ids: Ids::new(seed) };
+        let mut buffer = Self { bytes: Vec::new(), row_offsets: Vec::new(), ids: Ids::new(seed) };
         buffer.bytes.extend_from_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
         let mut numbers = Numbers(seed);
         for _ in 0..rows {
@@ -86,7 +87,7 @@ impl Buffer {
     fn row(&mut self, numbers: &mut Numbers) {
         let data = small_data(numbers);
         self.bytes.extend_from_slice(&14_i16.to_be_bytes());
-        self.places.push(self.bytes.len());
+        self.row_offsets.push(self.bytes.len());
         self.field(Some(&[0; 36]));
         self.field(Some(&[0; 36]));
         self.field(Some(&[0; 8]));
@@ -109,10 +110,10 @@ impl Buffer {
         self.bytes.extend_from_slice(value.unwrap_or_default());
     }
 
-    /// Rows that were never sent before.
+    /// Returns rows with new ids and times.
     fn stamp(&mut self) -> Bytes {
         let now = (Timestamp::now().micros() - POSTGRES_EPOCH_MICROS).to_be_bytes();
-        for &at in &self.places {
+        for &at in &self.row_offsets {
             self.bytes[at + 4..at + 40].copy_from_slice(&self.ids.session());
             self.bytes[at + 44..at + 80].copy_from_slice(&self.ids.event());
             self.bytes[at + 84..at + 92].copy_from_slice(&now);

@@ -1,31 +1,31 @@
-//! The events that are sent: prebuilt requests in which only ids and times are patched.
+//! Prebuilt requests, in which only ids and times are replaced before sending.
 
 use agentic_hooks_backend::event::Timestamp;
 
-/// Bytes of a UUID's text.
+/// Length of a UUID in text form.
 const ID_BYTES: usize = 36;
-/// Bytes of `2026-11-23T09:00:00.123456Z`.
+/// Length of `2026-11-23T09:00:00.123456Z`.
 const TIME_BYTES: usize = 27;
 
-/// Sessions that are open at once, and events until one ends and another begins.
+/// Number of open sessions, and of events after which one of them is replaced.
 const SESSIONS: usize = 200;
 const SESSION_EVENTS: u64 = 500;
 
-/// How many prebuilt requests there are of a load whose events differ in size.
+/// Number of prebuilt requests with events of different sizes.
 const REAL_TEMPLATES: usize = 512;
 
-/// What the events look like.
+/// Size and content of the events.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Shape {
-    /// 350 bytes: a tool's call, as in the README.
+    /// 350 bytes: a tool call, as in the README.
     Small,
-    /// What coding agents send: `data` has a median of 2 KB, 34 KB at p90, 277 KB at p99.
+    /// Sizes as sent by coding agents: `data` has a median of 2 KB, 34 KB at p90, 277 KB at p99.
     Real,
-    /// 2 KB, the median of those. Every fourth has an address in it, every fiftieth a token.
+    /// 2 KB, the median of `Real`. Every fourth event contains a URL, every fiftieth a token.
     Typical,
 }
 
-/// A small source of numbers that is the same in every run (`splitmix64`).
+/// Deterministic pseudo-random numbers (`splitmix64`).
 #[derive(Clone, Debug)]
 pub(crate) struct Numbers(pub(crate) u64);
 
@@ -43,7 +43,7 @@ impl Numbers {
     }
 }
 
-/// Fresh ids, a session for each event, and the time.
+/// Generates event ids, session ids and timestamps.
 #[derive(Debug)]
 pub(crate) struct Ids {
     numbers: Numbers,
@@ -54,7 +54,7 @@ pub(crate) struct Ids {
 }
 
 impl Ids {
-    /// Ids that no other seed has.
+    /// Different seeds give different ids.
     pub(crate) fn new(seed: u64) -> Self {
         let mut numbers = Numbers(seed.wrapping_mul(0x5851_f42d_4c95_7f2d));
         let sessions = (0..SESSIONS).map(|_| uuid(&mut numbers)).collect();
@@ -74,13 +74,13 @@ impl Ids {
         self.sessions[at]
     }
 
-    /// Any number of the source.
+    /// A random number less than `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         self.numbers.below(end)
     }
 
-    /// Takes the time for what is stamped next.
-    fn look_at_clock(&mut self) {
+    /// Sets `time` to the current time.
+    fn update_time(&mut self) {
         let now = Timestamp::now().micros();
         let second = now.div_euclid(1_000_000);
         if second != self.second {
@@ -114,25 +114,25 @@ fn uuid(numbers: &mut Numbers) -> [u8; ID_BYTES] {
 pub(crate) struct Template {
     pub(crate) bytes: Vec<u8>,
     pub(crate) body_start: usize,
-    /// Where each event's session, id and time stand.
-    places: Vec<[usize; 3]>,
+    /// Offsets of the session id, event id and timestamp of each event.
+    offsets: Vec<[usize; 3]>,
 }
 
 impl Template {
-    /// How many events it carries.
+    /// Number of events in the request.
     pub(crate) fn events(&self) -> usize {
-        self.places.len()
+        self.offsets.len()
     }
 
-    /// Bytes of the body.
+    /// Length of the body.
     pub(crate) fn body_bytes(&self) -> usize {
         self.bytes.len() - self.body_start
     }
 
-    /// Makes it a request that was never sent before.
+    /// Writes new ids and the current time into the request.
     pub(crate) fn stamp(&mut self, ids: &mut Ids) {
-        ids.look_at_clock();
-        for &[session, id, time] in &self.places {
+        ids.update_time();
+        for &[session, id, time] in &self.offsets {
             self.bytes[session..session + ID_BYTES].copy_from_slice(&ids.session());
             self.bytes[id..id + ID_BYTES].copy_from_slice(&ids.event());
             self.bytes[time..time + TIME_BYTES].copy_from_slice(&ids.time);
@@ -140,7 +140,7 @@ impl Template {
     }
 }
 
-/// The requests of a load: `batch` events each; 0 for single events on `/events`.
+/// The requests of a load, with `batch` events each; 0 means single events to `/events`.
 pub(crate) fn templates(shape: Shape, batch: usize) -> Vec<Template> {
     let mut numbers = Numbers(1);
     let count = if shape == Shape::Real { REAL_TEMPLATES } else { 64 };
@@ -151,7 +151,7 @@ pub(crate) fn templates(shape: Shape, batch: usize) -> Vec<Template> {
                 .map(|of| match shape {
                     Shape::Small => small(&mut numbers),
                     Shape::Typical => typical(at * batch + of, &mut numbers),
-                    // Any 512 in a row have every size once.
+                    // Any 512 consecutive events have each size once.
                     Shape::Real => real(size((at + of * 37) % REAL_TEMPLATES), &mut numbers),
                 })
                 .collect();
@@ -172,13 +172,13 @@ fn request(events: &[String], batch: usize) -> Template {
     );
     let bytes = format!("{head}{body}").into_bytes();
     let all = |mark: &[u8]| -> Vec<usize> { memchr::memmem::find_iter(&bytes, mark).collect() };
-    let places = all(SESSION_MARK.as_bytes())
+    let offsets = all(SESSION_MARK.as_bytes())
         .into_iter()
         .zip(all(EVENT_MARK.as_bytes()))
         .zip(all(TIME_MARK.as_bytes()))
         .map(|((session, id), time)| [session, id, time])
         .collect();
-    Template { body_start: head.len(), bytes, places }
+    Template { body_start: head.len(), bytes, offsets }
 }
 
 const SESSION_MARK: &str = "SSSSSSSS-SSSS-SSSS-SSSS-SSSSSSSSSSSS";
@@ -197,7 +197,7 @@ fn small(numbers: &mut Numbers) -> String {
     )
 }
 
-/// `data` of a small event.
+/// The `data` of a small event.
 pub(crate) fn small_data(numbers: &mut Numbers) -> String {
     format!(
         "{{\"tool_name\":\"{}\",\"tool_use_id\":\"toolu_{:016x}\",\"duration_ms\":{},\
@@ -208,8 +208,7 @@ pub(crate) fn small_data(numbers: &mut Numbers) -> String {
     )
 }
 
-/// The size of `data` that this part of the events stays below: straight lines between the
-/// quantiles on a logarithmic scale.
+/// Size of `data` at a quantile: linear interpolation between known quantiles on a logarithmic scale.
 fn real_bytes(quantile: f64) -> usize {
     const QUANTILES: [(f64, f64); 5] =
         [(0.0, 150.0), (0.5, 2e3), (0.9, 34e3), (0.99, 277e3), (1.0, 1e6)];
@@ -229,8 +228,8 @@ fn typical(number: usize, numbers: &mut Numbers) -> String {
     }
 }
 
-/// An event whose `data` has about that many bytes. Every other one is spaced as Python's
-/// `json.dumps` does it, the others as `JSON.stringify` does.
+/// An event with about `bytes` bytes of `data`. Half of them have the white space of Python's
+/// `json.dumps`, the others that of `JSON.stringify`.
 fn real(bytes: usize, numbers: &mut Numbers) -> String {
     let (comma, colon) = if numbers.below(2) == 0 { (", ", ": ") } else { (",", ":") };
     let text = |bytes: usize, numbers: &mut Numbers| -> String {

@@ -1,5 +1,5 @@
-//! What the machine can do at best, each in a process of its own: this program started again with a
-//! hidden argument.
+//! Baselines: the best this machine can do. Each runs in its own process, which is this program with
+//! a hidden argument.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -22,13 +22,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 
-/// An answer as long as the server's.
+/// A response of the same length as the server's.
 fn accepted() -> Response {
     const BODY: &str = r#"{"accepted":1,"message":"Events accepted"}"#;
     (StatusCode::ACCEPTED, [(CONTENT_TYPE, "application/json")], BODY).into_response()
 }
 
-/// Decodes with the project's own decoder, and throws the batch away.
+/// Decodes the body with the server's decoder and discards the batch.
 fn parsed(format: Format, body: &Bytes) -> Response {
     let context = Context {
         received_at: Timestamp::now(),
@@ -44,8 +44,8 @@ fn parsed(format: Format, body: &Bytes) -> Response {
     }
 }
 
-/// The HTTP floors: the same stack and the same accept loop as the server's; `http` reads the body
-/// and answers, `parse` decodes it too.
+/// Runs an HTTP baseline with the HTTP stack and accept loop of the server: `http` only reads the
+/// body, `parse` also decodes it.
 pub(crate) fn http(name: &str) -> anyhow::Result<()> {
     let router = if name == "parse" {
         Router::new()
@@ -73,7 +73,7 @@ pub(crate) fn http(name: &str) -> anyhow::Result<()> {
     })
 }
 
-/// The server's own defaults.
+/// The defaults of the server.
 fn limits() -> ConnectionLimits {
     ConnectionLimits {
         connections_max: 10_000,
@@ -85,7 +85,7 @@ fn limits() -> ConnectionLimits {
     }
 }
 
-/// Appends and syncs the same bytes, in groups of the same size: bytes a second.
+/// Appends groups of `group_bytes` with an fsync after each; prints the bytes per second.
 pub(crate) fn disk(dir: &Path, group_bytes: usize, duration: Duration) -> anyhow::Result<()> {
     let path = dir.join("floor");
     let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
@@ -102,7 +102,7 @@ pub(crate) fn disk(dir: &Path, group_bytes: usize, duration: Duration) -> anyhow
     Ok(())
 }
 
-/// Starts this program as a floor that measures itself; returns what it measured.
+/// Runs a baseline that measures itself, and returns the result.
 pub(crate) fn measured(arguments: &[String]) -> anyhow::Result<f64> {
     let output =
         Command::new(std::env::current_exe()?).args(arguments).stderr(Stdio::inherit()).output()?;

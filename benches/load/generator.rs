@@ -1,5 +1,5 @@
-//! The load: one thread, `epoll`, prebuilt requests; as cheap as it gets, since it shares the
-//! machine with what it measures.
+//! The load generator: one thread, `epoll`, prebuilt requests. It uses as little CPU as possible,
+//! because it shares the machine with the server.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,21 +9,21 @@ use anyhow::{Context, bail, ensure};
 use hdrhistogram::Histogram;
 use rustix::event::{Timespec, epoll};
 
-use crate::client::is_whole;
+use crate::client::is_complete;
 use crate::events::{Ids, Template};
 use crate::process::{Cpu, Watched};
 
-/// How requests follow each other.
+/// When requests are sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
-    /// The next as soon as the last is answered, on every connection.
+    /// Closed loop: each connection sends the next request after the response.
     Closed,
-    /// So many a second, come what may. Latency counts from when a request was due, so that a
-    /// server that stalls cannot hide those that wait for it.
+    /// Open loop: this many requests per second. Latency counts from the time a request was due, so
+    /// that requests delayed by a stalled server are included (no coordinated omission).
     Open(f64),
 }
 
-/// A load to be put on a server.
+/// A load to run against a server.
 #[derive(Debug)]
 pub(crate) struct Load<'a> {
     pub(crate) address: SocketAddr,
@@ -31,29 +31,29 @@ pub(crate) struct Load<'a> {
     pub(crate) pace: Pace,
     pub(crate) templates: Vec<Template>,
     pub(crate) seed: u64,
-    /// Before anything counts.
+    /// Time before the measurement starts.
     pub(crate) warm_up: Duration,
     pub(crate) duration: Duration,
-    /// Ends the load early, once so many events have been sent.
+    /// Ends the load early after this number of events.
     pub(crate) events_max: usize,
     pub(crate) watched: &'a Watched,
 }
 
-/// What came of it.
+/// Result of a load.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// Events answered within the duration, and the bytes of their bodies.
+    /// Events accepted within the duration, and the bytes of their request bodies.
     pub(crate) events: usize,
     pub(crate) bytes: usize,
     pub(crate) elapsed: Duration,
-    /// All events that were answered 202, those of the warm-up too.
+    /// All accepted events, including those of the warm-up.
     pub(crate) events_all: usize,
-    /// Nanoseconds.
+    /// In nanoseconds.
     pub(crate) latency: Histogram<u64>,
-    /// Processor time within the duration: the generator's and the server's.
+    /// CPU seconds within the duration, of the generator and of the server.
     pub(crate) generator: f64,
     pub(crate) server: f64,
-    /// What happens within the duration on the server's side, counted by the kernel.
+    /// Context switches of the server within the duration.
     pub(crate) switches: u64,
 }
 
@@ -66,7 +66,7 @@ impl Outcome {
         self.bytes as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// Milliseconds.
+    /// Latency in milliseconds.
     pub(crate) fn quantile_ms(&self, quantile: f64) -> f64 {
         self.latency.value_at_quantile(quantile) as f64 / 1e6
     }
@@ -74,11 +74,11 @@ impl Outcome {
 
 struct Connection {
     stream: TcpStream,
-    /// The request that is being written, and how much of it is.
+    /// The request being written, and the number of bytes written.
     writing: Option<(Template, usize)>,
-    /// The request in flight: when it was due, its events, its bytes.
+    /// The request in flight: due time, events, body bytes.
     sent: Option<(Instant, usize, usize)>,
-    answer: Vec<u8>,
+    response: Vec<u8>,
 }
 
 struct Run<'a> {
@@ -94,9 +94,9 @@ struct Run<'a> {
 }
 
 impl Load<'_> {
-    /// Puts the load on, and waits for the last answer.
+    /// Runs the load and waits for the last response.
     pub(crate) fn run(&self) -> anyhow::Result<Outcome> {
-        // Wake-ups at the microsecond that was asked for, not up to 50 later.
+        // Wake up on time: the default timer slack is 50 microseconds.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
         let mut run = Run::new(self)?;
         run.run()?;
@@ -114,7 +114,12 @@ impl<'a> Run<'a> {
             stream.set_nonblocking(true)?;
             let data = epoll::EventData::new_u64(at as u64);
             epoll::add(&epoll, &stream, data, epoll::EventFlags::IN)?;
-            connections.push(Connection { stream, writing: None, sent: None, answer: Vec::new() });
+            connections.push(Connection {
+                stream,
+                writing: None,
+                sent: None,
+                response: Vec::new(),
+            });
         }
         Ok(Self {
             load,
@@ -158,22 +163,25 @@ impl<'a> Run<'a> {
             let until = self.send_due(&mut due, now)?;
             self.wait(&mut ready, until)?;
         }
-        // What is answered from here on does not count, but must be answered.
-        let answered = Instant::now();
+        // Responses from here on do not count, but must arrive.
+        let counted_until = Instant::now();
         let after = self.load.watched.cpu()?;
-        self.outcome.elapsed = answered - begun;
+        self.outcome.elapsed = counted_until - begun;
         self.outcome.generator = after.own - before.own;
         self.outcome.server = after.watched - before.watched;
         self.outcome.switches = after.switches - before.switches;
         self.counting = false;
         while self.free.len() < self.connections.len() {
-            ensure!(answered.elapsed() < Duration::from_mins(1), "no answer within a minute");
+            ensure!(
+                counted_until.elapsed() < Duration::from_mins(1),
+                "no response within a minute"
+            );
             self.wait(&mut ready, Some(Duration::from_secs(1)))?;
         }
         Ok(())
     }
 
-    /// Sends what is due; returns how long there is nothing to send for.
+    /// Sends the requests that are due; returns the time until the next one.
     fn send_due(&mut self, due: &mut Instant, now: Instant) -> anyhow::Result<Option<Duration>> {
         match self.load.pace {
             Pace::Closed => {
@@ -260,28 +268,28 @@ impl<'a> Run<'a> {
 
     fn read(&mut self, at: usize) -> anyhow::Result<()> {
         let connection = &mut self.connections[at];
-        let mut part = [0; 4096];
-        let bytes = match (&connection.stream).read(&mut part) {
+        let mut buffer = [0; 4096];
+        let bytes = match (&connection.stream).read(&mut buffer) {
             Ok(0) => bail!("the server closed a connection"),
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error).context("read"),
         };
-        // Answers come whole, in one part, but for the odd one.
-        if connection.answer.is_empty() && is_whole(&part[..bytes])? {
-            return self.answered(at);
+        // Almost every response arrives in one read.
+        if connection.response.is_empty() && is_complete(&buffer[..bytes])? {
+            return self.responded(at);
         }
-        connection.answer.extend_from_slice(&part[..bytes]);
-        if is_whole(&connection.answer)? {
-            connection.answer.clear();
-            return self.answered(at);
+        connection.response.extend_from_slice(&buffer[..bytes]);
+        if is_complete(&connection.response)? {
+            connection.response.clear();
+            return self.responded(at);
         }
         Ok(())
     }
 
-    fn answered(&mut self, at: usize) -> anyhow::Result<()> {
+    fn responded(&mut self, at: usize) -> anyhow::Result<()> {
         let sent = self.connections[at].sent.take();
-        let (due, events, bytes) = sent.context("an answer to nothing")?;
+        let (due, events, bytes) = sent.context("a response without a request")?;
         self.outcome.events_all += events;
         if self.counting {
             self.outcome.events += events;
@@ -296,7 +304,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Whether only the last answers are still waited for.
+    /// True while only the last responses are outstanding.
     fn is_over(&self) -> bool {
         !self.counting && self.outcome.elapsed > Duration::ZERO
     }

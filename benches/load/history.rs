@@ -1,5 +1,5 @@
-//! A history to read back: stored lines of as many events as wanted, spread over the last thirty days,
-//! 500 to a session, 200 sessions at a time.
+//! A history for the read benchmarks: stored lines over the last thirty days, with 500 events per
+//! session and 200 open sessions.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
@@ -15,22 +15,22 @@ const OPEN_SESSIONS: usize = 200;
 const TOOLS: [&str; 8] = ["Bash", "Read", "Edit", "Write", "Grep", "Glob", "WebFetch", "Task"];
 const AGENTS: [&str; 4] = ["claude-code", "codex", "gemini-cli", "cursor"];
 
-/// One of as many events as there are; everything about it follows from its number and its session's.
+/// One event of the history. All fields are derived from its number, its session and its step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
     number: usize,
     session: usize,
-    /// Its place in its session.
+    /// Position in the session.
     step: usize,
 }
 
 impl Moment {
     pub(crate) fn session_id(self) -> String {
-        format!("{:08x}-0000-4000-8000-{:012x}", mixed(self.session) >> 32, self.session)
+        format!("{:08x}-0000-4000-8000-{:012x}", hashed(self.session) >> 32, self.session)
     }
 
     pub(crate) fn event_id(self) -> String {
-        format!("{:016x}-{:012x}", mixed(self.number), self.number)
+        format!("{:016x}-{:012x}", hashed(self.number), self.number)
     }
 
     fn uses_tool(self) -> bool {
@@ -51,34 +51,34 @@ impl Moment {
         self.uses_tool().then(|| TOOLS[(self.session + self.step / 2) % TOOLS.len()])
     }
 
-    /// The same for a tool's start and its end.
+    /// The same id for the start and the end of a tool call.
     pub(crate) fn tool_use_id(self) -> Option<String> {
         self.uses_tool().then(|| format!("toolu_{:08}{:04}", self.session, self.step / 2))
     }
 
-    /// Every third session has one, and twenty sessions the same.
+    /// Every third session has a workflow; twenty sessions share one.
     pub(crate) fn workflow_id(self) -> Option<String> {
         self.session.is_multiple_of(3).then(|| format!("workflow-{}", self.session / 60))
     }
 
-    /// Every tenth session has one of its own.
+    /// Every tenth session has a phase, different for each.
     pub(crate) fn phase_id(self) -> Option<String> {
         self.session.is_multiple_of(10).then(|| format!("phase-{}", self.session))
     }
 
-    /// Every twentieth session has one of its own.
+    /// Every twentieth session has a milestone, different for each.
     pub(crate) fn milestone_id(self) -> Option<String> {
         self.session.is_multiple_of(20).then(|| format!("milestone-{}", self.session))
     }
 
-    /// One session in a hundred is another agent's than one of the four.
+    /// One session in a hundred belongs to a rare agent.
     pub(crate) fn agent(self) -> &'static str {
         if self.session % 100 == 99 { "rare" } else { AGENTS[self.session % AGENTS.len()] }
     }
 
     fn write(self, at: Timestamp, out: &mut Vec<u8>) {
-        let padding = "x".repeat(mixed(self.number) as usize % 500);
-        let duration = (self.step % 8 % 2 == 1).then(|| (mixed(self.number) % 9000).to_string());
+        let padding = "x".repeat(hashed(self.number) as usize % 500);
+        let duration = (self.step % 8 % 2 == 1).then(|| (hashed(self.number) % 9000).to_string());
         let tool_use_id = self.tool_use_id();
         let what = match (self.tool_name(), &tool_use_id) {
             (Some(name), Some(id)) => format!(
@@ -112,8 +112,7 @@ impl Moment {
     }
 }
 
-/// Writes the lines of that many events to a file, in the order of time; returns some of them, to ask
-/// for.
+/// Writes a history to a file, ordered by time; returns about 2000 of the events to query.
 pub(crate) fn write(path: &Path, events: usize) -> io::Result<Vec<Moment>> {
     let mut file = BufWriter::with_capacity(1 << 20, std::fs::File::create(path)?);
     let mut numbers = Numbers(7);
@@ -121,7 +120,7 @@ pub(crate) fn write(path: &Path, events: usize) -> io::Result<Vec<Moment>> {
     let mut sessions = OPEN_SESSIONS;
     let days = DAYS * 86_400_000_000;
     let begun = Timestamp::now().micros() - days;
-    let (mut line, mut some) = (Vec::new(), Vec::new());
+    let (mut line, mut sample) = (Vec::new(), Vec::new());
     for number in 0..events {
         let slot = &mut open[numbers.below(OPEN_SESSIONS)];
         let (session, step) = *slot;
@@ -138,13 +137,13 @@ pub(crate) fn write(path: &Path, events: usize) -> io::Result<Vec<Moment>> {
         moment.write(at, &mut line);
         file.write_all(&line)?;
         if number % (events / 2000).max(1) == 0 {
-            some.push(moment);
+            sample.push(moment);
         }
     }
     file.into_inner()?.sync_all()?;
-    Ok(some)
+    Ok(sample)
 }
 
-fn mixed(number: usize) -> u64 {
+fn hashed(number: usize) -> u64 {
     Numbers(number as u64).next()
 }

@@ -1,4 +1,4 @@
-//! What the index costs those who write.
+//! Cost of the index for ingest.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::generator::{Load, Outcome, Pace};
 use crate::process::{Process, Scratch, Storage, Watched};
 use crate::table::{Row, Samples, Target, thousands};
 
-/// JSON Lines with the index and without.
+/// JSON Lines storage with and without the index.
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let (mut on, mut off) = (Samples::default(), Samples::default());
     let (mut on_ms, mut off_ms) = (Samples::default(), Samples::default());
@@ -27,19 +27,18 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let show_ms = |samples: &Samples| samples.show(|ms| format!("{ms:.2}"));
     Ok(vec![
         Row {
-            what: "JSON Lines, singles, 50 connections, with the index over without".to_owned(),
+            what: "JSON Lines, singles, 50 connections, with index / without".to_owned(),
             target: Target::AtLeast(0.85),
             value: on.over(&off),
             unit: "",
-            details: format!("{} over {}", show(&on), show(&off)),
+            details: format!("{} / {}", show(&on), show(&off)),
         },
         Row {
-            what: "JSON Lines, answer at 10,000 singles/s, p99, with the index over without"
-                .to_owned(),
+            what: "JSON Lines, latency at 10,000 singles/s, p99, with index / without".to_owned(),
             target: Target::None,
             value: on_ms.over(&off_ms),
             unit: "",
-            details: format!("{} ms over {} ms", show_ms(&on_ms), show_ms(&off_ms)),
+            details: format!("{} ms / {} ms", show_ms(&on_ms), show_ms(&off_ms)),
         },
     ])
 }
@@ -54,7 +53,7 @@ impl Served {
     fn start(bench: &Bench, indexed: bool) -> anyhow::Result<Self> {
         let dir = bench.fresh("server")?;
         if !indexed {
-            // A directory in its place, so that it cannot be made.
+            // A non-empty directory with the name of the index prevents its creation.
             std::fs::create_dir_all(dir.0.join("events.jsonl.index/not"))?;
         }
         Ok(Self { process: Process::server(&dir.0, &Storage::Jsonl)?, _dir: dir })

@@ -1,4 +1,4 @@
-//! JSON Lines: how much is taken, against HTTP alone, HTTP and parsing, and the disk alone.
+//! Ingest throughput of JSON Lines storage, compared with HTTP alone, HTTP and parsing, and disk alone.
 
 use std::time::Duration;
 
@@ -106,8 +106,8 @@ fn compare(bench: &Bench, case: &Case) -> anyhow::Result<Row> {
             ])?);
         }
         details = format!(
-            "{group:.0} events a sync; cores: server {:.2}, generator {:.2} (floor {:.2}, {:.2}); \
-             {:.2} context switches an event",
+            "{group:.0} events per fsync; cores: server {:.2}, generator {:.2} (baseline {:.2}, {:.2}); \
+             {:.2} context switches per event",
             cores(outcome.server, &outcome),
             cores(outcome.generator, &outcome),
             cores(floor.server, &floor),
@@ -128,7 +128,7 @@ fn compare(bench: &Bench, case: &Case) -> anyhow::Result<Row> {
         target: case.target,
         value: ours.over(&floor),
         unit: "",
-        details: format!("{}; floor: {named}; {details}", show(&ours)),
+        details: format!("{}; baseline: {named}; {details}", show(&ours)),
     })
 }
 
@@ -147,7 +147,7 @@ fn load(bench: &Bench, case: &Case, process: &Process) -> anyhow::Result<Outcome
     .run()
 }
 
-/// Processor seconds a second.
+/// CPU seconds per second.
 fn cores(seconds: f64, outcome: &Outcome) -> f64 {
     seconds / outcome.elapsed.as_secs_f64()
 }

@@ -1,6 +1,6 @@
-//! The work on an event between the socket and the disk, and between the disk and the database,
-//! for `callgrind` to count: `scripts/bench-instructions` runs each of these with two numbers of
-//! rounds, and takes the difference.
+//! The work per event between socket and disk, and between disk and database, for `callgrind` to
+//! count. `scripts/bench-instructions` runs each case twice with different numbers of rounds and
+//! takes the difference.
 
 use agentic_hooks_backend::decode::{Context, Format, decode};
 use agentic_hooks_backend::event::Timestamp;
@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use crate::events::{Shape, Template, templates};
 use crate::process::Scratch;
 
-/// What can be counted, and how many events a round of it has.
+/// Name of each case, and events per round.
 pub(crate) const CASES: [(&str, usize); 8] = [
     ("decode-single", 1),
     ("decode-batch-of-50", 50),
@@ -25,7 +25,7 @@ pub(crate) const CASES: [(&str, usize); 8] = [
     ("key-of-line", 1),
 ];
 
-/// Does it that many times.
+/// Runs a case for a number of rounds.
 pub(crate) fn run(case: &str, rounds: usize) -> anyhow::Result<()> {
     let (template, format) = match case {
         "decode-batch-of-50" | "encode-rows" => (template(Shape::Small, 50), Format::Array),
@@ -52,11 +52,11 @@ pub(crate) fn run(case: &str, rounds: usize) -> anyhow::Result<()> {
             let line = &line[..line.len() - 9];
             repeat(rounds, || line_key(line).context("a key"))
         }
-        other => bail!("no such case: {other}"),
+        other => bail!("unknown case: {other}"),
     }
 }
 
-/// A request with ids; of the large ones that at p90, 34 KB.
+/// A request with ids; of the large ones the one at p90, 34 KB.
 fn template(shape: Shape, batch: usize) -> Template {
     let mut all = templates(shape, batch);
     all.sort_by_key(Template::body_bytes);
@@ -83,7 +83,7 @@ fn decoded(
     Ok(decoded.batch)
 }
 
-/// Reads the batch back from a journal and encodes it as rows.
+/// Writes the batch to a journal, then repeatedly reads and encodes it as rows.
 fn encode(batch: Batch, rounds: usize) -> anyhow::Result<()> {
     let dir = Scratch::new(&std::env::temp_dir(), &format!("hooks-bench-{}", std::process::id()))?;
     let opened = journal::open_segments(&dir.0, 1 << 30, std::time::Duration::ZERO)?;

@@ -1,4 +1,4 @@
-//! From when a request was due to its answer, at a fixed rate.
+//! Latency at a fixed rate: from the time a request was due to the response.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::generator::{Load, Outcome, Pace};
 use crate::process::{Process, Storage, Watched};
 use crate::table::{Row, Samples, Target};
 
-/// Requests a second.
+/// Requests per second.
 const RATE: f64 = 10_000.0;
 
 const QUANTILES: [(f64, &str, f64); 3] =
@@ -35,7 +35,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         let process = Process::server(&dir.0, &Storage::Postgres(url))?;
         let postgres = load(bench, &process, Some(cluster.pid()))?;
         let lag = process.metric("hooks_forwarder_lag_events")?;
-        notes[2] = format!("{}, {lag:.0} events behind at the end", note(&postgres));
+        notes[2] = format!("{}, lag at the end {lag:.0} events", note(&postgres));
         for (at, outcome) in [floor, jsonl, postgres].iter().enumerate() {
             for (of, (quantile, ..)) in QUANTILES.iter().enumerate() {
                 quantiles[at * 3 + of].push(outcome.quantile_ms(*quantile));
@@ -52,7 +52,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
                 format!("HTTP alone: {floor} ms")
             };
             rows.push(Row {
-                what: format!("{storage}, answer at 10,000 singles/s, {name}"),
+                what: format!("{storage}, latency at 10,000 singles/s, {name}"),
                 target: Target::AtMost(most),
                 value: quantiles[(at + 1) * 3 + of].clone(),
                 unit: "ms",

@@ -1,5 +1,5 @@
-//! Measures the server against what the machine can do, and prints a table. `scripts/bench` runs it;
-//! docs/performance.md explains it.
+//! Measures the server against the limits of the machine and prints a table. Run by `scripts/bench`;
+//! explained in docs/performance.md.
 
 mod client;
 mod cluster;
@@ -28,42 +28,42 @@ use cluster::Cluster;
 use process::Scratch;
 use table::Row;
 
-/// Measures hooks-backend against the machine's own limits and prints one table.
+/// Measures hooks-backend against the limits of this machine and prints one table
 #[derive(Debug, Parser)]
 #[command(name = "scripts/bench", max_term_width = 100)]
 struct Options {
-    /// One short round of everything, some minutes
+    /// One short round, a few minutes
     #[arg(long)]
     quick: bool,
-    /// Only what has this in its name; can be given several times. Names: ingest, latency,
-    /// redact, postgres, backlog, growth, memory, start, idle, binary, index; and reading, which
-    /// takes a quarter of an hour and 20 GB of disk, and is measured only if it is named here
+    /// Only measurements with NAME in their name; can be repeated. Names: ingest, latency, redact,
+    /// postgres, backlog, growth, memory, start, idle, binary, index; reading (15 minutes and 20 GB of
+    /// disk) runs only if named
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Seconds of each measurement [default: 3; quick: 1]
+    /// Length of each measurement in seconds [default: 3; quick: 1]
     #[arg(long)]
     seconds: Option<f64>,
-    /// Rounds, each floor and server in turn [default: 3; quick: 1]
+    /// Rounds, each with baseline and server [default: 3; quick: 1]
     #[arg(long)]
     rounds: Option<usize>,
-    /// Journal records to catch up with [default: 1000000; quick: 300000]
+    /// Journal records to deliver [default: 1000000; quick: 300000]
     #[arg(long)]
     backlog: Option<usize>,
-    /// Stored rows beside which throughput is measured again [default: 1000000; quick: 300000]
+    /// Rows in the table for the second measurement of throughput [default: 1000000; quick: 300000]
     #[arg(long)]
     growth: Option<usize>,
-    /// Events to read back among [default: 10000000; quick: 200000]
+    /// Stored events for reading [default: 10000000; quick: 200000]
     #[arg(long)]
     events: Option<usize>,
-    /// Where to write: the disk that is measured
+    /// Directory on the disk to measure
     #[arg(long, default_value_os_t = std::env::temp_dir())]
     dir: PathBuf,
-    /// Cargo's own, without meaning here
+    /// Passed by Cargo, ignored
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// What every measurement needs.
+/// Options and resources shared by all measurements.
 #[derive(Debug)]
 struct Bench {
     options: Options,
@@ -97,7 +97,7 @@ impl Bench {
         self.options.events.unwrap_or(self.or(1e7, 2e5) as usize)
     }
 
-    /// A number that no other load of this run has, so that no two send the same ids.
+    /// A seed for one load, so that no two loads send the same ids.
     fn seed(&self) -> u64 {
         self.seed.set(self.seed.get() + 1);
         self.seed.get()
@@ -114,7 +114,7 @@ impl Bench {
     fn cluster(&self) -> anyhow::Result<&Cluster> {
         if self.cluster.get().is_none() {
             let cluster = Cluster::start(self.dir())?;
-            // Nobody else has set it meanwhile: there is one thread.
+            // Cannot be set already: there is only one thread.
             let _ = self.cluster.set(cluster);
         }
         self.cluster.get().ok_or_else(|| anyhow::anyhow!("PostgreSQL"))
@@ -155,7 +155,7 @@ fn main() -> anyhow::Result<()> {
         seed: std::cell::Cell::new(0),
         options,
     };
-    // PostgreSQL's user must be able to enter.
+    // The user of PostgreSQL needs access.
     std::fs::set_permissions(bench.dir(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
 
     let all: [(&str, Measure); 12] = [
@@ -189,7 +189,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The machine in a line.
+/// One line that describes the machine.
 fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let value = |text: &str, name: &str| {

@@ -1,4 +1,4 @@
-//! PostgreSQL: rows committed, against `COPY` of the same rows into the same table.
+//! Throughput of PostgreSQL storage, compared with `COPY` of the same rows into the same table.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use crate::generator::{Load, Outcome, Pace};
 use crate::process::{Process, Storage, Watched};
 use crate::table::{Row, Samples, Target, thousands};
 
-/// An address where nothing listens: a database that is away.
-pub(crate) const AWAY: &str = "postgres://postgres@127.0.0.1:9/away";
+/// URL of an unreachable database: nothing listens on the port.
+pub(crate) const UNREACHABLE: &str = "postgres://postgres@127.0.0.1:9/away";
 
-/// `COPY`s that run side by side, of which the best number counts.
+/// Numbers of parallel `COPY`s to try; the best one is the baseline.
 const CONNECTIONS: [usize; 3] = [1, 2, 3];
 
-/// The floors of one measurement.
+/// Baselines of one measurement.
 #[derive(Default)]
 struct Copies {
     one: Samples,
@@ -27,7 +27,7 @@ struct Copies {
 }
 
 impl Copies {
-    /// The first round finds the best number of connections, the others stay with it.
+    /// The first round finds the best number of connections, the following ones reuse it.
     fn round(&mut self, bench: &Bench, rows_per_copy: f64, rows: usize) -> anyhow::Result<()> {
         let run = |connections: usize| {
             let url = bench.cluster()?.database(bench.dir(), "floor")?;
@@ -79,7 +79,7 @@ fn copy(
     ])
 }
 
-/// Batches of 50 as fast as they are taken; counted when the last row is committed.
+/// Batches of 50 in a closed loop, measured until the last commit.
 pub(crate) fn live(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let rows = bench.or(400e3, 200e3) as usize;
     let (mut ours, mut copies) = (Samples::default(), Copies::default());
@@ -97,7 +97,7 @@ pub(crate) fn live(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         value: ours.over(&copies.best),
         unit: "",
         details: format!(
-            "{}; floor: {}; over one connection's: {:.2}; {details}",
+            "{}; baseline: {}; ratio to one connection: {:.2}; {details}",
             ours.show(|rate| thousands(rate) + "/s"),
             copies.show(),
             ours.over(&copies.one).median(),
@@ -119,7 +119,7 @@ fn send_and_store(bench: &Bench, url: &str, rows: usize) -> anyhow::Result<Store
     let (begun, watched) = (Instant::now(), Watched(vec![server.pid(), pid]));
     let before = watched.cpu()?;
     let sent = send(bench, &server, rows)?;
-    let taken = begun.elapsed().as_secs_f64();
+    let accepted_after = begun.elapsed().as_secs_f64();
     wait_stored(&server, sent.events_all)?;
     let seconds = begun.elapsed().as_secs_f64();
     let after = watched.cpu()?;
@@ -129,14 +129,14 @@ fn send_and_store(bench: &Bench, url: &str, rows: usize) -> anyhow::Result<Store
         rate: sent.events_all as f64 / seconds,
         rows_per_commit,
         details: format!(
-            "taken at {}/s; {rows_per_commit:.0} rows a commit; cores: server and PostgreSQL {:.2}",
-            thousands(sent.events_all as f64 / taken),
+            "accepted at {}/s; {rows_per_commit:.0} rows per commit; cores: server and PostgreSQL {:.2}",
+            thousands(sent.events_all as f64 / accepted_after),
             (after.watched - before.watched) / seconds
         ),
     })
 }
 
-/// Sends that many small events in batches of 50, as fast as they are taken.
+/// Sends small events in batches of 50 in a closed loop.
 pub(crate) fn send(bench: &Bench, server: &Process, events: usize) -> anyhow::Result<Outcome> {
     Load {
         address: server.address,
@@ -155,13 +155,16 @@ pub(crate) fn send(bench: &Bench, server: &Process, events: usize) -> anyhow::Re
 fn wait_stored(server: &Process, events: usize) -> anyhow::Result<()> {
     let begun = Instant::now();
     while server.metric("hooks_events_stored_total")? < events as f64 {
-        ensure!(begun.elapsed() < Duration::from_hours(1), "the rows do not arrive");
+        ensure!(
+            begun.elapsed() < Duration::from_hours(1),
+            "the rows are not stored within an hour"
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
 }
 
-/// Rows in the table: what the server counts must be there.
+/// Number of rows in the table.
 fn committed(bench: &Bench, url: &str) -> anyhow::Result<i64> {
     let database = url.rsplit('/').next().unwrap_or_default();
     Ok(bench
@@ -171,11 +174,11 @@ fn committed(bench: &Bench, url: &str) -> anyhow::Result<i64> {
         .get(0))
 }
 
-/// Transactions that moved a position, by the number of versions its row has had.
+/// Number of transactions of the forwarder: updates of its position.
 fn commits(bench: &Bench, url: &str) -> anyhow::Result<f64> {
     let database = url.rsplit('/').next().unwrap_or_default();
     let mut client = bench.cluster()?.client(database)?;
-    // What backends have counted is there at the latest when they have been idle for a second.
+    // PostgreSQL publishes the statistics of a backend after at most one idle second.
     std::thread::sleep(Duration::from_millis(1100));
     let row = client.query_one(
         "SELECT coalesce(sum(n_tup_upd), 0)::float8 FROM pg_stat_user_tables
@@ -185,7 +188,7 @@ fn commits(bench: &Bench, url: &str) -> anyhow::Result<f64> {
     Ok(row.get(0))
 }
 
-/// What was taken while the database was away, once it is back.
+/// Delivery of a backlog after the database was unreachable.
 pub(crate) fn backlog(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let records = bench.backlog();
     let (mut ours, mut copies) = (Samples::default(), Copies::default());
@@ -207,12 +210,12 @@ pub(crate) fn backlog(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         copies.round(bench, rows_per_commit, records)?;
     }
     Ok(vec![Row {
-        what: format!("PostgreSQL, catching up with {records} records"),
+        what: format!("PostgreSQL, backlog of {records} records"),
         target: Target::AtLeast(0.9),
         value: ours.over(&copies.best),
         unit: "",
         details: format!(
-            "{}; floor: {}; over one connection's: {:.2}",
+            "{}; baseline: {}; ratio to one connection: {:.2}",
             ours.show(|rate| thousands(rate) + "/s"),
             copies.show(),
             ours.over(&copies.one).median(),
@@ -220,36 +223,36 @@ pub(crate) fn backlog(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     }])
 }
 
-/// Fills a journal while the database is away; how many events it took.
+/// Fills a journal while the database is unreachable; returns the number of accepted events.
 pub(crate) fn fill(bench: &Bench, dir: &Path, records: usize) -> anyhow::Result<usize> {
-    let server = Process::server(dir, &Storage::Postgres(AWAY.to_owned()))?;
+    let server = Process::server(dir, &Storage::Postgres(UNREACHABLE.to_owned()))?;
     Ok(send(bench, &server, records)?.events_all)
 }
 
-/// The same load beside few rows and beside many.
+/// Throughput with a small and with a large table.
 pub(crate) fn growth(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let (few, many) = (100_000, bench.growth());
     let rows = bench.or(200e3, 100e3) as usize;
     let (mut small, mut large) = (Samples::default(), Samples::default());
     let url = bench.cluster()?.database(bench.dir(), "growth")?;
-    let mut there = 0;
+    let mut stored = 0;
     for (size, samples) in [(few, &mut small), (many, &mut large)] {
-        if size > there {
-            copy(bench, &url, 2, 10_000.0, size - there)?;
+        if size > stored {
+            copy(bench, &url, 2, 10_000.0, size - stored)?;
         }
         for _ in 0..bench.rounds().min(3) {
             bench.cluster()?.client("growth")?.batch_execute("CHECKPOINT")?;
             samples.push(send_and_store(bench, &url, rows)?.rate);
-            there = size + rows;
+            stored = size + rows;
         }
     }
     let value = Samples(vec![large.median() / small.median()]);
     let show = |samples: &Samples| samples.show(|rate| thousands(rate) + "/s");
     Ok(vec![Row {
-        what: format!("PostgreSQL, throughput beside {many} rows over that beside {few}"),
+        what: format!("PostgreSQL, throughput with {many} rows / with {few}"),
         target: Target::AtLeast(0.9),
         value,
         unit: "",
-        details: format!("{} beside {many} rows, {} beside {few}", show(&large), show(&small)),
+        details: format!("{} with {many} rows, {} with {few}", show(&large), show(&small)),
     }])
 }

@@ -1,4 +1,4 @@
-//! The processes that are measured: the server, the floors, and what they use.
+//! The measured processes (server and baselines) and their resource usage.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -12,20 +12,19 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::get;
 
-/// Linux counts processor time in hundredths of a second, whatever the kernel's own tick is.
+/// Unit of CPU time in `/proc/PID/stat` on Linux, independent of the kernel's tick rate.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Processes whose processor time counts as the server's. Children (PostgreSQL's backends) count
-/// with their parents.
+/// Processes whose CPU time counts as the server's, including their children (PostgreSQL backends).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watched(pub(crate) Vec<u32>);
 
-/// Processor time used so far, in seconds.
+/// CPU seconds used so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cpu {
     pub(crate) own: f64,
     pub(crate) watched: f64,
-    /// Context switches of the watched processes, voluntary or not.
+    /// Voluntary and involuntary context switches of the watched processes.
     pub(crate) switches: u64,
 }
 
@@ -37,7 +36,7 @@ impl Watched {
         }
         let mut cpu = Cpu { own: seconds(std::process::id(), false)?, ..Cpu::default() };
         for pid in all {
-            // A backend may end between being listed and being asked; its parent has its time.
+            // A backend that exits after being listed is counted in its parent.
             cpu.watched += seconds(pid, true).unwrap_or(0.0);
             cpu.switches += switches(pid);
         }
@@ -45,7 +44,7 @@ impl Watched {
     }
 }
 
-/// User and system time, with or without children that have ended.
+/// User and system time, with or without children that have exited.
 fn seconds(pid: u32, with_children: bool) -> anyhow::Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat")?;
@@ -83,7 +82,7 @@ pub(crate) fn memory_mib(pid: u32, name: &str) -> anyhow::Result<f64> {
     Ok(kib / 1024.0)
 }
 
-/// Sends a signal to a child and waits for its end; kills it if that takes too long.
+/// Sends a signal to a child and waits for its exit; kills it after a minute.
 pub(crate) fn stop(child: &mut Child, signal: Signal) {
     if let Some(pid) = Pid::from_raw(child.id().cast_signed()) {
         let _ = kill_process(pid, signal);
@@ -99,16 +98,16 @@ pub(crate) fn stop(child: &mut Child, signal: Signal) {
     let _ = child.wait();
 }
 
-/// A process that answers HTTP: the server, or a floor.
+/// A process that serves HTTP: the server or a baseline.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
     pub(crate) address: SocketAddr,
-    /// From the process's start to the first 200 of `/health/ready`.
+    /// Time from process start to the first 200 of `/health/ready`.
     pub(crate) ready_after: Duration,
 }
 
-/// Where the server keeps its events.
+/// Storage of the server.
 #[derive(Clone, Debug)]
 pub(crate) enum Storage {
     Jsonl,
@@ -117,12 +116,12 @@ pub(crate) enum Storage {
 }
 
 impl Process {
-    /// Starts the server in a directory of its own; what is there already is its backlog.
+    /// Starts the server in a directory; existing files become its backlog.
     pub(crate) fn server(dir: &Path, storage: &Storage) -> anyhow::Result<Self> {
         Self::server_with(dir, storage, &[])
     }
 
-    /// As [`Process::server`], with more settings.
+    /// Like [`Process::server`], with environment variables.
     pub(crate) fn server_with(
         dir: &Path,
         storage: &Storage,
@@ -133,7 +132,7 @@ impl Process {
         command.env_clear().current_dir(dir).env("PORT", "0");
         command.env("JOURNAL_DIR", dir.join("journal"));
         command.env("JSONL_PATH", dir.join("events.jsonl")).env("JOURNAL_MAX_BYTES", "64GiB");
-        // A database that is away does not come back meanwhile.
+        // Do not wait long for an unreachable database.
         command.env("SHUTDOWN_TIMEOUT", "1");
         if let Storage::Postgres(url) = storage {
             command.env("DATABASE_URL", url);
@@ -142,7 +141,7 @@ impl Process {
         Self::start(command, "/health/ready")
     }
 
-    /// Starts this program again as one of the HTTP floors.
+    /// Starts an HTTP baseline: this program with a hidden argument.
     pub(crate) fn floor(name: &str) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["floor-http", name]);
@@ -153,19 +152,21 @@ impl Process {
         let begun = Instant::now();
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn()?;
         let stderr = child.stderr.take().context("stderr")?;
-        let (tell, told) = mpsc::sync_channel(1);
-        // Reads the log to its end, so that it never fills its pipe; what is bad in it is shown.
+        let (sender, receiver) = mpsc::sync_channel(1);
+        // Drains the log, so that the pipe never fills; shows warnings and errors.
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 if let Some(at) = line.find("listening on http://") {
                     let address = line[at + 20..].split([',', ' ']).next().unwrap_or_default();
-                    let _ = tell.try_send(address.parse::<SocketAddr>());
+                    let _ = sender.try_send(address.parse::<SocketAddr>());
                 } else if !line.contains("INFO") {
                     eprintln!("  {line}");
                 }
             }
         });
-        let address = told.recv_timeout(Duration::from_mins(1)).context("it does not listen")??;
+        let address = receiver
+            .recv_timeout(Duration::from_mins(1))
+            .context("the process does not listen")??;
         while get(address, ready).is_err() {
             ensure!(begun.elapsed() < Duration::from_mins(1), "not ready within a minute");
             std::thread::sleep(Duration::from_millis(1));
@@ -184,7 +185,7 @@ impl Process {
         Ok(line.and_then(|line| line.rsplit_once(' ')).context("no such metric")?.1.parse()?)
     }
 
-    /// Records that one sync made durable, on average.
+    /// Average number of records per fsync.
     pub(crate) fn records_per_sync(&self) -> anyhow::Result<f64> {
         let syncs = self.metric("hooks_journal_sync_records_count")?;
         Ok(self.metric("hooks_journal_sync_records_sum")? / syncs.max(1.0))
@@ -201,7 +202,7 @@ impl Drop for Process {
     }
 }
 
-/// A directory that is gone when it is no longer used.
+/// A temporary directory, deleted on drop.
 #[derive(Debug)]
 pub(crate) struct Scratch(pub(crate) PathBuf);
 

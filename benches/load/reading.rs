@@ -1,4 +1,4 @@
-//! Reading back: questions to a long history, in both storages.
+//! Queries against a long history, in both storages.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,26 +15,27 @@ use crate::history::{self, Moment};
 use crate::process::{Process, Storage};
 use crate::table::{Row, Samples, Target};
 
-/// Each question is asked so often, about other events, or until the time is up.
-const ASKED: usize = 200;
-const ASKED_COLD: usize = 20;
-const ASKING_MAX: Duration = Duration::from_secs(10);
+/// Each query runs this number of times with different parameters, or until the time limit.
+const RUNS: usize = 200;
+const RUNS_COLD: usize = 20;
+const RUN_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Events a second while the stream is followed, and how many.
+/// Rate and number of events for the stream latency.
 const STREAMED_PER_SECOND: u32 = 1000;
 const STREAMED: u32 = 5000;
 const STREAMED_ROUNDS: usize = 3;
 
-type Question = fn(Moment) -> Option<String>;
+type Query = fn(Moment) -> Option<String>;
 
-const QUESTIONS: [(&str, f64, Question); 14] = [
+/// Name, target of p99 in milliseconds, and path of each query.
+const QUERIES: [(&str, f64, Query); 14] = [
     ("the 500 events of a session", 10.0, |moment| {
         Some(format!("/events?limit=1000&session_id={}", moment.session_id()))
     }),
     ("newest 100 of a session", 10.0, |moment| {
         Some(format!("/events?limit=100&session_id={}", moment.session_id()))
     }),
-    ("about a session", 100.0, |moment| Some(format!("/sessions/{}", moment.session_id()))),
+    ("session by id", 100.0, |moment| Some(format!("/sessions/{}", moment.session_id()))),
     ("newest 100", 20.0, |_| Some("/events?limit=100".to_owned())),
     ("newest 100 by event_type", 20.0, |moment| {
         Some(format!("/events?limit=100&event_type={}", moment.event_type()))
@@ -64,16 +65,16 @@ const QUESTIONS: [(&str, f64, Question); 14] = [
     ("stats of the last hour", 200.0, |_| Some("/stats?since=1h".to_owned())),
 ];
 
-/// Both storages with the same history.
+/// Measures both storages with the same history.
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let events = bench.events();
     let dir = bench.fresh("reading")?;
-    let some = history::write(&dir.0.join("events.jsonl"), events)?;
+    let sample = history::write(&dir.0.join("events.jsonl"), events)?;
     let millions = format!("{:.1} million events", events as f64 / 1e6);
 
-    let mut rows = built(&dir.0, events)?;
+    let mut rows = build_index(&dir.0, events)?;
     let server = Process::server(&dir.0, &Storage::Jsonl)?;
-    rows.extend(questions(&format!("JSON Lines, {millions}"), &server, &some)?);
+    rows.extend(queries(&format!("JSON Lines, {millions}"), &server, &sample)?);
     rows.push(export(&format!("JSON Lines, {millions}"), &server)?);
     rows.push(streamed("JSON Lines", &server)?);
     drop(server);
@@ -95,42 +96,42 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         unit: "k events/s",
         details: "to the last commit".to_owned(),
     });
-    // What autovacuum does in its own time.
+    // Autovacuum would do this later.
     let mut client = bench.cluster()?.client("reading")?;
     client.batch_execute("VACUUM (ANALYZE) hook_events")?;
     client.batch_execute("CHECKPOINT")?;
-    rows.extend(questions(&format!("PostgreSQL, {millions}"), &server, &some)?);
+    rows.extend(queries(&format!("PostgreSQL, {millions}"), &server, &sample)?);
     rows.push(export(&format!("PostgreSQL, {millions}"), &server)?);
     rows.push(streamed("PostgreSQL", &server)?);
     Ok(rows)
 }
 
-/// How fast the index is built from the file, and how long events take meanwhile.
-fn built(dir: &Path, events: usize) -> anyhow::Result<Vec<Row>> {
+/// Throughput of building the index, and ingest latency meanwhile.
+fn build_index(dir: &Path, events: usize) -> anyhow::Result<Vec<Row>> {
     let server = Process::server(dir, &Storage::Jsonl)?;
     let begun = Instant::now();
-    let mut answers = Samples::default();
+    let mut latencies = Samples::default();
     while !get(server.address, "/health")?.contains("\"ready\":true") {
         ensure!(begun.elapsed() < Duration::from_mins(30), "the index is not built");
         let sent = Instant::now();
-        post(&mut connect(server.address)?, "/events", &event("building", answers.0.len()))?;
-        answers.push(sent.elapsed().as_secs_f64() * 1e3);
+        post(&mut connect(server.address)?, "/events", &event("building", latencies.0.len()))?;
+        latencies.push(sent.elapsed().as_secs_f64() * 1e3);
         std::thread::sleep(Duration::from_millis(20));
     }
     let rate = events as f64 / begun.elapsed().as_secs_f64();
     let rebuilt = Row {
-        what: "JSON Lines, index built from nothing".to_owned(),
+        what: "JSON Lines, full index build".to_owned(),
         target: Target::AtLeast(200.0),
         value: Samples(vec![rate / 1e3]),
         unit: "k lines/s",
         details: format!("{events} lines, {:.1} s", begun.elapsed().as_secs_f64()),
     };
     let answered = Row {
-        what: "JSON Lines, answers meanwhile, p99".to_owned(),
+        what: "JSON Lines, ingest latency during the index build, p99".to_owned(),
         target: Target::None,
-        value: Samples(vec![answers.quantile(0.99)]),
+        value: Samples(vec![latencies.quantile(0.99)]),
         unit: "ms",
-        details: format!("p50 {:.2} ms, of {}", answers.median(), answers.0.len()),
+        details: format!("p50 {:.2} ms, of {}", latencies.median(), latencies.0.len()),
     };
     Ok(vec![rebuilt, answered])
 }
@@ -146,38 +147,38 @@ fn import(file: &Path, server: &Process) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn questions(storage: &str, server: &Process, some: &[Moment]) -> anyhow::Result<Vec<Row>> {
-    let ask = |path: &str| -> anyhow::Result<f64> {
+fn queries(storage: &str, server: &Process, sample: &[Moment]) -> anyhow::Result<Vec<Row>> {
+    let run = |path: &str| -> anyhow::Result<f64> {
         let begun = Instant::now();
-        let Ok(answer) = get(server.address, path) else {
-            // It took longer than a question may.
+        let Ok(body) = get(server.address, path) else {
+            // The query exceeded its timeout.
             return Ok(f64::INFINITY);
         };
         let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
-        ensure!(answer.len() > 100, "nothing found by {path}: {answer}");
+        ensure!(body.len() > 100, "{path} found nothing: {body}");
         Ok(milliseconds)
     };
     let mut rows = Vec::new();
-    for (what, most, path) in QUESTIONS {
-        let mut paths: Vec<String> = some.iter().filter_map(|moment| path(*moment)).collect();
-        // From all over the history.
+    for (what, most, path) in QUERIES {
+        let mut paths: Vec<String> = sample.iter().filter_map(|moment| path(*moment)).collect();
+        // Shuffled, to cover the whole history.
         paths.sort_by_key(|path| xxhash_rust::xxh3::xxh3_64(path.as_bytes()));
         let paths = || paths.iter().cycle();
         let mut cold = Samples::default();
         let begun = Instant::now();
-        for path in paths().take(ASKED_COLD).take_while(|_| begun.elapsed() < ASKING_MAX) {
+        for path in paths().take(RUNS_COLD).take_while(|_| begun.elapsed() < RUN_TIME_MAX) {
             if drop_caches() {
-                cold.push(ask(path)?);
+                cold.push(run(path)?);
             }
         }
         let (mut first, mut warm, begun) = (Samples::default(), Samples::default(), Instant::now());
         for path in
-            paths().skip(ASKED_COLD).take(ASKED).take_while(|_| begun.elapsed() < ASKING_MAX)
+            paths().skip(RUNS_COLD).take(RUNS).take_while(|_| begun.elapsed() < RUN_TIME_MAX)
         {
-            first.push(ask(path)?);
+            first.push(run(path)?);
         }
-        for path in paths().skip(ASKED_COLD).take(first.0.len()) {
-            warm.push(ask(path)?);
+        for path in paths().skip(RUNS_COLD).take(first.0.len()) {
+            warm.push(run(path)?);
         }
         rows.push(Row {
             what: format!("{storage}: {what}, p99"),
@@ -185,7 +186,7 @@ fn questions(storage: &str, server: &Process, some: &[Moment]) -> anyhow::Result
             value: Samples(vec![warm.quantile(0.99)]),
             unit: "ms",
             details: format!(
-                "p50 {:.1} ms; asked for the first time p50 {:.1}, p99 {:.1} ms; with the page cache dropped \
+                "p50 {:.1} ms; first run p50 {:.1}, p99 {:.1} ms; with the page cache dropped \
                  p50 {:.1}, p99 {:.1} ms",
                 warm.median(),
                 first.median(),
@@ -198,23 +199,23 @@ fn questions(storage: &str, server: &Process, some: &[Moment]) -> anyhow::Result
     Ok(rows)
 }
 
-/// Makes the next reads go to the disk; false where that is not allowed.
+/// Drops the page cache; false without permission.
 fn drop_caches() -> bool {
     std::fs::write("/proc/sys/vm/drop_caches", "3").is_ok()
 }
 
-/// Three days, a tenth of all.
+/// Exports three days, a tenth of all events.
 fn export(storage: &str, server: &Process) -> anyhow::Result<Row> {
     let mut stream = connect(server.address)?;
     let path = "/events/export?format=ndjson&since=72h";
     write!(stream, "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")?;
-    let (mut part, mut lines, begun) = (vec![0; 1 << 16], 0, Instant::now());
+    let (mut buffer, mut lines, begun) = (vec![0; 1 << 16], 0, Instant::now());
     loop {
-        let bytes = stream.read(&mut part)?;
+        let bytes = stream.read(&mut buffer)?;
         if bytes == 0 {
             break;
         }
-        lines += memchr::memmem::find_iter(&part[..bytes], b"}\n").count();
+        lines += memchr::memmem::find_iter(&buffer[..bytes], b"}\n").count();
     }
     let rate = lines as f64 / begun.elapsed().as_secs_f64();
     Ok(Row {
@@ -226,27 +227,27 @@ fn export(storage: &str, server: &Process) -> anyhow::Result<Row> {
     })
 }
 
-/// How long events take from the answer to one who follows the stream.
+/// Delay from the response to the sender until the event arrives on the stream.
 fn streamed(storage: &str, server: &Process) -> anyhow::Result<Row> {
     let (mut p50, mut p99) = (Samples::default(), Samples::default());
     for round in 0..STREAMED_ROUNDS {
-        // Of its own, since the other storage has the same history.
+        // A new session id, because both storages have the same history.
         let delays = delays(server, &format!("streamed-{}-{round}", server.pid()))?;
         p50.push(delays.median());
         p99.push(delays.quantile(0.99));
     }
     Ok(Row {
         what: format!(
-            "{storage}: from the answer to the stream at {STREAMED_PER_SECOND} events/s, p99"
+            "{storage}: delay from response to stream at {STREAMED_PER_SECOND} events/s, p99"
         ),
         target: Target::AtMost(50.0),
         value: p99,
         unit: "ms",
-        details: format!("p50 {} ms, of {STREAMED}", p50.show(|value| format!("{value:.1}"))),
+        details: format!("p50 {} ms, {STREAMED} events", p50.show(|value| format!("{value:.1}"))),
     })
 }
 
-/// The delays of events that are sent, in milliseconds.
+/// Sends events and returns the delay of each in milliseconds.
 fn delays(server: &Process, session: &str) -> anyhow::Result<Samples> {
     let mut stream = connect(server.address)?;
     let path = format!("/events/stream?session_id={session}");
@@ -268,20 +269,21 @@ fn delays(server: &Process, session: &str) -> anyhow::Result<Samples> {
         }
         arrived
     });
-    let (mut sender, mut answered) = (connect(server.address)?, Vec::new());
+    let (mut sender, mut responded) = (connect(server.address)?, Vec::new());
     let begun = Instant::now();
     for number in 0..STREAMED {
         let due = begun + Duration::from_secs(1) * number / STREAMED_PER_SECOND;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         post(&mut sender, "/events", &event(session, number as usize))?;
-        answered.push(Instant::now());
+        responded.push(Instant::now());
     }
-    let arrived = follower.join().map_err(|_| anyhow::anyhow!("the follower panicked"))?;
-    ensure!(arrived.len() == answered.len(), "the stream has ended early");
+    let arrived =
+        follower.join().map_err(|_| anyhow::anyhow!("the reader of the stream panicked"))?;
+    ensure!(arrived.len() == responded.len(), "the stream ended early");
     let mut delays = Samples::default();
     for (number, at) in arrived {
-        let answered = answered[number.context("an event of another session")?];
-        delays.push(at.saturating_duration_since(answered).as_secs_f64() * 1e3);
+        let responded = responded[number.context("an event of another session")?];
+        delays.push(at.saturating_duration_since(responded).as_secs_f64() * 1e3);
     }
     Ok(delays)
 }

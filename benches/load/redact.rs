@@ -1,4 +1,4 @@
-//! JSON Lines: how much is taken with secrets taken out, against the same without.
+//! Ingest throughput of JSON Lines storage with and without redaction.
 
 use std::time::Duration;
 
@@ -23,12 +23,12 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let show = |samples: &Samples| samples.show(|rate| thousands(rate) + "/s");
     let micros = |samples: &Samples| samples.show(|micros| format!("{micros:.1} us"));
     Ok(vec![Row {
-        what: "JSON Lines, batches of 50 of 2 KB, REDACT=standard over off".to_owned(),
+        what: "JSON Lines, batches of 50 of 2 KB, REDACT=standard / off".to_owned(),
         target: Target::AtLeast(0.7),
         value: on.over(&off),
         unit: "",
         details: format!(
-            "{} over {}; server's processor time an event: {} over {}",
+            "{} / {}; CPU time of the server per event: {} / {}",
             show(&on),
             show(&off),
             micros(&cpu_on),

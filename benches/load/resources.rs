@@ -1,4 +1,4 @@
-//! Memory, start, idleness, size.
+//! Memory, start-up time, idle usage and binary size.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,21 +7,21 @@ use crate::Bench;
 use crate::client::get;
 use crate::events::{Shape, templates};
 use crate::generator::{Load, Pace};
-use crate::postgres_load::{AWAY, fill, send};
+use crate::postgres_load::{UNREACHABLE, fill, send};
 use crate::process::{Process, Storage, Watched, memory_mib};
 use crate::table::{Row, Samples, Target};
 
-/// More records than the duplicate window holds.
+/// More records than the dedup window holds.
 const WINDOW_FULL: usize = 1_100_000;
 
-/// Records whose lines or segments have a gigabyte.
+/// Number of records that make a gigabyte of lines or segments.
 const GIGABYTE_RECORDS: usize = 2_300_000;
 
 pub(crate) fn memory(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    // Started again with a full duplicate window, so that what filled it leaves no trace.
+    // Measured after a restart with a full dedup window, so that filling it does not count.
     let steady = |server: &Process| -> anyhow::Result<f64> {
-        // Forgets the peak of starting and catching up (see proc(5)).
+        // Resets the peak memory (see proc(5)).
         std::fs::write(format!("/proc/{}/clear_refs", server.pid()), "5")?;
         load(bench, server, 100, 0, Pace::Open(10_000.0), Shape::Small)?;
         memory_mib(server.pid(), "VmHWM")
@@ -35,7 +35,7 @@ pub(crate) fn memory(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         std::thread::sleep(Duration::from_millis(100));
     }
     rows.push(size(
-        "JSON Lines, memory while the index catches up with a million events",
+        "JSON Lines, memory while the index processes a backlog of a million events",
         128.0,
         memory_mib(server.pid(), "VmHWM")?,
     ));
@@ -59,9 +59,9 @@ pub(crate) fn memory(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         ("singles, 1000 connections", 1000, 0, Shape::Small),
     ] {
         let dir = bench.fresh("server")?;
-        let server = Process::server(&dir.0, &Storage::Postgres(AWAY.to_owned()))?;
+        let server = Process::server(&dir.0, &Storage::Postgres(UNREACHABLE.to_owned()))?;
         load(bench, &server, connections, batch, Pace::Closed, shape)?;
-        let what = format!("PostgreSQL away, memory at saturation, {what}");
+        let what = format!("PostgreSQL unreachable, memory at saturation, {what}");
         rows.push(size(&what, 300.0, memory_mib(server.pid(), "VmHWM")?));
     }
     Ok(rows)
@@ -96,30 +96,30 @@ fn size(what: &str, most: f64, mib: f64) -> Row {
         target: Target::AtMost(most),
         value: Samples(vec![mib]),
         unit: "MiB",
-        details: "the peak".to_owned(),
+        details: "peak".to_owned(),
     }
 }
 
 pub(crate) fn start(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for (what, storage, place) in [
+    for (what, storage, file) in [
         ("a JSON Lines file", Storage::Jsonl, "events.jsonl"),
-        ("a backlog", Storage::Postgres(AWAY.to_owned()), "journal"),
+        ("a backlog", Storage::Postgres(UNREACHABLE.to_owned()), "journal"),
     ] {
         let dir = bench.fresh("server")?;
         send(bench, &Process::server(&dir.0, &storage)?, GIGABYTE_RECORDS)?;
-        let bytes = bytes_in(&dir.0.join(place))?;
+        let bytes = bytes_in(&dir.0.join(file))?;
         let mut ready = Samples::default();
         for _ in 0..5 {
             let server = Process::server(&dir.0, &storage)?;
             ready.push(server.ready_after.as_secs_f64() * 1e3);
         }
         rows.push(Row {
-            what: format!("ready beside {what} of {:.1} GB", bytes as f64 / 1e9),
+            what: format!("time to ready with {what} of {:.1} GB", bytes as f64 / 1e9),
             target: Target::AtMost(100.0),
             value: ready,
             unit: "ms",
-            details: "from the start of the process; in the page cache".to_owned(),
+            details: "from process start; file in the page cache".to_owned(),
         });
     }
     Ok(rows)
@@ -146,13 +146,13 @@ pub(crate) fn idle(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         std::thread::sleep(Duration::from_secs_f64(seconds));
         let after = watched.cpu()?;
         rows.push(Row {
-            what: format!("{what}, idle, processor"),
+            what: format!("{what}, idle, CPU"),
             target: Target::AtMost(0.0),
             value: Samples(vec![(after.watched - before.watched) / seconds * 100.0]),
             unit: "%",
             details: format!(
-                "{:.1} context switches a second",
-                // A backend that has ended takes its count along.
+                "{:.1} context switches per second",
+                // The count of a backend is lost when it exits.
                 after.switches.saturating_sub(before.switches) as f64 / seconds
             ),
         });
@@ -165,7 +165,7 @@ pub(crate) fn idle(bench: &Bench) -> anyhow::Result<Vec<Row>> {
 pub(crate) fn binary(_: &Bench) -> anyhow::Result<Vec<Row>> {
     let bytes = std::fs::metadata(env!("CARGO_BIN_EXE_hooks-backend"))?.len();
     Ok(vec![Row {
-        what: "the program's file".to_owned(),
+        what: "binary size".to_owned(),
         target: Target::AtMost(20.0),
         value: Samples(vec![bytes as f64 / 1e6]),
         unit: "MB",

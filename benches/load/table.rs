@@ -1,8 +1,8 @@
-//! Samples and the table that they end up in.
+//! Samples and the table of results.
 
 use std::fmt::Write as _;
 
-/// What several rounds measured.
+/// The values of several rounds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Samples(pub(crate) Vec<f64>);
 
@@ -17,7 +17,7 @@ impl Samples {
         sorted
     }
 
-    /// NaN if there is none.
+    /// NaN without samples.
     pub(crate) fn median(&self) -> f64 {
         let sorted = self.sorted();
         match sorted.len() {
@@ -27,20 +27,20 @@ impl Samples {
         }
     }
 
-    /// The smallest that is at least as large as that part of all; NaN if there is none.
+    /// The smallest sample that is at least as large as this fraction of all samples; NaN without
+    /// samples.
     pub(crate) fn quantile(&self, quantile: f64) -> f64 {
         let sorted = self.sorted();
         let at = (sorted.len() as f64 * quantile).ceil() as usize;
         sorted.get(at.saturating_sub(1)).copied().unwrap_or(f64::NAN)
     }
 
-    /// Each over its neighbour of the same round, so that what slows the whole machine for a while
-    /// slows both.
+    /// The ratio of the samples of each round. A slow period of the machine affects both.
     pub(crate) fn over(&self, floor: &Self) -> Self {
         Self(self.0.iter().zip(&floor.0).map(|(ours, floor)| ours / floor).collect())
     }
 
-    /// The smaller of the two in each round.
+    /// The smaller sample of each round.
     pub(crate) fn min_with(&self, other: &Self) -> Self {
         Self(self.0.iter().zip(&other.0).map(|(a, b)| a.min(*b)).collect())
     }
@@ -58,12 +58,12 @@ impl Samples {
     }
 }
 
-/// What must hold.
+/// Target of a row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
     AtLeast(f64),
     AtMost(f64),
-    /// Nothing: for information.
+    /// No target: for information.
     None,
 }
 
@@ -72,17 +72,17 @@ pub(crate) enum Target {
 pub(crate) struct Row {
     pub(crate) what: String,
     pub(crate) target: Target,
-    /// What the target is about: a ratio or a size, in `unit`.
+    /// The measured ratio or size, in `unit`.
     pub(crate) value: Samples,
     pub(crate) unit: &'static str,
-    /// The measurements behind it.
+    /// The measurements behind `value`.
     pub(crate) details: String,
 }
 
-/// All lines as Markdown.
+/// The rows as a Markdown table.
 pub(crate) fn markdown(rows: &[Row]) -> String {
     let mut text =
-        String::from("| what | target | measured | | details |\n|---|---|---|---|---|\n");
+        String::from("| measurement | target | measured | | details |\n|---|---|---|---|---|\n");
     for row in rows {
         let unit = if row.unit.is_empty() { String::new() } else { format!(" {}", row.unit) };
         let median = row.value.median();
@@ -102,12 +102,12 @@ fn verdict(met: bool) -> &'static str {
     if met { "met" } else { "**missed**" }
 }
 
-/// Thousands, for events a second.
+/// Formats a number in thousands.
 pub(crate) fn thousands(value: f64) -> String {
     format!("{:.1}k", value / 1e3)
 }
 
-/// Megabytes.
+/// Formats bytes as megabytes.
 pub(crate) fn megabytes(value: f64) -> String {
     format!("{:.0} MB", value / 1e6)
 }
