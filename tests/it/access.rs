@@ -6,9 +6,9 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::client::JSON;
-use crate::harness::{Answer, Client, Server, Storage, Workspace, event, eventually};
+use crate::harness::{Client, Response, Server, Storage, Workspace, event, eventually};
 
-fn post(client: &Client, id: &str, headers: &[(&str, &str)]) -> Answer {
+fn post(client: &Client, id: &str, headers: &[(&str, &str)]) -> Response {
     client.post("/events", JSON, headers, event(id).to_string())
 }
 

@@ -5,11 +5,11 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use crate::harness::client::{JSON, NDJSON};
-use crate::harness::{Answer, Server, Workspace, assert_exactly, event};
+use crate::harness::{Response, Server, Workspace, assert_exactly, event};
 
 /// Asserts that the answer is a problem document of that status; returns it.
 #[track_caller]
-pub(crate) fn problem(answer: &Answer, status: u16, case: &str) -> Value {
+pub(crate) fn problem(answer: &Response, status: u16, case: &str) -> Value {
     assert_eq!(answer.status, status, "{case}: {answer:?}");
     assert_eq!(answer.header("content-type"), "application/problem+json", "{case}");
     let problem = answer.json();

@@ -96,7 +96,7 @@ fn a_page_of_another_site_is_allowed_nothing() {
 }
 
 #[track_caller]
-fn no_permission(answer: &crate::harness::Answer) {
+fn no_permission(answer: &crate::harness::Response) {
     let allows = |name: &str| name.starts_with("access-control-");
     assert!(!answer.headers.keys().any(|name| allows(name.as_str())), "{answer:?}");
 }

@@ -6,7 +6,7 @@ use crate::errors::problem;
 use crate::harness::client::{Connection, JSON};
 use crate::harness::eventually::when;
 use crate::harness::http2::Http2;
-use crate::harness::{Answer, Server, Workspace, assert_exactly, event, eventually};
+use crate::harness::{Response, Server, Workspace, assert_exactly, event, eventually};
 
 fn hits(server: &Server, limit: &str) -> u64 {
     server.client.metric(&format!("hooks_limit_hits_total{{limit=\"{limit}\"}}"))
@@ -33,7 +33,7 @@ fn http1(server: &Server, headers: &[(String, String)]) -> String {
     connection.read_to_end()
 }
 
-fn http2(server: &Server, headers: &[(String, String)]) -> Answer {
+fn http2(server: &Server, headers: &[(String, String)]) -> Response {
     let mut all = vec![("content-type", JSON)];
     all.extend(headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     let mut connection = Http2::plain(server.client.address);

@@ -1,8 +1,10 @@
-//! The promises of the event store, tested at its edges: HTTP, files, SQL and the process.
+//! Integration tests of the event store at its interfaces: HTTP, files, SQL and the process.
+//!
+//! All tests are one binary: one module for each guarantee. `harness` starts servers and databases.
 
 mod harness;
 
-/// Makes a test for each storage of functions that take one.
+/// Generates a test for each storage from functions that take a [`harness::Storage`].
 macro_rules! both {
     ($($test:ident),+ $(,)?) => {
         mod jsonl {
@@ -14,49 +16,62 @@ macro_rules! both {
     };
 }
 
-mod access;
-mod bad_input;
+// Ingest: accepted formats, senders and responses.
 mod cloudevents;
-mod configuration;
-mod crashes;
-mod database_away;
-mod database_tls;
-mod decode_properties;
-mod duplicates;
-mod emit;
 mod encodings;
+mod hooks;
+mod ids;
+mod ingest;
+mod otlp;
+mod timestamps;
+
+// Rejected input: bad requests, invalid events, random input.
+mod bad_input;
+mod decode_properties;
 mod errors;
-mod export;
+mod fuzz;
+mod invalid_events;
+
+// Protection: access, transport security, limits, secrets.
+mod access;
+mod guard;
+mod https;
+mod limits;
+mod rates;
+mod redaction;
+
+// Durability: crashes, full disks, duplicates, injected faults.
+mod crashes;
+mod duplicates;
 mod faults;
 mod full_disk;
-mod fuzz;
-mod guard;
-mod health_and_metrics;
-mod hooks;
-mod https;
-mod ids;
-mod import;
-mod index;
-mod ingest;
-mod install;
-mod invalid_events;
 mod journals;
 mod jsonl_file;
-mod limits;
 mod locks;
-mod openapi;
-mod operators;
-mod otlp;
-mod partitions;
-mod people;
-mod postgres_rows;
-mod rates;
-mod reading;
-mod redaction;
 mod retention;
 mod saved_keys;
-mod sessions;
 mod shutdown;
+
+// PostgreSQL: delivery, outages, partitions, TLS.
+mod database_away;
+mod database_tls;
+mod operators;
+mod partitions;
+mod postgres_rows;
+
+// Reading: queries, streams, exports and the index behind them.
+mod export;
+mod index;
+mod openapi;
+mod reading;
+mod sessions;
 mod streaming;
+
+// Commands and configuration.
+mod configuration;
+mod emit;
+mod health_and_metrics;
+mod import;
+mod install;
+mod people;
 mod terminal;
-mod timestamps;

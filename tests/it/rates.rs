@@ -3,12 +3,12 @@
 use crate::errors::problem;
 use crate::harness::client::{Client, JSON};
 use crate::harness::eventually::when;
-use crate::harness::{Answer, Storage, Workspace, event, eventually};
+use crate::harness::{Response, Storage, Workspace, event, eventually};
 
 both!(who_sends_too_many_events_is_told_when_to_come_again);
 
 /// Sends a batch with a key.
-fn send(client: &Client, key: &str, first: usize, count: usize) -> Answer {
+fn send(client: &Client, key: &str, first: usize, count: usize) -> Response {
     let events: Vec<_> = (first..first + count).map(|id| event(&id.to_string())).collect();
     let body = serde_json::Value::from(events).to_string();
     client.post("/events/batch", JSON, &[("x-api-key", key)], body)

@@ -1,4 +1,4 @@
-//! Rounds of faults until the time is used, several side by side.
+//! Runs rounds of faults, several in parallel, until the time is over.
 
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::table::FAULTS;
 use super::world::{ROLE, Skipped, World};
 use crate::harness::{Cluster, Storage};
 
-/// Runs the campaign that the environment asks for, and fails if anything was found.
+/// Runs the campaign as configured by the environment, and fails on any finding.
 pub(crate) fn run() {
     let settings = Settings::read();
     let begun = Instant::now();
@@ -50,14 +50,14 @@ pub(crate) fn run() {
     );
     assert!(
         report.failures.is_empty(),
-        "seed {}; kept in {}:\n{}",
+        "seed {}; files saved in {}:\n{}",
         settings.seed,
         settings.keep.display(),
         report.failures.join("\n")
     );
 }
 
-/// Runs a round; whatever goes wrong in it is in its outcome.
+/// Runs a round. Its outcome includes panics.
 fn round(plan: &Plan, keep: &Path) -> Outcome {
     let mut outcome = Outcome {
         fault: plan.name(),
@@ -101,7 +101,7 @@ fn round(plan: &Plan, keep: &Path) -> Outcome {
         drop(world);
         cluster.into_iter().for_each(Clusters::put_back);
     } else {
-        kept(plan, &world, &outcome.findings, keep);
+        save(plan, &world, &outcome.findings, keep);
     }
     outcome
 }
@@ -139,8 +139,8 @@ fn strike(plan: &Plan, world: &World, senders: usize) -> Result<Findings, Skippe
     Ok(world.check())
 }
 
-/// Keeps what a failed round has left.
-fn kept(plan: &Plan, world: &World, findings: &Findings, keep: &Path) {
+/// Saves the files, logs and ledger of a failed round.
+fn save(plan: &Plan, world: &World, findings: &Findings, keep: &Path) {
     world.stop_senders();
     let to = keep.join(format!("{}-{:?}-{}", plan.name(), plan.storage, plan.seed));
     let _ = std::fs::create_dir_all(&to);
@@ -162,7 +162,7 @@ fn kept(plan: &Plan, world: &World, findings: &Findings, keep: &Path) {
     }
 }
 
-/// Clusters that no round uses now: a new one takes a second.
+/// Idle clusters, for reuse by later rounds: a new one takes a second to start.
 struct Clusters;
 
 static CLUSTERS: Mutex<Vec<Arc<Cluster>>> = Mutex::new(Vec::new());
@@ -174,7 +174,7 @@ impl Clusters {
             let cluster =
                 Cluster::configured(&["fsync=off", "full_page_writes=off"].map(String::from), &[]);
             cluster.start();
-            let mut administrator = cluster.try_connect("postgres").expect("PostgreSQL runs");
+            let mut administrator = cluster.try_connect("postgres").expect("PostgreSQL is running");
             let role = format!("CREATE ROLE {ROLE} LOGIN");
             administrator.batch_execute(&role).expect("a role");
             cluster

@@ -1,4 +1,4 @@
-//! Faults of the clock, by `libfaketime`.
+//! Clock faults, by `libfaketime`.
 
 use std::path::PathBuf;
 
@@ -6,15 +6,16 @@ use super::rng::Rng;
 use super::world::{Skipped, World};
 
 fn library() -> Option<PathBuf> {
-    let places = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib"];
-    let named = places.map(|place| PathBuf::from(place).join("faketime/libfaketimeMT.so.1"));
-    named.into_iter().find(|path| path.exists())
+    let directories = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib"];
+    let paths =
+        directories.map(|directory| PathBuf::from(directory).join("faketime/libfaketimeMT.so.1"));
+    paths.into_iter().find(|path| path.exists())
 }
 
 const OFFSETS: [&str; 10] =
     ["+1d", "+2d", "+400d", "-1d", "-3h", "-800d", "+0", "+1h", "+20y", "-30y"];
 
-/// The server's clock jumps back and forth by hours and days.
+/// Makes the clock of the server jump back and forth by hours and days.
 pub(crate) fn jumps(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     let library = library().ok_or_else(|| Skipped("libfaketime is missing".to_owned()))?;
     let clock = world.workspace.directory().join("clock");
@@ -24,8 +25,9 @@ pub(crate) fn jumps(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
         std::fs::rename(&new, &clock).expect("the clock");
     };
     set("+0");
-    world.node().change(|how| {
-        how.set("LD_PRELOAD", &library)
+    world.node().change(|builder| {
+        builder
+            .set("LD_PRELOAD", &library)
             .set("FAKETIME_TIMESTAMP_FILE", &clock)
             .set("FAKETIME_NO_CACHE", "1")
             .set("FAKETIME_DONT_FAKE_MONOTONIC", "1")
@@ -36,7 +38,7 @@ pub(crate) fn jumps(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     }
     world.node().start();
     for jump in 0..if world.brief { 3 } else { rng.within(3..10) } {
-        // The first is one that can be told by what is stored.
+        // The first jump is large enough to be visible in the stored events.
         let offset: &str = if jump == 0 { "+20y" } else { rng.pick::<&str>(&OFFSETS) };
         set(offset);
         world.progress(60);
@@ -47,15 +49,15 @@ pub(crate) fn jumps(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
         }
     }
     set("+0");
-    // What was received in between is stored by now, or soon.
+    // Events received during the jumps are stored first.
     if world.storage == crate::harness::Storage::Postgres {
         world.node().with(|server| crate::harness::workspace::forwarded(server));
     }
-    let told = world.stored().iter().any(|event| {
+    let jumped = world.stored().iter().any(|event| {
         event["received_at"].as_str().is_some_and(|time| !time.starts_with(&this_year()))
     });
-    if !told {
-        world.wrong("the server's clock did not jump".to_owned());
+    if !jumped {
+        world.violation("the server's clock did not jump".to_owned());
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Killed at every system call in turn that writes, syncs, renames, deletes or opens, while it
-//! starts, takes events, rolls segments or rotates, forwards, deletes and ends.
+//! Kills the server at each system call that writes, syncs, renames, deletes or opens a file, one
+//! call per round: during start-up, ingest, segment rolls, rotation, forwarding and shutdown.
 
 use std::collections::HashMap;
 use std::os::unix::process::ExitStatusExt;
@@ -26,10 +26,10 @@ const CALLS: [&str; 10] = [
     "openat",
 ];
 
-/// The next point of each storage: which of the calls, and the how-manieth.
+/// The next crash point of each storage: an index into `CALLS`, and the number of the call.
 static NEXT: Mutex<Option<HashMap<bool, (usize, u64)>>> = Mutex::new(None);
 
-/// In the short run, only each so many is tried.
+/// In a short run, the step between tried calls.
 const STRIDE: u64 = 9;
 
 fn next(world: &World, rng: &mut Rng) -> (usize, u64) {
@@ -43,7 +43,7 @@ fn next(world: &World, rng: &mut Rng) -> (usize, u64) {
     *point
 }
 
-/// The run with this point was not killed: on to the next call, and after the last to the first.
+/// Moves to the next system call, cyclically, once the server survived all its occurrences.
 fn completed(world: &World, call: usize) {
     let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
     let points = next.get_or_insert_with(HashMap::new);
@@ -72,19 +72,22 @@ pub(crate) fn crash(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
         world.count_kill();
     } else if status.success() {
         if number == 1 && ["write", "openat"].contains(&CALLS[call]) {
-            world.wrong(format!("no {} was killed", CALLS[call]));
+            world.violation(format!("no {} was killed", CALLS[call]));
         }
         completed(world, call);
     } else {
         let log = world.node().log_tail();
-        world.wrong(format!("at {} {number} it ended with {status}: {log}", CALLS[call]));
+        world.violation(format!(
+            "at {} {number} the server exited with {status}: {log}",
+            CALLS[call]
+        ));
     }
     world.node().start();
     Ok(())
 }
 
-/// Start, appends with segment rolls or rotations, forwarding, deletion, SIGTERM; or less, if the
-/// server is killed on its way.
+/// Start, appends with segment rolls or rotations, forwarding, deletion, SIGTERM; ends early if the
+/// server is killed.
 fn script(world: &World, rng: &mut Rng) {
     let node = world.node();
     eventually("the server is ready or has ended", || {
@@ -99,7 +102,7 @@ fn script(world: &World, rng: &mut Rng) {
         sender.send_once(40);
     }
     if world.storage == Storage::Postgres {
-        eventually("all is forwarded, or the server has ended", || {
+        eventually("the backlog is empty or the server has ended", || {
             let lag = node.health().map(|health| health["forwarder"]["lag_events"] == 0);
             if node.ended().is_some() || lag == Some(true) { Ok(()) } else { Err(lag) }
         });

@@ -11,7 +11,7 @@ use crate::harness::Cluster;
 use crate::harness::postgres::owner;
 use crate::harness::reaper::{SmallDisk, directory};
 
-/// Ends the server's sessions, so that it has to log in again.
+/// Terminates the server's database sessions, so that it has to log in again.
 fn end_sessions(world: &World) {
     world.sql(&format!(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ROLE}'"
@@ -40,7 +40,7 @@ pub(crate) fn kill(world: &World, rng: &mut Rng) {
     world.cluster().start();
 }
 
-/// Restarted several times in a row, with hardly time to connect.
+/// Restarts PostgreSQL several times, with hardly time to connect in between.
 pub(crate) fn restarts(world: &World, rng: &mut Rng) {
     for _ in 0..3 {
         rng.pause(0..400);
@@ -49,7 +49,7 @@ pub(crate) fn restarts(world: &World, rng: &mut Rng) {
     }
 }
 
-/// Started after the server.
+/// Starts PostgreSQL after the server.
 pub(crate) fn late(world: &World, rng: &mut Rng) {
     world.cluster().stop_fast();
     world.node().start();
@@ -57,7 +57,7 @@ pub(crate) fn late(world: &World, rng: &mut Rng) {
     world.cluster().start();
 }
 
-/// All its processes stand still.
+/// Suspends all processes of PostgreSQL.
 pub(crate) fn pause(world: &World, rng: &mut Rng) {
     rng.pause(0..300);
     world.cluster().signal_all(Signal::STOP);
@@ -69,7 +69,7 @@ pub(crate) fn pause(world: &World, rng: &mut Rng) {
     world.cluster().signal_all(Signal::CONT);
 }
 
-/// Its sessions are ended by an administrator, again and again.
+/// Terminates the server's database sessions repeatedly.
 pub(crate) fn end(world: &World, rng: &mut Rng) {
     for _ in 0..5 {
         rng.pause(0..250);
@@ -84,22 +84,22 @@ fn with_proxy(world: &World, rng: &mut Rng, mode: Mode) {
     rng.pause(800..2_500);
     proxy.set(Mode::Pass, rng);
     if world.alone && proxy.cuts() == before {
-        world.wrong("the proxy cut nothing".to_owned());
+        world.violation("the proxy cut no connection".to_owned());
     }
 }
 
-/// Connections are cut after some bytes: in the middle of a COPY, or of anything else.
+/// Cuts connections after a random number of bytes, often in the middle of a COPY.
 pub(crate) fn cut(world: &World, rng: &mut Rng) {
     let within = *rng.pick(&[2_000, 20_000, 60_000]);
     with_proxy(world, rng, Mode::CutWithin(within));
 }
 
-/// Connections are cut between COMMIT and its answer.
+/// Cuts connections between COMMIT and its response.
 pub(crate) fn lose_commit(world: &World, rng: &mut Rng) {
     with_proxy(world, rng, Mode::LoseCommit(60));
 }
 
-/// The role may not connect any more.
+/// Forbids the role to connect.
 pub(crate) fn connection_limit(world: &World, rng: &mut Rng) {
     world.sql(&format!("ALTER ROLE {ROLE} CONNECTION LIMIT 0"));
     end_sessions(world);
@@ -107,7 +107,7 @@ pub(crate) fn connection_limit(world: &World, rng: &mut Rng) {
     world.sql(&format!("ALTER ROLE {ROLE} CONNECTION LIMIT -1"));
 }
 
-/// All connections are taken by others.
+/// Uses up all connections.
 pub(crate) fn no_connections(world: &World, rng: &mut Rng) {
     world.cluster().stop_fast();
     world.cluster().start_with(&["max_connections=8", "superuser_reserved_connections=3"]);
@@ -135,38 +135,38 @@ pub(crate) fn read_only(world: &World, rng: &mut Rng) {
     world.sql(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on"));
     end_sessions(world);
     rng.pause(300..2_000);
-    let mut administrator = world.cluster().try_connect("postgres").expect("PostgreSQL runs");
+    let mut administrator = world.cluster().try_connect("postgres").expect("PostgreSQL is running");
     let reset = format!("ALTER DATABASE {name} RESET default_transaction_read_only");
     administrator.batch_execute(&reset).expect("the setting can be reset");
 }
 
-/// A small disk for a database's own tablespace.
+/// A tablespace on a small disk.
 pub(crate) fn tablespace(cluster: &Cluster, name: &str) -> Result<SmallDisk, Skipped> {
     let parent = directory().keep();
     let disk = SmallDisk::mount(parent.join("tablespace"), 256 << 20)
         .ok_or_else(|| Skipped("mounting is not permitted".to_owned()))?;
     let (user, group) = owner();
     chown(&disk.path, Some(user), Some(group)).expect("PostgreSQL's user is known");
-    let mut administrator = cluster.try_connect("postgres").expect("PostgreSQL runs");
+    let mut administrator = cluster.try_connect("postgres").expect("PostgreSQL is running");
     let create = format!("CREATE TABLESPACE {name} LOCATION '{}'", disk.path.display());
     administrator.batch_execute(&create).expect("a tablespace");
     Ok(disk)
 }
 
-/// Its disk is full.
+/// Fills the disk of the database.
 pub(crate) fn full_disk(world: &World, rng: &mut Rng) {
     let disk = world.tablespace.as_ref().expect("a small disk");
     let filler = disk.path.join("filler");
-    // The last write that does not fit fails after taking what was left.
+    // The write that fails has used up the remaining space.
     let full = std::fs::write(&filler, vec![0; 300 << 20]);
     if full.is_ok() {
-        world.wrong("the disk is not small".to_owned());
+        world.violation("the file did not fill the disk".to_owned());
     }
     rng.pause(1_000..3_000);
-    std::fs::remove_file(filler).expect("room");
+    std::fs::remove_file(filler).expect("space is freed");
 }
 
-/// The role loses its rights, and gets them back.
+/// Revokes rights of the role and grants them again.
 pub(crate) fn rights(world: &World, rng: &mut Rng) {
     let (take, give) = match rng.within(0..3) {
         0 => ("ALTER TABLE hook_events OWNER TO postgres".to_owned(), {
@@ -192,12 +192,12 @@ pub(crate) fn rights(world: &World, rng: &mut Rng) {
     world.sql(&give);
 }
 
-/// Someone holds a lock on the table.
+/// Locks the table from another session.
 pub(crate) fn locked(world: &World, rng: &mut Rng) {
     let mut other = world.workspace.database().connect();
     let lock = "BEGIN; LOCK TABLE hook_events IN ACCESS EXCLUSIVE MODE";
     other.batch_execute(lock).expect("a lock");
-    // Sometimes for longer than the server waits.
+    // Sometimes longer than the server's lock_timeout.
     if rng.percent(20) && !world.brief {
         rng.pause(15_000..18_000);
     } else {
@@ -206,7 +206,7 @@ pub(crate) fn locked(world: &World, rng: &mut Rng) {
     other.batch_execute("ROLLBACK").expect("a lock is released");
 }
 
-/// The role's statements are ended almost at once. The server's own setting overrides the role's.
+/// Sets a statement timeout of 1 ms for the role. The server's session setting overrides it.
 pub(crate) fn statement_timeout(world: &World, rng: &mut Rng) {
     world.sql(&format!("ALTER ROLE {ROLE} SET statement_timeout = '1ms'"));
     end_sessions(world);
@@ -215,7 +215,7 @@ pub(crate) fn statement_timeout(world: &World, rng: &mut Rng) {
     end_sessions(world);
 }
 
-/// A failover to a copy that lacks the last commits.
+/// Fails over to a copy that lacks the last commits.
 pub(crate) fn failover(world: &World, rng: &mut Rng) {
     world.cluster().stop_fast();
     world.cluster().back_up();

@@ -7,38 +7,38 @@ use super::rng::Rng;
 use super::world::{Skipped, World};
 use crate::harness::eventually;
 
-/// More than the small disk has.
+/// More bytes than the small disk has.
 const FILLER_BYTES: usize = 128 << 20;
 
-/// Takes all the room there is.
+/// Fills the disk.
 fn fill(world: &World) -> PathBuf {
     let filler = world.disk.as_ref().expect("a small disk").path.join("filler");
-    // The last write that does not fit fails after taking what was left.
+    // The write that fails has used up the remaining space.
     if std::fs::write(&filler, vec![0; FILLER_BYTES]).is_ok() {
-        world.wrong("the disk is not small".to_owned());
+        world.violation("the file did not fill the disk".to_owned());
     }
     filler
 }
 
-/// Full while the server writes: it answers 503 and goes on when there is room.
+/// Disk full while the server writes: responses are 503 until space is freed.
 pub(crate) fn full(world: &World, rng: &mut Rng) {
     rng.pause(0..300);
     for _ in 0..rng.within(1..4) {
         let filler = fill(world);
         rng.pause(100..1_200);
-        std::fs::remove_file(filler).expect("room");
+        std::fs::remove_file(filler).expect("space is freed");
         rng.pause(0..100);
     }
 }
 
-/// Full while the server starts: it serves or ends; whoever looks after it starts it again.
+/// Disk full while the server starts: it serves or exits, and the supervisor restarts it.
 pub(crate) fn full_at_start(world: &World, rng: &mut Rng) {
     rng.pause(0..300);
     world.kill(world.node());
     let filler = fill(world);
     world.node().launch();
     rng.pause(200..1_500);
-    std::fs::remove_file(filler).expect("room");
+    std::fs::remove_file(filler).expect("space is freed");
     world.node().supervise();
 }
 
@@ -52,7 +52,7 @@ fn remount(world: &World, options: &str) -> bool {
     mount.is_ok_and(|status| status.success())
 }
 
-/// Read-only while the server starts: it ends with an error that names the file.
+/// Disk read-only while the server starts: it exits with an error that names the file.
 pub(crate) fn read_only(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     rng.pause(0..300);
     world.kill(world.node());
@@ -62,10 +62,10 @@ pub(crate) fn read_only(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     world.node().launch();
     let status = world.node().wait();
     if status.success() {
-        world.wrong(format!("on a read-only disk it ended with {status}"));
+        world.violation(format!("on a read-only disk the server exited with {status}"));
     }
     let named = world.node().data.display().to_string();
-    eventually("its log names the file", || {
+    eventually("the log names the file", || {
         let log = world.node().log_tail();
         if log.contains(&named) { Ok(()) } else { Err(log) }
     });

@@ -1,37 +1,37 @@
-//! The events that senders make up, and what each must look like when it is stored.
+//! Generated events, and the expected content of each once stored.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::rng::Rng;
 
-/// What the events of a scenario are like.
+/// Parameters of the generated events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Habits {
-    /// How many in a hundred have no `timestamp`.
+    /// Percentage of events without `timestamp`.
     pub(crate) untimed: u64,
     pub(crate) dates: Dates,
-    /// Most bytes of padding in an event.
+    /// Maximum padding of an event, in bytes.
     pub(crate) padding: u64,
-    /// Most events in a batch.
+    /// Maximum number of events in a batch.
     pub(crate) batch: u64,
-    /// Longest pause between two requests, in milliseconds.
+    /// Maximum pause between two requests, in milliseconds.
     pub(crate) pause: u64,
-    /// Ids that stand in the journal as they are, to be found there.
+    /// Ids without characters that JSON escapes, so that they can be found in the journal.
     pub(crate) plain_ids: bool,
 }
 
-/// What most events are like.
+/// The default parameters.
 pub(crate) const USUAL: Habits =
     Habits { untimed: 20, dates: Dates::Now, padding: 600, batch: 40, pause: 15, plain_ids: false };
 
-/// When events are dated.
+/// Range of the timestamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dates {
     Now,
-    /// Over so many days back and two ahead, so that partitions are made all the time.
+    /// From that many days ago to two days ahead, so that partitions are created all the time.
     Days(u64),
-    /// Now, at the ends of time, and in batches that span midnight and months.
+    /// Now, at the limits of the format, and around midnights and month ends.
     Absurd,
 }
 
@@ -60,7 +60,7 @@ impl Dates {
             Self::Days(days) => at((rng.within(0..days + 2) as i64 - days as i64) * 86_400),
             Self::Absurd if rng.percent(40) => (*rng.pick(&ABSURD)).to_owned(),
             Self::Absurd => {
-                // A microsecond before or after a midnight, often one between two months.
+                // Within a microsecond of a midnight, often the last of a month.
                 let day = now.as_second().div_euclid(86_400) - rng.within(0..70) as i64;
                 let midnight = Timestamp::from_second(day * 86_400).expect("a time of this era");
                 let aside = SignedDuration::from_micros(rng.within(0..3) as i64 - 1);
@@ -70,7 +70,7 @@ impl Dates {
     }
 }
 
-/// An event of that sender that never was before.
+/// A new event of the sender.
 pub(crate) fn make(habits: &Habits, rng: &mut Rng, sender: &str, number: usize) -> Value {
     let mut id = format!("{sender}-{number}");
     if !habits.plain_ids && number.is_multiple_of(13) {
@@ -113,14 +113,14 @@ const NAMED: [&str; 8] = [
     "timestamp",
 ];
 
-/// How `stored`, which has all fields, differs from what was sent.
+/// The first difference between the sent event and the stored one, which has all fields.
 pub(crate) fn difference(sent: &Value, stored: &Value) -> Option<String> {
     let mut expected = json!({ "extra": null });
     for field in NAMED {
         expected[field] = sent[field].clone();
     }
-    for fact in ["agent", "tool_name", "tool_use_id", "duration_ms"] {
-        expected[fact] = sent["data"][fact].clone();
+    for column in ["agent", "tool_name", "tool_use_id", "duration_ms"] {
+        expected[column] = sent["data"][column].clone();
     }
     for (name, value) in sent.as_object().expect("an event is an object") {
         if !NAMED.contains(&name.as_str()) {
@@ -131,7 +131,7 @@ pub(crate) fn difference(sent: &Value, stored: &Value) -> Option<String> {
         expected["timestamp"] = stored["received_at"].clone();
     }
     if stored["received_at"].as_str().is_none_or(str::is_empty) {
-        return Some("it has no received_at".to_owned());
+        return Some("received_at is missing".to_owned());
     }
     let fields = expected.as_object().expect("an object");
     fields.iter().find_map(|(name, expected)| {

@@ -1,4 +1,4 @@
-//! Someone else's hand on the file of jsonl storage, while the server writes to it.
+//! External changes to the file of jsonl storage while the server writes to it.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -15,74 +15,73 @@ fn file(world: &World) -> PathBuf {
     world.node().data.join("events.jsonl")
 }
 
-/// Cut, to nothing or in the middle of a line.
+/// Truncates the file, to nothing or in the middle of a line.
 pub(crate) fn truncated(world: &World, rng: &mut Rng) {
     world.damaged();
     rng.pause(0..300);
     let file = OpenOptions::new().write(true).open(file(world)).expect("the file");
-    let len = file.metadata().expect("its length").len();
+    let len = file.metadata().expect("metadata").len();
     let left = if rng.percent(50) { 0 } else { rng.within(0..len + 1) };
-    file.set_len(left).expect("it can be cut");
+    file.set_len(left).expect("the file can be truncated");
     world.ledger.excuse_sent_before(Instant::now());
 }
 
-/// Does something to the path; what the file that was there had, to its last line, and the one
-/// that is there now has not, was someone else's to lose.
+/// Replaces the file at the path. Events in the old file that are not in the new one are excused.
 fn replaced(world: &World, replace: impl FnOnce()) {
     let evidence = world.workspace.directory().join("evidence");
     let _ = std::fs::remove_file(&evidence);
     std::fs::hard_link(file(world), &evidence).expect("a second name");
     replace();
-    // Once new events are answered the server has left the old file.
+    // Once new events are accepted, the server no longer writes to the old file.
     world.progress(50);
     world.ledger.excuse(ids(&whole_lines(&evidence)));
 }
 
-/// Deleted.
+/// Deletes the file.
 pub(crate) fn deleted(world: &World, rng: &mut Rng) {
     rng.pause(0..300);
     replaced(world, || std::fs::remove_file(file(world)).expect("the file"));
 }
 
-/// Edited as `sed -i` does it: read, changed, and put in the place of the old one.
+/// Edits the file as `sed -i` does: reads it, writes a changed copy, renames it over the original.
 pub(crate) fn edited(world: &World, rng: &mut Rng) {
     rng.pause(0..300);
     let whole = rng.percent(50);
     replaced(world, || {
         let text = std::fs::read_to_string(file(world)).expect("the file");
-        // The read may have met a write.
+        // The read may have overlapped with a write.
         let text = &text[..text.rfind('\n').map_or(0, |at| at + 1)];
         let edited = match text.split_once('\n') {
             Some((_, rest)) if !whole => rest,
             _ => text,
         };
-        // An editor that leaves the last line feed out.
+        // Some editors omit the last line feed.
         let edited = if rng.percent(30) { edited.trim_end() } else { edited };
         let new = world.workspace.directory().join("edited");
         std::fs::write(&new, edited).expect("a file");
-        std::fs::rename(&new, file(world)).expect("the file's place");
+        std::fs::rename(&new, file(world)).expect("the file can be renamed");
     });
 }
 
-/// A name that no rotation has used yet.
+/// The next unused name for a rotated file.
 fn aside(world: &World) -> PathBuf {
     let name = |number: usize| world.node().data.join(format!("events.jsonl.{number}"));
     (1..1000).map(name).find(|path| !path.exists()).expect("a round has fewer rotations")
 }
 
-/// Rotated as `logrotate` does it with `create`.
+/// Rotates the file as `logrotate` does with `create`.
 pub(crate) fn rotated_create(world: &World, rng: &mut Rng) {
     rng.pause(0..300);
     std::fs::rename(file(world), aside(world)).expect("the file");
     if rng.percent(50) {
-        // `logrotate` makes the new file, or the server does, whoever comes first.
+        // Either `logrotate` or the server creates the new file.
         let new = OpenOptions::new().append(true).create(true).open(file(world));
         drop(new.expect("a file"));
     }
     world.progress(50);
 }
 
-/// Rotated as `logrotate` does it with `copytruncate`.
+/// Rotates the file as `logrotate` does with `copytruncate`.
 pub(crate) fn rotated_copytruncate(world: &World, rng: &mut Rng) {
     world.damaged();
     rng.pause(0..300);
@@ -91,12 +90,12 @@ pub(crate) fn rotated_copytruncate(world: &World, rng: &mut Rng) {
         .write(true)
         .open(file(world))
         .and_then(|file| file.set_len(0))
-        .expect("it can be cut");
+        .expect("the file can be truncated");
     world.ledger.excuse_sent_before(Instant::now());
 }
 
-/// Another program appends whole lines of its own. Where the server meets one that is not complete
-/// yet, it keeps its own apart from it, at the cost of an empty line.
+/// Another program appends complete lines. Where the server finds an incomplete line, it starts a
+/// new one, at the cost of an empty line.
 pub(crate) fn foreign_lines(world: &World, rng: &mut Rng) {
     world.damaged();
     let path = file(world);

@@ -1,5 +1,5 @@
-//! Many servers on one database. Their senders go to another server when one does not answer, and
-//! always send timestamps, by which events are known across servers.
+//! Several servers on one database. Senders fail over to another server, and always send
+//! timestamps, which make a retry idempotent across servers.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::stored::{ids, whole_lines};
 use super::world::World;
 use crate::harness::workspace::forwarded;
 
-/// One after the other dies and comes back.
+/// Kills and restarts one server after the other.
 pub(crate) fn failover(world: &World, rng: &mut Rng) {
     for _ in 0..if world.brief { 2 } else { rng.within(2..8) } {
         let node = rng.pick(&world.nodes);
@@ -19,8 +19,8 @@ pub(crate) fn failover(world: &World, rng: &mut Rng) {
     }
 }
 
-/// One dies and does not come back before the others have gone on for long; what it had accepted
-/// is in its journal, and delivered when someone starts it.
+/// One server stays down for a long time while the others continue. The events in its journal are
+/// delivered once it is started again.
 pub(crate) fn long_dead(world: &World, rng: &mut Rng) {
     let node = rng.pick(&world.nodes);
     rng.pause(0..300);
@@ -33,7 +33,7 @@ pub(crate) fn long_dead(world: &World, rng: &mut Rng) {
     node.start();
 }
 
-/// One comes back without its disk. What was only there is gone with it.
+/// One server restarts with an empty disk. Events stored only there are lost.
 pub(crate) fn empty_journal(world: &World, rng: &mut Rng) {
     let node = rng.pick(&world.nodes);
     rng.pause(0..300);
@@ -53,13 +53,13 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// One gets a copy of another's disk, and both go on.
+/// One server gets a copy of another's disk, and both continue.
 pub(crate) fn cloned_journal(world: &World, rng: &mut Rng) {
     let (original, clone) = (&world.nodes[0], &world.nodes[1]);
-    // Its own journal is put away for good, so nothing may be left in it.
+    // The journal of the clone is deleted, so it must not have a backlog.
     clone.with(|server| forwarded(server));
     if let Err(status) = clone.stop() {
-        world.wrong(format!("SIGTERM ended with {status}"));
+        world.violation(format!("SIGTERM ended with {status}"));
     }
     let away = rng.percent(50);
     if away {

@@ -1,5 +1,4 @@
-//! Someone else's hand in the journal of postgres storage. What that hand took may be missing, and
-//! nothing else.
+//! External damage to the journal of postgres storage. Only the damaged events may be missing.
 
 use std::collections::HashSet;
 use std::fs::OpenOptions;
@@ -15,7 +14,7 @@ use crate::harness::workspace::forwarded;
 
 const MISSING: &str = "hooks_journal_missing_bytes_total";
 
-/// The segments that have something in them, oldest first.
+/// The non-empty segments, oldest first.
 fn segments(world: &World) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(&world.node().data).expect("the journal").flatten();
     let mut paths: Vec<PathBuf> = entries
@@ -27,8 +26,8 @@ fn segments(world: &World) -> Vec<PathBuf> {
     paths
 }
 
-/// Kills the server while PostgreSQL is away, often, so that the journal has what the database
-/// lacks; `work` is done while neither runs.
+/// Kills the server, usually while PostgreSQL is down, so that the journal has events that the
+/// database lacks. `work` runs while the server is down.
 fn while_down(world: &World, rng: &mut Rng, work: impl FnOnce(&mut Rng)) {
     let away = rng.percent(70);
     if away {
@@ -44,21 +43,21 @@ fn while_down(world: &World, rng: &mut Rng, work: impl FnOnce(&mut Rng)) {
     }
 }
 
-/// The last segment lacks its end.
+/// The last segment is truncated.
 pub(crate) fn truncated(world: &World, rng: &mut Rng) {
     world.damaged();
     while_down(world, rng, |rng| {
         let Some(path) = segments(world).pop() else { return };
         let before = ids(&whole_lines(&path));
         let file = OpenOptions::new().write(true).open(&path).expect("a segment");
-        let len = file.metadata().expect("its length").len();
-        file.set_len(len - rng.within(0..len.min(20_000) + 1)).expect("it can be cut");
+        let len = file.metadata().expect("metadata").len();
+        file.set_len(len - rng.within(0..len.min(20_000) + 1)).expect("the file can be truncated");
         let after = ids(&whole_lines(&path));
         world.ledger.excuse(before.into_iter().filter(|id| !after.contains(id)));
     });
 }
 
-/// A bit in the middle of some segment is not what it was. The record is set aside.
+/// A bit of some segment is flipped. The record is rejected.
 pub(crate) fn flipped_bit(world: &World, rng: &mut Rng) {
     world.damaged();
     while_down(world, rng, |rng| {
@@ -70,7 +69,7 @@ pub(crate) fn flipped_bit(world: &World, rng: &mut Rng) {
         let bytes = std::fs::read(path).expect("a segment");
         let at = rng.within(0..bytes.len() as u64) as usize;
         let flipped = bytes[at] ^ (1 << rng.within(0..8));
-        // A line feed that goes joins two records.
+        // Flipping a line feed joins two records.
         let start = bytes[..at].iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let mut ends = bytes[at..].iter().enumerate().filter(|(_, byte)| **byte == b'\n');
         let end = if bytes[at] == b'\n' { ends.nth(1) } else { ends.next() };
@@ -78,7 +77,7 @@ pub(crate) fn flipped_bit(world: &World, rng: &mut Rng) {
         let file = directory_file(world, "flipped", &bytes[start..end]);
         world.ledger.excuse(ids(&whole_lines(&file)));
         let segment = OpenOptions::new().write(true).open(path).expect("a segment");
-        segment.write_all_at(&[flipped], at as u64).expect("it can be written");
+        segment.write_all_at(&[flipped], at as u64).expect("the file can be written");
     });
 }
 
@@ -88,7 +87,7 @@ fn directory_file(world: &World, name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-/// Something that is no record stands at the end of the journal, with and without a line feed.
+/// Random bytes are appended to the journal, with and without a line feed.
 pub(crate) fn garbage(world: &World, rng: &mut Rng) {
     world.damaged();
     while_down(world, rng, |rng| {
@@ -98,14 +97,14 @@ pub(crate) fn garbage(world: &World, rng: &mut Rng) {
             bytes.push(b'\n');
         }
         let file = OpenOptions::new().append(true).open(path);
-        file.and_then(|mut file| file.write_all(&bytes)).expect("it can be appended to");
+        file.and_then(|mut file| file.write_all(&bytes)).expect("the file can be appended to");
     });
 }
 
-/// A segment that was not delivered is deleted while the server is down, or runs. It is missed.
+/// Deletes an undelivered segment while the server is down or running. The server must report it.
 fn delete(world: &World, rng: &mut Rng, live: bool) {
     world.cluster().stop_fast();
-    // Until there are some segments that the database does not have.
+    // Waits for segments that the database does not have.
     eventually("segments are written", || {
         let segments = segments(world);
         let bytes: u64 = segments.iter().flat_map(std::fs::metadata).map(|file| file.len()).sum();
@@ -115,14 +114,14 @@ fn delete(world: &World, rng: &mut Rng, live: bool) {
         world.kill(world.node());
     }
     let segments = segments(world);
-    // Sealed, so that what is in it is all that will be.
+    // A sealed segment: nothing more is written to it.
     let path = rng.pick(&segments[segments.len() - 3..segments.len() - 1]);
     world.ledger.excuse(ids(&whole_lines(path)));
     std::fs::remove_file(path).expect("a segment");
     if !live {
         world.node().launch();
     }
-    // Not before: a full journal takes no events, and has no room until the database is back.
+    // Only now: a full journal accepts no events until the database is back.
     world.cluster().start();
     world.node().ready();
     let missing = world.node().with(|server| {
@@ -130,7 +129,7 @@ fn delete(world: &World, rng: &mut Rng, live: bool) {
         server.client.metric(MISSING)
     });
     if missing == 0 || !world.node().log().contains("segment") {
-        world.wrong(format!("a deleted segment was not reported: {}", path.display()));
+        world.violation(format!("a deleted segment was not reported: {}", path.display()));
     }
 }
 
@@ -142,7 +141,7 @@ pub(crate) fn deleted_live(world: &World, rng: &mut Rng) {
     delete(world, rng, true);
 }
 
-/// The database does not know the journal any more.
+/// The position of the journal is deleted from the database.
 pub(crate) fn position_missing(world: &World, rng: &mut Rng) {
     for _ in 0..rng.within(1..4) {
         rng.pause(0..300);
@@ -156,7 +155,7 @@ pub(crate) fn position_missing(world: &World, rng: &mut Rng) {
     }
 }
 
-/// All that the server had is gone, and the database knows how far it was.
+/// The journal directory is emptied, but the database still has its position.
 pub(crate) fn emptied(world: &World, rng: &mut Rng) {
     rng.pause(0..500);
     world.kill(world.node());

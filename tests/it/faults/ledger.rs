@@ -1,5 +1,4 @@
-//! The ledger: what was sent, what each event was answered, and how that compares with what is
-//! stored.
+//! The ledger: every event sent, the response it received, and the comparison with the stored events.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,31 +13,31 @@ use super::events::difference;
 pub(crate) struct Ledger {
     entries: Mutex<HashMap<String, Entry>>,
     accepted: AtomicUsize,
-    wrong_answers: Mutex<Vec<String>>,
+    violations: Mutex<Vec<String>>,
 }
 
 struct Entry {
     event: Value,
     first_sent: Instant,
     accepted: Option<Instant>,
-    /// Its loss is someone else's doing.
+    /// May be missing: an external fault destroyed it.
     excused: bool,
 }
 
-/// What does not fit.
+/// Differences between the ledger and the stored events.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) stored: usize,
-    /// Answered 202, and not stored.
+    /// Answered 202 and not stored.
     pub(crate) lost: Vec<String>,
-    pub(crate) doubled: Vec<String>,
-    /// Stored, but not as it was sent.
+    pub(crate) duplicated: Vec<String>,
+    /// Stored with other content than sent.
     pub(crate) altered: Vec<String>,
-    /// Stored, and never sent.
+    /// Stored and never sent.
     pub(crate) unknown: Vec<String>,
-    /// Anything else that must not happen.
+    /// Any other violation.
     pub(crate) other: Vec<String>,
-    /// Lost by someone else's hand.
+    /// Missing because of an external fault, as expected.
     pub(crate) excused: usize,
 }
 
@@ -50,10 +49,10 @@ impl Findings {
     pub(crate) fn describe(&self) -> String {
         let kinds = [
             ("lost", &self.lost),
-            ("doubled", &self.doubled),
+            ("duplicated", &self.duplicated),
             ("altered", &self.altered),
             ("never sent", &self.unknown),
-            ("wrong", &self.other),
+            ("other", &self.other),
         ];
         let texts = kinds
             .iter()
@@ -68,7 +67,7 @@ impl Ledger {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes down events before they are sent for the first time.
+    /// Records events before they are sent for the first time.
     pub(crate) fn sending(&self, events: &[Value]) {
         let mut entries = self.entries();
         for event in events {
@@ -82,7 +81,7 @@ impl Ledger {
         }
     }
 
-    /// Writes down that events were answered 202.
+    /// Records that events were answered 202.
     pub(crate) fn accepted(&self, events: &[Value]) {
         let mut entries = self.entries();
         for event in events {
@@ -91,9 +90,9 @@ impl Ledger {
         self.accepted.fetch_add(events.len(), Ordering::SeqCst);
     }
 
-    /// Writes down an answer that no fault explains.
-    pub(crate) fn wrong(&self, answer: String) {
-        self.wrong_answers.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
+    /// Records a response that no fault explains.
+    pub(crate) fn violation(&self, text: String) {
+        self.violations.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
 
     pub(crate) fn accepted_count(&self) -> usize {
@@ -104,7 +103,7 @@ impl Ledger {
         self.entries().len()
     }
 
-    /// From now on these may be missing: someone else deleted or damaged them.
+    /// Marks events that may be missing because they were deleted or damaged on purpose.
     pub(crate) fn excuse(&self, ids: impl IntoIterator<Item = String>) {
         let mut entries = self.entries();
         for id in ids {
@@ -114,21 +113,21 @@ impl Ledger {
         }
     }
 
-    /// From now on everything first sent before that moment may be missing.
+    /// Marks all events first sent before `moment` as possibly missing.
     pub(crate) fn excuse_sent_before(&self, moment: Instant) {
         for entry in self.entries().values_mut() {
             entry.excused |= entry.first_sent <= moment;
         }
     }
 
-    /// From now on those events may be missing.
+    /// Marks the selected events as possibly missing.
     pub(crate) fn excuse_where(&self, which: impl Fn(&Value) -> bool) {
         for entry in self.entries().values_mut() {
             entry.excused |= which(&entry.event);
         }
     }
 
-    /// Which of these were answered 202 in that time.
+    /// Those of `ids` that were answered 202 within the interval.
     pub(crate) fn accepted_between(
         &self,
         ids: &[String],
@@ -150,9 +149,9 @@ impl Ledger {
         accepted.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Compares with everything that is stored.
+    /// Compares the ledger with all stored events.
     pub(crate) fn check(&self, stored: &[Value]) -> Findings {
-        let other = self.wrong_answers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let other = self.violations.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut findings = Findings { stored: stored.len(), other, ..Findings::default() };
         let entries = self.entries();
         let mut counts: HashMap<&str, usize> = HashMap::new();
@@ -165,7 +164,7 @@ impl Ledger {
             let count = counts.entry(id).or_default();
             *count += 1;
             if *count == 2 {
-                findings.doubled.push(id.to_owned());
+                findings.duplicated.push(id.to_owned());
             }
             if let Some(difference) = difference(&entry.event, event) {
                 findings.altered.push(format!("{id}: {difference}"));
@@ -181,7 +180,7 @@ impl Ledger {
         findings
     }
 
-    /// All of it as JSON Lines, for whoever has to find out what went wrong.
+    /// The ledger as JSON Lines, for diagnosing a failed round.
     pub(crate) fn dump(&self, begun: Instant) -> String {
         let since = |at: Instant| at.saturating_duration_since(begun).as_secs_f64();
         let entries = self.entries();

@@ -1,8 +1,8 @@
-//! Nothing lost, nothing doubled: a campaign of faults against the real program.
+//! Fault-injection campaign against the real program: no event is lost, none is duplicated.
 //!
-//! Senders behave as real ones do, a ledger keeps what each event was answered, faults strike at
-//! random moments, and in the end the ledger is compared with what is stored, by content.
-//! `scripts/faults` runs this for as long as one likes; `docs/faults.md` explains it.
+//! Senders behave like real clients, a ledger records the response to each event, faults strike at
+//! random moments, and at the end the ledger is compared with the stored events, field by field.
+//! `scripts/faults` runs it for a given time; see `docs/faults.md`.
 
 mod campaign;
 mod clock;
@@ -12,13 +12,13 @@ mod disk;
 mod events;
 mod file;
 mod fleet;
-mod found;
 mod journal;
 mod ledger;
 mod needs;
 mod node;
 mod plan;
 mod proxy;
+mod regressions;
 mod report;
 mod retention;
 pub(crate) mod rng;
@@ -30,6 +30,6 @@ mod traced;
 mod world;
 
 #[test]
-fn nothing_is_lost_and_nothing_doubled_under_any_fault() {
+fn no_event_is_lost_or_duplicated_under_any_fault() {
     campaign::run();
 }

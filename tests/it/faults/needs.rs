@@ -1,20 +1,20 @@
-//! What a scenario needs around it.
+//! Environment that a fault needs.
 
 use super::events::{self, Habits};
 
-/// What a scenario needs; those of a pair of faults are put together.
-#[expect(clippy::struct_excessive_bools, reason = "each stands for itself")]
+/// Environment that a fault needs. The needs of two faults can be combined.
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Needs {
-    /// The database is reached by a proxy.
+    /// The server reaches the database through a proxy.
     pub(crate) proxy: bool,
     /// The server writes to a small file system.
     pub(crate) disk: bool,
     /// The database is in a tablespace on a small file system.
     pub(crate) tablespace: bool,
-    /// The smallest journal, deleted at once behind the forwarder.
+    /// Smallest journal size; segments are deleted as soon as they are delivered.
     pub(crate) tiny: bool,
-    /// The first strike starts the server.
+    /// The fault itself starts the server.
     pub(crate) cold: bool,
     pub(crate) servers: usize,
     pub(crate) senders: usize,
@@ -22,7 +22,7 @@ pub(crate) struct Needs {
     pub(crate) habits: Habits,
 }
 
-/// One server and nothing special.
+/// One server without special needs.
 pub(crate) const PLAIN: Needs = Needs {
     proxy: false,
     disk: false,
@@ -36,7 +36,7 @@ pub(crate) const PLAIN: Needs = Needs {
 };
 
 impl Needs {
-    /// What two faults need together.
+    /// The combined needs of two faults.
     pub(crate) fn and(self, other: &Self) -> Self {
         let habits = if other.habits == events::USUAL { self.habits } else { other.habits };
         let environment =

@@ -1,4 +1,4 @@
-//! One server of a world, which may be down.
+//! One server of the system under test, running or not.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,20 +15,20 @@ use crate::harness::{Client, eventually};
 
 pub(crate) struct Node {
     pub(crate) address: SocketAddr,
-    /// Where it writes.
+    /// The data directory of the server.
     pub(crate) data: PathBuf,
-    how: Mutex<Builder>,
+    builder: Mutex<Builder>,
     server: Mutex<Option<Server>>,
     retired: AtomicBool,
     log: Mutex<String>,
 }
 
 impl Node {
-    pub(crate) fn new(how: Builder, data: PathBuf, address: SocketAddr) -> Self {
+    pub(crate) fn new(builder: Builder, data: PathBuf, address: SocketAddr) -> Self {
         Self {
             address,
             data,
-            how: Mutex::new(how),
+            builder: Mutex::new(builder),
             server: Mutex::default(),
             retired: AtomicBool::new(false),
             log: Mutex::default(),
@@ -39,39 +39,39 @@ impl Node {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How it is started.
-    pub(crate) fn how(&self) -> Builder {
-        self.how.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The command that starts the server.
+    pub(crate) fn builder(&self) -> Builder {
+        self.builder.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How it is started from now on.
+    /// Changes the command for later starts.
     pub(crate) fn change(&self, change: impl FnOnce(Builder) -> Builder) {
-        let mut how = self.how.lock().unwrap_or_else(PoisonError::into_inner);
-        *how = change(how.clone());
+        let mut builder = self.builder.lock().unwrap_or_else(PoisonError::into_inner);
+        *builder = change(builder.clone());
     }
 
-    /// The command that runs the server from now on; none if it is empty.
+    /// Sets the wrapper command for later starts; empty for none.
     pub(crate) fn change_wrapper(&self, wrapper: Vec<String>) {
-        self.change(|how| how.wrapped(wrapper));
+        self.change(|builder| builder.wrapped(wrapper));
     }
 
-    /// Starts it without waiting for anything.
+    /// Starts the server without waiting.
     pub(crate) fn launch(&self) {
         let mut server = self.server();
         if let Some(before) = server.take() {
             self.log.lock().unwrap_or_else(PoisonError::into_inner).push_str(&before.log());
         }
-        *server = Some(self.how().launch());
+        *server = Some(self.builder().launch());
     }
 
-    /// Starts it and waits until it takes events.
+    /// Starts the server and waits until it is ready.
     #[track_caller]
     pub(crate) fn start(&self) {
         self.launch();
         self.ready();
     }
 
-    /// Waits until it takes events.
+    /// Waits until the server is ready.
     #[track_caller]
     pub(crate) fn ready(&self) {
         eventually("the server is ready", || {
@@ -80,7 +80,7 @@ impl Node {
         });
     }
 
-    /// Does what looks after servers: starts it again whenever it has ended, until it takes events.
+    /// Acts as a supervisor: restarts the server whenever it has ended, until it is ready.
     #[track_caller]
     pub(crate) fn supervise(&self) {
         eventually("the server is ready", || {
@@ -93,17 +93,17 @@ impl Node {
 
     pub(crate) fn is_ready(&self) -> bool {
         let client = Client::with_timeout(self.address, Duration::from_secs(5));
-        let answer = client.send("GET", "/health/ready", &[], b"");
-        answer.is_ok_and(|answer| answer.status == 200)
+        let response = client.send("GET", "/health/ready", &[], b"");
+        response.is_ok_and(|response| response.status == 200)
     }
 
-    /// What it says of itself, if it answers.
+    /// The body of `GET /health`, if the server responds.
     pub(crate) fn health(&self) -> Option<Value> {
         let client = Client::with_timeout(self.address, Duration::from_secs(5));
         Some(client.send("GET", "/health", &[], b"").ok()?.json())
     }
 
-    /// Whether it was started and has not ended.
+    /// True if the server was started and has not ended.
     pub(crate) fn is_started(&self) -> bool {
         self.server().as_mut().is_some_and(|server| server.ended().is_none())
     }
@@ -114,17 +114,17 @@ impl Node {
         }
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if the server has ended.
     pub(crate) fn ended(&self) -> Option<ExitStatus> {
         self.server().as_mut().and_then(Server::ended)
     }
 
     #[track_caller]
     pub(crate) fn wait(&self) -> ExitStatus {
-        eventually("the server ends", || self.ended().ok_or("it runs"))
+        eventually("the server ends", || self.ended().ok_or("running"))
     }
 
-    /// Ends it in the orderly way; an error if its status was none of success.
+    /// Stops the server with SIGTERM; an error if the exit status is not success.
     #[track_caller]
     pub(crate) fn stop(&self) -> Result<(), ExitStatus> {
         self.signal(Signal::TERM);
@@ -133,10 +133,10 @@ impl Node {
     }
 
     pub(crate) fn with<T>(&self, look: impl FnOnce(&Server) -> T) -> T {
-        look(self.server().as_ref().expect("it was started"))
+        look(self.server().as_ref().expect("the server was started"))
     }
 
-    /// It is not going to come back; the check does not wait for it.
+    /// Marks the server as down; the final check does not wait for it.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::SeqCst);
     }
@@ -149,7 +149,7 @@ impl Node {
         self.retired.load(Ordering::SeqCst)
     }
 
-    /// All that its processes have logged.
+    /// The logs of all runs of the server.
     pub(crate) fn log(&self) -> String {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(server) = &*self.server() {
@@ -158,7 +158,7 @@ impl Node {
         log
     }
 
-    /// The end of its log.
+    /// The last lines of the current log.
     pub(crate) fn log_tail(&self) -> String {
         let log = self.server().as_ref().map(Server::log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();

@@ -1,4 +1,4 @@
-//! Which rounds are run, in which order, with which seeds.
+//! The sequence of rounds, with their seeds.
 
 use std::path::PathBuf;
 
@@ -9,17 +9,17 @@ use crate::harness::Storage;
 /// The seed of the short run.
 const SEED: u64 = 20_261_123;
 
-/// What the environment asks for (see `scripts/faults`); without it, each fault once.
+/// Settings from the environment (see `scripts/faults`); by default each fault runs once.
 pub(crate) struct Settings {
     pub(crate) seed: u64,
     /// `None`: the short run.
     pub(crate) minutes: Option<f64>,
     pub(crate) only: Option<String>,
     pub(crate) storage: Option<String>,
-    /// Runs one round, that of this seed.
+    /// Runs only the round with this seed.
     pub(crate) round: Option<u64>,
     pub(crate) jobs: usize,
-    /// Where the directories of failed rounds go.
+    /// Directory for the files of failed rounds.
     pub(crate) keep: PathBuf,
 }
 
@@ -53,7 +53,7 @@ impl Settings {
     }
 }
 
-/// What one round is.
+/// One round.
 #[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) faults: Vec<&'static Fault>,
@@ -68,7 +68,7 @@ impl Plan {
         self.faults.iter().map(|fault| fault.name).collect::<Vec<_>>().join("+")
     }
 
-    /// How to run exactly this round again.
+    /// The options that repeat exactly this round.
     pub(crate) fn describe(&self) -> String {
         format!(
             "--only {} --storage {} --round {} (ack={})",
@@ -80,7 +80,7 @@ impl Plan {
     }
 }
 
-/// The rounds in their order: without end in the long run.
+/// The rounds in order; endless in a long run.
 pub(crate) fn plans(settings: &Settings) -> Box<dyn Iterator<Item = Plan> + Send> {
     let mut all = Vec::new();
     for fault in FAULTS {
@@ -101,12 +101,12 @@ pub(crate) fn plans(settings: &Settings) -> Box<dyn Iterator<Item = Plan> + Send
             plan.faults = all.iter().map(|plan| plan.faults[0]).collect();
             plan.faults.dedup_by_key(|fault| fault.name);
         }
-        // The seed's lowest bit is the acknowledgement.
+        // The lowest bit of the seed selects `ACK`.
         return Box::new(std::iter::once(Plan { seed, ack_stored: seed & 1 == 1, ..plan }));
     }
     let seed = settings.seed;
     if settings.minutes.is_none() {
-        // Each fault once, with every storage and acknowledgement somewhere.
+        // Each fault once; storages and `ACK` values alternate.
         let once = FAULTS.iter().enumerate().filter_map(move |(at, fault)| {
             let of_fault: Vec<&Plan> =
                 all.iter().filter(|plan| plan.faults[0].name == fault.name).collect();
@@ -119,7 +119,7 @@ pub(crate) fn plans(settings: &Settings) -> Box<dyn Iterator<Item = Plan> + Send
     Box::new((0..).flat_map(move |cycle: u64| {
         let mut rng = Rng::new(Rng::derive(seed, cycle));
         let mut plans: Vec<Plan> = if pair.is_some() { Vec::new() } else { all.clone() };
-        // There are some hundreds of crash points to go through.
+        // Crash points get more rounds: there are some hundreds of them.
         let crashes = all.iter().filter(|plan| plan.faults[0].group == Group::CrashPoint);
         if pair.is_none() {
             plans.extend(crashes.flat_map(|plan| std::iter::repeat_n(plan, 20)).cloned());

@@ -1,4 +1,4 @@
-//! A proxy before PostgreSQL that understands just enough of its protocol to cut a connection at the
+//! A proxy in front of PostgreSQL that parses just enough of the protocol to cut a connection at the
 //! worst moments.
 
 use std::io::{Read, Write};
@@ -10,14 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::rng::Rng;
 
-/// What the proxy does to the connections that pass it.
+/// Behaviour of the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Pass,
-    /// Cuts a connection after the client has sent so many more bytes, at most.
+    /// Cuts a connection after the client has sent at most that many more bytes.
     CutWithin(u64),
-    /// Cuts a connection when PostgreSQL has committed, before the client hears of it; so many
-    /// times in a hundred.
+    /// Cuts a connection after a commit, before the client receives the response, with that
+    /// probability in percent.
     LoseCommit(u64),
 }
 
@@ -35,7 +35,7 @@ struct State {
 
 impl Proxy {
     pub(crate) fn start(upstream: PathBuf, address: SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).expect("an address of our own");
+        let listener = TcpListener::bind(address).expect("an unused address");
         let mode = Mutex::new((Mode::Pass, Rng::new(0)));
         let (cuts, ended) = (AtomicUsize::new(0), AtomicBool::new(false));
         let state = Arc::new(State { upstream, mode, cuts, ended });
@@ -45,7 +45,7 @@ impl Proxy {
                 if shared.ended.load(Ordering::SeqCst) {
                     break;
                 }
-                // A PostgreSQL that is away closes the connection.
+                // If PostgreSQL is down, dropping `client` closes the connection.
                 if let Ok(server) = UnixStream::connect(&shared.upstream) {
                     Pair::join(client, server, &shared);
                 }
@@ -59,7 +59,7 @@ impl Proxy {
         *now = (mode, Rng::new(rng.next()));
     }
 
-    /// How many connections were cut.
+    /// Number of connections cut.
     pub(crate) fn cuts(&self) -> usize {
         self.state.cuts.load(Ordering::SeqCst)
     }
@@ -73,11 +73,11 @@ impl Drop for Proxy {
     }
 }
 
-/// A connection on both sides.
+/// A client connection and its upstream connection.
 struct Pair {
     client: TcpStream,
     server: UnixStream,
-    /// What the client may still send; `u64::MAX` for no limit.
+    /// Bytes that the client may still send; `u64::MAX` for no limit.
     left: AtomicU64,
     state: Arc<State>,
 }
@@ -93,7 +93,7 @@ impl Pair {
     }
 
     fn close(&self) {
-        // Whichever side is closed already stays so.
+        // Fails only for a side that is already closed.
         let _ = self.client.shutdown(Shutdown::Both);
         let _ = self.server.shutdown(Shutdown::Both);
     }
@@ -136,7 +136,7 @@ impl Pair {
         }
     }
 
-    /// Passes PostgreSQL's messages on: a type, a length that counts itself, and the rest.
+    /// Forwards messages of PostgreSQL: a type byte, a length that includes itself, and the body.
     fn downwards(&self) {
         let mut head = [0; 5];
         loop {

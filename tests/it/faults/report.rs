@@ -1,13 +1,13 @@
-//! What a campaign has found, as a plain table.
+//! The results of a campaign as a Markdown table.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::ledger::Findings;
 
-/// One round's outcome.
+/// The outcome of one round.
 pub(crate) struct Outcome {
-    /// The fault's name, or both names of a pair.
+    /// The name of the fault, or both names of a pair.
     pub(crate) fault: String,
     pub(crate) skipped: Option<String>,
     pub(crate) kills: usize,
@@ -20,7 +20,7 @@ pub(crate) struct Outcome {
 #[derive(Default)]
 pub(crate) struct Report {
     rows: BTreeMap<String, Row>,
-    /// The order in which faults are shown.
+    /// The faults in display order.
     order: Vec<String>,
     pub(crate) failures: Vec<String>,
 }
@@ -33,7 +33,7 @@ struct Row {
     accepted: usize,
     stored: usize,
     lost: usize,
-    doubled: usize,
+    duplicated: usize,
     other: usize,
     excused: usize,
     recoveries: Vec<Duration>,
@@ -61,7 +61,7 @@ impl Report {
 
     pub(crate) fn table(&self) -> String {
         let mut text = String::from(
-            "| fault | runs | kills | sent | accepted | stored | lost | doubled | other | excused | \
+            "| fault | runs | kills | sent | accepted | stored | lost | duplicated | other | excused | \
              recovery median | max |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
         );
         let mut total = Row::default();
@@ -91,7 +91,7 @@ impl Row {
         self.accepted += outcome.accepted;
         self.stored += findings.stored;
         self.lost += findings.lost.len();
-        self.doubled += findings.doubled.len();
+        self.duplicated += findings.duplicated.len();
         self.other += findings.altered.len() + findings.unknown.len() + findings.other.len();
         self.excused += findings.excused;
         self.recoveries.extend(&outcome.recoveries);
@@ -104,7 +104,7 @@ impl Row {
         self.accepted += row.accepted;
         self.stored += row.stored;
         self.lost += row.lost;
-        self.doubled += row.doubled;
+        self.duplicated += row.duplicated;
         self.other += row.other;
         self.excused += row.excused;
         self.recoveries.extend(&row.recoveries);
@@ -124,7 +124,7 @@ impl Row {
             self.accepted,
             self.stored,
             self.lost,
-            self.doubled,
+            self.duplicated,
             self.other,
             self.excused,
             seconds(recoveries.len() / 2),

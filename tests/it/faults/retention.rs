@@ -1,4 +1,4 @@
-//! Retention deletes what is old, and never anything newer.
+//! Retention deletes expired data and nothing newer.
 
 use std::fs::File;
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,7 @@ use crate::harness::{eventually, workspace::forwarded};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// With `RETENTION_DAYS=1`: of the rotated files, those written to last more than a day ago go.
+/// With `RETENTION_DAYS=1`: rotated files last modified more than a day ago are deleted.
 pub(crate) fn files(world: &World, rng: &mut Rng) {
     let rotated = || {
         let mut files = line_files(&world.node().data);
@@ -25,7 +25,7 @@ pub(crate) fn files(world: &World, rng: &mut Rng) {
     for file in &files {
         let age = if file == old { DAY + Duration::from_mins(1) } else { Duration::from_hours(23) };
         let opened = File::options().append(true).open(file).expect("a rotated file");
-        opened.set_modified(SystemTime::now() - age).expect("its time can be set");
+        opened.set_modified(SystemTime::now() - age).expect("the modification time can be set");
     }
     world.ledger.excuse(ids(&whole_lines(old)));
     if rng.percent(50) {
@@ -34,12 +34,11 @@ pub(crate) fn files(world: &World, rng: &mut Rng) {
     }
     eventually("the old file is deleted", || if old.exists() { Err(old) } else { Ok(()) });
     if let Some(gone) = files.iter().find(|file| *file != old && !file.exists()) {
-        world.wrong(format!("{} was deleted before its time", gone.display()));
+        world.violation(format!("{} was deleted too early", gone.display()));
     }
 }
 
-/// With `RETENTION_DAYS=2` and events of the last days: the partitions of days that ended more than
-/// two days ago go.
+/// With `RETENTION_DAYS=2`: partitions of days that ended more than two days ago are dropped.
 pub(crate) fn partitions(world: &World, _rng: &mut Rng) {
     let day = |back: i64| {
         let time = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * back);
@@ -54,7 +53,7 @@ pub(crate) fn partitions(world: &World, _rng: &mut Rng) {
         let log = world.node().log();
         if log.contains("dropped after RETENTION_DAYS") { Ok(()) } else { Err(log) }
     });
-    // Midnight may have passed meanwhile.
+    // Midnight may have passed in between.
     let (before, after) = (oldest_kept, day(2));
     world.ledger.excuse_where(|event| {
         event["timestamp"].as_str().is_some_and(|time| time < after.as_str())
@@ -63,7 +62,7 @@ pub(crate) fn partitions(world: &World, _rng: &mut Rng) {
     for line in world.node().log().lines().filter(|line| line.contains("dropped after")) {
         let dropped = line.split("hook_events_").nth(1).and_then(|rest| rest.get(..8));
         if dropped.is_none_or(|dropped| dropped >= after.replace('-', "").as_str()) {
-            world.wrong(format!("dropped before its time ({newest_dropped}): {line}"));
+            world.violation(format!("dropped too early ({newest_dropped}): {line}"));
         }
     }
 }

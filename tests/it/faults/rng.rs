@@ -1,4 +1,4 @@
-//! Randomness that a seed repeats: `SplitMix64` (Steele et al., 2014).
+//! Reproducible random numbers: `SplitMix64` (Steele et al., 2014).
 
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
@@ -12,15 +12,15 @@ impl Rng {
         Self(seed)
     }
 
-    /// A seed for a part of what this seed stands for.
+    /// Derives the seed of one part of a run from the seed of the run.
     pub(crate) fn derive(seed: u64, part: impl Hash) -> u64 {
-        // Fixed keys, so that every run of the program derives the same.
+        // `DefaultHasher::new` has fixed keys, so the result is the same in every process.
         let mut hasher = std::hash::DefaultHasher::new();
         (seed, part).hash(&mut hasher);
         hasher.finish()
     }
 
-    /// Another one, which depends on this one.
+    /// A new generator seeded from this one.
     pub(crate) fn fork(&mut self) -> Self {
         Self(self.next())
     }
@@ -37,7 +37,7 @@ impl Rng {
         range.start + self.next() % (range.end - range.start)
     }
 
-    /// True that many times in a hundred.
+    /// True with a probability of `chance` percent.
     pub(crate) fn percent(&mut self, chance: u64) -> bool {
         self.within(0..100) < chance
     }
@@ -46,7 +46,7 @@ impl Rng {
         &from[self.within(0..from.len() as u64) as usize]
     }
 
-    /// Waits for a random time: the moment of a fault is the one thing that is not awaited.
+    /// Sleeps for a random time. The moment of a fault is random; everything else is polled for.
     pub(crate) fn pause(&mut self, milliseconds: Range<u64>) {
         std::thread::sleep(Duration::from_millis(self.within(milliseconds)));
     }

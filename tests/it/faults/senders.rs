@@ -1,4 +1,5 @@
-//! Senders as they are: they wait five seconds, try four times with the same ids, then drop.
+//! Senders that behave like real clients: a time-out of five seconds and four attempts with the
+//! same ids, then they drop the events.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,10 +16,10 @@ use crate::harness::Client;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const TRIES: u32 = 4;
-/// Pause before the first retry, at most; doubles with each.
+/// Maximum pause before the first retry, in milliseconds; doubles with each retry.
 const BACKOFF: u64 = 150;
 
-/// Where senders send to: the first is tried first by the first sender, and so on.
+/// Addresses of the servers. Each sender starts with another one.
 pub(crate) type Targets = Arc<RwLock<Vec<SocketAddr>>>;
 
 pub(crate) struct Senders {
@@ -48,7 +49,7 @@ impl Senders {
         Self { stopping, threads }
     }
 
-    /// Ends once every sender is through with what it has begun.
+    /// Stops all senders once their current request and its retries are complete.
     pub(crate) fn stop(mut self) {
         self.stopping.store(true, Ordering::SeqCst);
         for thread in self.threads.drain(..) {
@@ -63,7 +64,7 @@ impl Drop for Senders {
     }
 }
 
-/// One of them; also used by itself, for events at chosen moments.
+/// One sender; also used alone, to send events at chosen moments.
 pub(crate) struct Sender {
     name: String,
     target: usize,
@@ -89,7 +90,7 @@ impl Sender {
         Self { name, target, habits, ledger, targets, rng, made, clients }
     }
 
-    /// Sends one request's worth of events, with all its retries, and pauses.
+    /// Sends one request with its retries, then pauses.
     fn send_some(&mut self) {
         let batch = self.rng.percent(50);
         let count = if batch { self.rng.within(1..self.habits.batch + 1) } else { 1 };
@@ -97,12 +98,12 @@ impl Sender {
         self.rng.pause(0..self.habits.pause + 1);
     }
 
-    /// Sends new events; whether they were accepted in the end.
+    /// Sends new events with retries; true if they were accepted.
     pub(crate) fn send(&mut self, count: u64, batch: bool) -> bool {
         self.send_within(TRIES, count, batch)
     }
 
-    /// Sends a batch of new events without retries.
+    /// Sends a batch of new events without retries; true if it was accepted.
     pub(crate) fn send_once(&mut self, count: u64) -> bool {
         self.send_within(1, count, true)
     }
@@ -135,7 +136,7 @@ impl Sender {
         false
     }
 
-    /// Whether the events were accepted; `None` means try again, elsewhere if there is a choice.
+    /// True if the events were accepted, false if refused; `None` to retry, on the next server.
     fn attempt(&mut self, path: &str, body: &str, events: usize) -> Option<bool> {
         let address = {
             let targets = self.targets.read().unwrap_or_else(PoisonError::into_inner);
@@ -148,17 +149,18 @@ impl Sender {
             client
         });
         let headers = [("content-type", "application/json")];
-        let answer = client.send("POST", path, &headers, body.as_bytes()).ok()?;
-        match answer.status {
+        let response = client.send("POST", path, &headers, body.as_bytes()).ok()?;
+        match response.status {
             202 => {
-                if answer.json()["accepted"] != events {
-                    self.ledger.wrong(format!("{events} events sent, answer {}", answer.text));
+                if response.json()["accepted"] != events {
+                    self.ledger
+                        .violation(format!("{events} events sent, response {}", response.text));
                 }
                 Some(true)
             }
             429 | 500..=599 => None,
             _ => {
-                self.ledger.wrong(format!("{} {}", answer.status, answer.text));
+                self.ledger.violation(format!("{} {}", response.status, response.text));
                 Some(false)
             }
         }

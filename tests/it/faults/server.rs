@@ -1,11 +1,11 @@
-//! Faults of the server's own process.
+//! Faults of the server process.
 
 use rustix::process::Signal;
 
 use super::rng::Rng;
 use super::world::World;
 
-/// Killed while it works, and started again.
+/// Kills and restarts the server under load.
 pub(crate) fn kill(world: &World, rng: &mut Rng) {
     rng.pause(0..400);
     world.kill(world.node());
@@ -13,7 +13,7 @@ pub(crate) fn kill(world: &World, rng: &mut Rng) {
     world.node().start();
 }
 
-/// Killed again and again before and shortly after it takes events.
+/// Kills the server repeatedly, before and shortly after it becomes ready.
 pub(crate) fn kill_storm(world: &World, rng: &mut Rng) {
     let kills = if world.brief { 6 } else { rng.within(8..20) };
     for _ in 0..kills {
@@ -27,7 +27,8 @@ pub(crate) fn kill_storm(world: &World, rng: &mut Rng) {
     world.node().start();
 }
 
-/// Stands still, as in a debugger or on a machine that swaps, for longer than senders wait or not.
+/// Suspends the server, as a debugger or a swapping machine does, sometimes beyond the senders'
+/// time-out.
 pub(crate) fn pause(world: &World, rng: &mut Rng) {
     rng.pause(0..300);
     world.node().signal(Signal::STOP);
@@ -39,23 +40,23 @@ pub(crate) fn pause(world: &World, rng: &mut Rng) {
     world.node().signal(Signal::CONT);
 }
 
-/// Ended and started in the orderly way, under load.
+/// Stops the server with SIGTERM and restarts it, under load.
 pub(crate) fn terminate(world: &World, rng: &mut Rng) {
     rng.pause(0..400);
     if let Err(status) = world.node().stop() {
-        world.wrong(format!("SIGTERM ended with {status}: {}", world.node().log_tail()));
+        world.violation(format!("SIGTERM ended with {status}: {}", world.node().log_tail()));
     }
     rng.pause(0..200);
     world.node().start();
 }
 
-/// A second server on the same journal must refuse to start, and harm nothing.
+/// A second server on the same journal must refuse to start, without side effects.
 pub(crate) fn second_server(world: &World, rng: &mut Rng) {
     rng.pause(0..200);
     let address = super::world::address();
-    let second = world.node().how();
+    let second = world.node().builder();
     let second = second.set("HOST", address.ip().to_string()).run();
     if second.status.success() || !second.log.contains("locked by another server") {
-        world.wrong(format!("a second server ended with {}: {}", second.status, second.log));
+        world.violation(format!("a second server ended with {}: {}", second.status, second.log));
     }
 }

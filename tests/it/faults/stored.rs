@@ -1,4 +1,4 @@
-//! Reading back what is stored, and what files have that someone has damaged.
+//! Reads stored events, from damaged files too.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use crate::harness::Storage;
 use crate::harness::workspace::{read_lines, with_all_fields};
 
 impl World {
-    /// Everything that was set aside.
+    /// All entries of `rejected.jsonl`.
     pub(crate) fn rejected(&self) -> Vec<Value> {
         let files = self.nodes.iter().map(|node| node.data.join("rejected.jsonl"));
         files.filter(|file| file.exists()).flat_map(|file| read_lines(&file)).collect()
     }
 
-    /// Everything that is stored.
+    /// All stored events.
     pub(crate) fn stored(&self) -> Vec<Value> {
         if self.storage == Storage::Postgres {
             return self.workspace.events();
@@ -28,7 +28,7 @@ impl World {
     }
 }
 
-/// The files of jsonl storage, rotated ones too, by whomever.
+/// The files of jsonl storage, including rotated ones.
 pub(crate) fn line_files(data: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(data) else { return Vec::new() };
     let named = entries.flatten().map(|entry| (entry.file_name(), entry.path()));
@@ -45,11 +45,11 @@ pub(crate) fn line_files(data: &Path) -> Vec<PathBuf> {
     files.into_values().collect()
 }
 
-/// The events in a file that someone else's hand has damaged.
+/// The events in the intact lines of a file.
 pub(crate) fn whole_lines(file: &Path) -> Vec<Value> {
     let bytes = std::fs::read(file).unwrap_or_default();
     let lines = bytes.split(|&byte| byte == b'\n');
-    // A segment's lines end with a TAB and a checksum.
+    // Lines of a segment end with a TAB and a checksum.
     let json = lines.map(|line| line.split(|&byte| byte == b'\t').next().unwrap_or_default());
     json.filter_map(|json| serde_json::from_slice(json).ok()).filter(Value::is_object).collect()
 }

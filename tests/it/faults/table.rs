@@ -1,4 +1,4 @@
-//! All faults.
+//! The table of all faults.
 
 use super::events::{Dates, Habits, USUAL};
 use super::needs::{Needs, PLAIN};
@@ -9,7 +9,7 @@ use Strike::{Always, IfPermitted};
 
 use crate::harness::Storage::{self, Jsonl, Postgres};
 
-/// Whose fault it is. Two of different groups can strike together.
+/// The failing component. Faults of different groups can be combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Group {
     Server,
@@ -27,21 +27,21 @@ pub(crate) struct Fault {
     pub(crate) name: &'static str,
     pub(crate) group: Group,
     pub(crate) storages: &'static [Storage],
-    /// Whether a 202 means that the store has it; both are tried.
+    /// The values of `ACK` to test: false for `journal`, true for `stored`.
     pub(crate) ack_stored: &'static [bool],
     pub(crate) needs: Needs,
-    /// Most strikes in a round.
+    /// Maximum number of strikes in a round.
     pub(crate) strikes: u64,
-    /// Whether it can strike together with others.
+    /// Can be combined with another fault.
     pub(crate) pairs: bool,
     pub(crate) strike: Strike,
 }
 
-/// Begins a fault, and ends it.
+/// Begins and ends a fault.
 #[derive(Clone, Copy)]
 pub(crate) enum Strike {
     Always(fn(&World, &mut Rng)),
-    /// Needs a tool or a right that not every machine gives.
+    /// Needs a tool or a permission that may be missing.
     IfPermitted(fn(&World, &mut Rng) -> Result<(), Skipped>),
 }
 
@@ -69,8 +69,7 @@ const COLD: Needs = Needs { cold: true, ..PLAIN };
 const PROXY: Needs = Needs { proxy: true, ..PLAIN };
 
 const DISK: Needs = Needs { disk: true, ..PLAIN };
-/// For faults after which a retry meets a server that has forgotten the first try: there an event
-/// is known by its timestamp.
+/// For faults after which the dedup window is lost: there only the timestamp makes a retry idempotent.
 const TIMED: Needs = Needs { habits: Habits { untimed: 0, ..USUAL }, ..PLAIN };
 const TIMED_SMALL_SEGMENTS: Needs =
     Needs { habits: Habits { untimed: 0, padding: 4_000, ..USUAL }, ..SMALL_SEGMENTS };

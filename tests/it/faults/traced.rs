@@ -1,4 +1,4 @@
-//! Faults that `strace` injects into system calls, and what its log shows.
+//! Faults injected into system calls by `strace`, and checks of the traced calls.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use super::senders::Sender;
 use super::world::{Skipped, World};
 use crate::harness::Storage;
 
-/// The command before the server's that traces it from aside, so that signals reach the server.
+/// The wrapper command that traces the server as a separate process, so that signals reach the server.
 pub(crate) fn strace(options: &[&str]) -> Result<Vec<String>, Skipped> {
     static WORKS: OnceLock<bool> = OnceLock::new();
     let works = *WORKS.get_or_init(|| {
@@ -27,7 +27,7 @@ pub(crate) fn strace(options: &[&str]) -> Result<Vec<String>, Skipped> {
     Ok(line)
 }
 
-/// Where the server's events go first.
+/// The file to which the server writes events first.
 fn journal(world: &World) -> PathBuf {
     let data = &world.node().data;
     match world.storage {
@@ -51,12 +51,12 @@ fn restart_traced(world: &World, options: &[&str]) -> Result<(), Skipped> {
     Ok(())
 }
 
-/// A failed sync ends the server with an error, and what it was for is not answered 202.
+/// A failed fsync ends the server with an error, and the events it was for are not answered 202.
 pub(crate) fn sync_fails(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     let log = world.workspace.directory().join(format!("strace-{}", rng.next()));
     let call = *rng.pick(&["fdatasync", "fdatasync", "fsync"]);
     let last = if call == "fsync" { 8 } else { 40 };
-    // From then on, or just once: the kernel reports a lost page only once.
+    // Persistent or one-time: the kernel reports a lost page only once.
     let on = if rng.percent(50) { "+" } else { "" };
     let inject = format!("inject={call}:error=EIO:when={}{on}", rng.within(1..last));
     let file = log.display().to_string();
@@ -77,17 +77,17 @@ pub(crate) fn sync_fails(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     let ended = Instant::now();
     if status.code() != Some(1) {
         let log = world.node().log_tail();
-        world.wrong(format!("after a failed {call} it ended with {status}: {log}"));
+        world.violation(format!("after a failed {call} the server exited with {status}: {log}"));
     }
     let unsynced = ids_not_synced(&std::fs::read_to_string(&log).expect("strace's log"));
     for id in world.ledger.accepted_between(&unsynced, launched, ended) {
-        world.wrong(format!("{id} was answered 202, and its {call} failed"));
+        world.violation(format!("{id} was answered 202, and its {call} failed"));
     }
     world.node().supervise();
     Ok(())
 }
 
-/// The ids in what the thread whose sync failed first had written since its last good one.
+/// The ids written by the thread whose fsync failed first, since its last successful one.
 fn ids_not_synced(log: &str) -> Vec<String> {
     let lines: Vec<&str> = log.lines().collect();
     let Some(failed) = lines.iter().position(|line| line.contains("EIO")) else {
@@ -101,7 +101,7 @@ fn ids_not_synced(log: &str) -> Vec<String> {
     parts.filter_map(|part| Some(part.split_once("\\\"")?.0.to_owned())).collect()
 }
 
-/// Writes to the journal fail for a while: 503, and then all is as before.
+/// Writes to the journal fail for a while: responses are 503, then service is normal again.
 pub(crate) fn write_fails(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     let path = journal(world).display().to_string();
     let error = *rng.pick(&["ENOSPC", "EIO", "EDQUOT", "EINTR"]);
@@ -116,8 +116,8 @@ pub(crate) fn write_fails(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     Ok(())
 }
 
-/// Every 202 comes after a successful sync of what was written before it: seen in the order of the
-/// server's system calls, with one sender who waits for each answer.
+/// Every 202 follows a successful fsync of the preceding write: checked in the order of system
+/// calls, with one sender that waits for each response.
 pub(crate) fn synced_first(world: &World, rng: &mut Rng) -> Result<(), Skipped> {
     let log = world.workspace.directory().join("strace");
     let file = log.display().to_string();
@@ -137,7 +137,7 @@ pub(crate) fn synced_first(world: &World, rng: &mut Rng) -> Result<(), Skipped> 
     for number in 0..20 {
         let batch = number % 2 == 1;
         if !sender.send(if batch { 3 } else { 1 }, batch) {
-            world.wrong("an event was not accepted".to_owned());
+            world.violation("an event was not accepted".to_owned());
         }
     }
     world.kill(world.node());
@@ -149,7 +149,7 @@ pub(crate) fn synced_first(world: &World, rng: &mut Rng) -> Result<(), Skipped> 
 
 fn check_order(world: &World, log: &Path) {
     let text = std::fs::read_to_string(log).expect("strace's log");
-    let (mut unsynced, mut writes, mut answers) = (false, 0, 0);
+    let (mut unsynced, mut writes, mut responses) = (false, 0, 0);
     for line in text.lines() {
         if line.contains(" write(") && line.contains("\\\"event_id\\\"") {
             unsynced = true;
@@ -157,13 +157,13 @@ fn check_order(world: &World, log: &Path) {
         } else if line.contains("sync") && line.ends_with("= 0") {
             unsynced = false;
         } else if line.contains("HTTP/1.1 202") {
-            answers += 1;
+            responses += 1;
             if unsynced {
-                world.wrong(format!("a 202 before its sync: {line}"));
+                world.violation(format!("a 202 before its fsync: {line}"));
             }
         }
     }
-    if writes < 20 || answers < 20 {
-        world.wrong(format!("the log shows {writes} writes and {answers} answers of 20"));
+    if writes < 20 || responses < 20 {
+        world.violation(format!("the log shows {writes} writes and {responses} responses of 20"));
     }
 }

@@ -1,4 +1,4 @@
-//! A world that faults strike: servers, their storage, senders, and the ledger.
+//! The system that faults strike: servers, their storage, senders and the ledger.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -21,23 +21,23 @@ use crate::harness::reaper::SmallDisk;
 use crate::harness::workspace::forwarded;
 use crate::harness::{Client, Cluster, Storage, Workspace, eventually};
 
-/// The role that servers log in as: one without special rights.
+/// The database role of the servers, without special rights.
 pub(crate) const ROLE: &str = "hooks";
 
 pub(crate) struct World {
     pub(crate) nodes: Vec<Node>,
     pub(crate) storage: Storage,
-    /// Whether a 202 means that the store has it.
+    /// Servers run with `ACK=stored`.
     pub(crate) ack_stored: bool,
-    /// In the short run, faults strike once or twice.
+    /// Short run: each fault strikes once or twice.
     pub(crate) brief: bool,
-    /// No other fault strikes at the same time.
+    /// Only one fault strikes in this round.
     pub(crate) alone: bool,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) begun: Instant,
     kills: AtomicUsize,
     recoveries: Mutex<Vec<Duration>>,
-    wrong: Mutex<Vec<String>>,
+    violations: Mutex<Vec<String>>,
     damaged: Mutex<bool>,
     senders: Mutex<Option<Senders>>,
     targets: Targets,
@@ -49,9 +49,8 @@ pub(crate) struct World {
     pub(crate) tablespace: Option<SmallDisk>,
 }
 
-/// An address that no other process on this machine is going to use: the whole of 127.0.0.0/8 is
-/// this machine's. A server keeps its address when it is started again, and no sender can meet
-/// another test's server there.
+/// A unique loopback address: all of 127.0.0.0/8 is local. A server keeps its address across
+/// restarts, and no sender can reach another test's server by mistake.
 pub(crate) fn address() -> SocketAddr {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -62,7 +61,7 @@ pub(crate) fn address() -> SocketAddr {
         .expect("an address")
 }
 
-/// Says why a fault cannot be had on this machine.
+/// The reason why a fault cannot be injected on this machine.
 pub(crate) struct Skipped(pub(crate) String);
 
 impl World {
@@ -113,7 +112,7 @@ impl World {
                     let url = proxy.as_ref().map_or_else(
                         || database.url_as(ROLE),
                         |proxy| {
-                            // The proxy reads along.
+                            // The proxy must see the protocol messages.
                             let (address, name) = (proxy.address, &database.name);
                             format!("postgres://{ROLE}@{address}/{name}?sslmode=disable")
                         },
@@ -140,7 +139,7 @@ impl World {
             begun: Instant::now(),
             kills: AtomicUsize::new(0),
             recoveries: Mutex::default(),
-            wrong: Mutex::default(),
+            violations: Mutex::default(),
             damaged: Mutex::new(false),
             senders: Mutex::default(),
             targets: Arc::new(RwLock::new(targets)),
@@ -157,7 +156,7 @@ impl World {
         Ok(world)
     }
 
-    /// The only server, or the first.
+    /// The first server.
     pub(crate) fn node(&self) -> &Node {
         &self.nodes[0]
     }
@@ -194,7 +193,7 @@ impl World {
         self.habits
     }
 
-    /// Waits until so many more events were accepted.
+    /// Waits until `events` more events are accepted.
     #[track_caller]
     pub(crate) fn progress(&self, events: usize) {
         let before = self.ledger.accepted_count();
@@ -212,34 +211,33 @@ impl World {
         self.kills.load(Ordering::Relaxed)
     }
 
-    /// Kills a server in the middle of whatever it does.
+    /// Kills a server with SIGKILL. With `ACK=stored`, checks that all accepted events are stored.
     pub(crate) fn kill(&self, node: &Node) {
         node.signal(Signal::KILL);
         node.wait();
         self.count_kill();
         let reachable = self.cluster.as_ref().is_some_and(|cluster| cluster.runs());
         if self.ack_stored && self.alone && reachable {
-            // They must be in the store already, without the journal's help.
+            // They must be stored already, without redelivery from the journal.
             let accepted = self.ledger.accepted_ids();
             let stored: HashSet<String> = ids(&self.stored()).into_iter().collect();
             for id in accepted.difference(&stored) {
-                self.wrong(format!("{id} was answered 202 with ack=stored and was not stored"));
+                self.violation(format!("{id} was answered 202 with ack=stored and was not stored"));
             }
         }
     }
 
-    /// Notes what must not happen.
-    pub(crate) fn wrong(&self, what: String) {
-        self.wrong.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    /// Records a violation.
+    pub(crate) fn violation(&self, what: String) {
+        self.violations.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
-    /// From now on files may have lines that are no events, and records may be set aside: someone
-    /// else's hand has damaged them.
+    /// Records that files were damaged on purpose: invalid lines and rejected records are expected.
     pub(crate) fn damaged(&self) {
         *self.damaged.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
-    /// Waits until service is normal again, and notes how long that took.
+    /// Waits until service is normal again, and records how long that took.
     #[track_caller]
     pub(crate) fn recovered(&self, rng: &mut Rng) {
         let begun = Instant::now();
@@ -247,7 +245,7 @@ impl World {
         self.recoveries.lock().unwrap_or_else(PoisonError::into_inner).push(begun.elapsed());
     }
 
-    /// Waits until every server takes and stores a new event, and says that it is healthy.
+    /// Waits until every server stores a new event and reports healthy.
     #[track_caller]
     pub(crate) fn normal(&self, rng: &mut Rng) {
         for node in self.nodes.iter().filter(|node| !node.is_retired()) {
@@ -260,7 +258,7 @@ impl World {
             let body = event.to_string();
             eventually("a new event is stored", || {
                 match client.send("POST", "/events?ack=stored", &headers, body.as_bytes()) {
-                    Ok(answer) if answer.status == 202 => Ok(()),
+                    Ok(response) if response.status == 202 => Ok(()),
                     other => Err((format!("{other:?}"), node.log_tail())),
                 }
             });
@@ -281,25 +279,25 @@ impl World {
         *self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the senders and the servers in the orderly way, and compares the ledger with the store.
+    /// Stops senders and servers in the orderly way, and compares the ledger with the store.
     pub(crate) fn check(&self) -> Findings {
         self.stop_senders();
         for node in self.nodes.iter().filter(|node| !node.is_retired()) {
             if self.storage == Storage::Postgres {
                 node.with(|server| forwarded(server));
             }
-            if let Err(how) = node.stop() {
-                self.wrong(format!("SIGTERM ended with {how}: {}", node.log_tail()));
+            if let Err(status) = node.stop() {
+                self.violation(format!("SIGTERM ended with {status}: {}", node.log_tail()));
             }
         }
         let mut findings = self.ledger.check(&self.stored());
-        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        findings.other.append(&mut wrong);
+        let mut violations = self.violations.lock().unwrap_or_else(PoisonError::into_inner);
+        findings.other.append(&mut violations);
         let rejected = self.rejected();
         if self.is_damaged() {
             findings.excused += rejected.len();
         } else {
-            findings.other.extend(rejected.iter().map(|line| format!("set aside: {line}")));
+            findings.other.extend(rejected.iter().map(|line| format!("rejected: {line}")));
         }
         findings
     }

@@ -1,4 +1,4 @@
-//! A plain HTTP client: what comes back is an answer, whatever its status.
+//! A plain HTTP client: every status is a response, none is an error.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use ureq::http::HeaderMap;
 
-/// Longer than the server may take for an answer.
+/// Longer than the server may take to respond.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(crate) const JSON: &str = "application/json";
@@ -20,25 +20,25 @@ pub(crate) struct Client {
 }
 
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
 }
 
-impl Answer {
+impl Response {
     /// The body, which must be JSON.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error} in {self:?}"))
     }
 
-    /// A header's value; empty if it is not there.
+    /// The value of a header; empty if absent.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// The same answer, whose status must be this one.
+    /// Asserts the status and returns the response.
     #[track_caller]
     pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
@@ -47,18 +47,18 @@ impl Answer {
 }
 
 impl Client {
-    /// A client that makes a connection for each request: a server may close one after a request
-    /// whose body it did not want.
+    /// A client that opens a connection for each request: the server may close a connection whose
+    /// request body it did not read.
     pub(crate) fn new(address: SocketAddr) -> Self {
         Self::with(address, TIMEOUT, 0)
     }
 
-    /// A client that keeps its connection, as agents do.
+    /// A client that keeps its connection alive, as agents do.
     pub(crate) fn keep_alive(address: SocketAddr) -> Self {
         Self::with(address, TIMEOUT, 1)
     }
 
-    /// A client that keeps its connection, and waits no longer than that for an answer.
+    /// A client that keeps its connection alive and gives up after `timeout`.
     pub(crate) fn with_timeout(address: SocketAddr, timeout: Duration) -> Self {
         Self::with(address, timeout, 1)
     }
@@ -74,14 +74,14 @@ impl Client {
         Self { agent, address }
     }
 
-    /// Sends a request; an error if no answer came.
+    /// Sends a request; an error means that no response arrived.
     pub(crate) fn send(
         &self,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
         body: &[u8],
-    ) -> Result<Answer, ureq::Error> {
+    ) -> Result<Response, ureq::Error> {
         let url = format!("http://{}{path}", self.address);
         let mut request = ureq::http::Request::builder().method(method).uri(url);
         for (name, value) in headers {
@@ -92,7 +92,7 @@ impl Client {
         } else {
             self.agent.run(request.body(body)?)?
         };
-        Ok(Answer {
+        Ok(Response {
             status: response.status().as_u16(),
             headers: response.headers().clone(),
             text: response.body_mut().with_config().limit(1 << 30).read_to_string()?,
@@ -100,8 +100,8 @@ impl Client {
     }
 
     #[track_caller]
-    pub(crate) fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        self.send("GET", path, headers, b"").expect("an answer")
+    pub(crate) fn get(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        self.send("GET", path, headers, b"").expect("a response")
     }
 
     #[track_caller]
@@ -111,32 +111,32 @@ impl Client {
         content_type: &str,
         headers: &[(&str, &str)],
         body: impl AsRef<[u8]>,
-    ) -> Answer {
+    ) -> Response {
         let mut all = vec![("content-type", content_type)];
         all.extend_from_slice(headers);
-        self.send("POST", path, &all, body.as_ref()).expect("an answer")
+        self.send("POST", path, &all, body.as_ref()).expect("a response")
     }
 
     /// Sends one event as JSON.
     #[track_caller]
-    pub(crate) fn event(&self, event: &Value) -> Answer {
+    pub(crate) fn event(&self, event: &Value) -> Response {
         self.post("/events", JSON, &[], event.to_string())
     }
 
     /// Sends a batch as a JSON array.
     #[track_caller]
-    pub(crate) fn batch(&self, events: &[Value]) -> Answer {
+    pub(crate) fn batch(&self, events: &[Value]) -> Response {
         self.post("/events/batch", JSON, &[], Value::from(events).to_string())
     }
 
-    /// `GET /health`, whatever it says.
+    /// The body of `GET /health`, healthy or not.
     #[track_caller]
     pub(crate) fn health(&self) -> Value {
         self.get("/health", &[]).json()
     }
 
-    /// The count that one sample of `GET /metrics` has, 0 if it is not there. `sample` is the name with
-    /// its labels, as the text has it.
+    /// The value of one sample of `GET /metrics`, 0 if absent. `sample` is the name with its labels,
+    /// as in the text format.
     #[track_caller]
     pub(crate) fn metric(&self, sample: &str) -> u64 {
         let text = self.get("/metrics", &[]).text;
@@ -145,13 +145,13 @@ impl Client {
         value.map_or(0, |value| value.parse().expect("a whole number"))
     }
 
-    /// A connection, for requests that no good client would make.
+    /// A raw connection, for requests that no correct client sends.
     #[track_caller]
     pub(crate) fn connect(&self) -> Connection {
         Connection::new(TcpStream::connect(self.address).expect("a connection"))
     }
 
-    /// A connection from another address of this machine.
+    /// A raw connection from another loopback address.
     #[track_caller]
     pub(crate) fn connect_from(&self, address: [u8; 4]) -> Connection {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -179,12 +179,12 @@ impl Connection {
         self.0.write_all(bytes.as_ref()).expect("the server reads");
     }
 
-    /// The connection itself, for bodies that are no text.
+    /// The underlying stream, for binary bodies.
     pub(crate) fn into_inner(self) -> TcpStream {
         self.0
     }
 
-    /// Writes it again and again, until the server takes no more of it.
+    /// Writes `bytes` repeatedly until the socket buffers are full.
     #[track_caller]
     pub(crate) fn flood(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.set_nonblocking(true).expect("a socket");
@@ -192,13 +192,13 @@ impl Connection {
         self.0.set_nonblocking(false).expect("a socket");
     }
 
-    /// Reads until `text` has come.
+    /// Reads until `text` arrives.
     #[track_caller]
     pub(crate) fn read_until(&mut self, text: &str) -> String {
         let mut read = Vec::new();
         let mut byte = [0];
         while !String::from_utf8_lossy(&read).ends_with(text) {
-            // Unlike `read`, this goes on after a signal.
+            // Unlike `read`, `read_exact` retries after a signal.
             if let Err(error) = self.0.read_exact(&mut byte) {
                 panic!("{error} after {:?}", String::from_utf8_lossy(&read));
             }
@@ -211,7 +211,7 @@ impl Connection {
     #[track_caller]
     pub(crate) fn read_to_end(&mut self) -> String {
         let mut read = Vec::new();
-        self.0.read_to_end(&mut read).expect("the server answers");
+        self.0.read_to_end(&mut read).expect("the server responds");
         String::from_utf8_lossy(&read).into_owned()
     }
 }

@@ -1,15 +1,14 @@
-//! Waiting for a condition, the only way in which tests wait.
+//! Polling for a condition: the only way in which tests wait.
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-/// Far longer than anything takes, even on a loaded machine: only a failing test gets there.
+/// Far longer than any condition takes, even on a loaded machine: only a failing test reaches it.
 const DEADLINE: Duration = Duration::from_secs(90);
 
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Tries until `attempt` succeeds, and returns what it found. What the last failed attempt saw is
-/// in the panic's message.
+/// Retries until `attempt` succeeds, and returns its value. On time-out, panics with the last error.
 #[track_caller]
 pub(crate) fn eventually<T, E: Debug>(what: &str, mut attempt: impl FnMut() -> Result<T, E>) -> T {
     let begun = Instant::now();
@@ -24,7 +23,7 @@ pub(crate) fn eventually<T, E: Debug>(what: &str, mut attempt: impl FnMut() -> R
     }
 }
 
-/// For [`eventually`]: the value if it is as wished.
+/// For [`eventually`]: the value if it satisfies the condition.
 pub(crate) fn when<T>(value: T, wished: impl FnOnce(&T) -> bool) -> Result<T, Box<T>> {
     if wished(&value) { Ok(value) } else { Err(Box::new(value)) }
 }

@@ -1,4 +1,4 @@
-//! A connection that speaks HTTP/2, over whatever stream.
+//! An HTTP/2 client connection, with or without TLS.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
 use ureq::http::Request;
 
-use super::client::{Answer, JSON};
+use super::client::{JSON, Response};
 
 pub(crate) struct Http2 {
     runtime: Runtime,
@@ -22,7 +22,7 @@ pub(crate) struct Http2 {
 }
 
 impl Http2 {
-    /// Prior knowledge: HTTP/2 from the first byte, without encryption.
+    /// HTTP/2 with prior knowledge, without TLS.
     #[track_caller]
     pub(crate) fn plain(address: SocketAddr) -> Self {
         let runtime = Runtime::new().expect("a runtime");
@@ -30,7 +30,7 @@ impl Http2 {
         Self::over(runtime, stream)
     }
 
-    /// HTTP/2 if the server chooses it out of what the configuration offers.
+    /// HTTP/2 negotiated by ALPN; panics if the server selects another protocol.
     #[track_caller]
     pub(crate) fn tls(address: SocketAddr, config: rustls::ClientConfig) -> Self {
         let runtime = Runtime::new().expect("a runtime");
@@ -49,19 +49,19 @@ impl Http2 {
     ) -> Self {
         let handshake = handshake(TokioExecutor::new(), TokioIo::new(stream));
         let (sender, connection) = runtime.block_on(handshake).expect("HTTP/2");
-        // Its end is seen by the next request.
+        // The next request reports a closed connection.
         runtime.spawn(async move { drop(connection.await) });
         Self { runtime, sender }
     }
 
-    /// Sends a request; an error if no answer came.
+    /// Sends a request; an error means that no response arrived.
     pub(crate) fn send(
         &mut self,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
         body: impl AsRef<[u8]>,
-    ) -> Result<Answer, hyper::Error> {
+    ) -> Result<Response, hyper::Error> {
         let mut request = Request::builder().method(method).uri(format!("http://localhost{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -72,7 +72,7 @@ impl Http2 {
             self.sender.ready().await?;
             let (head, body) = self.sender.send_request(request).await?.into_parts();
             let body = body.collect().await?.to_bytes();
-            Ok(Answer {
+            Ok(Response {
                 status: head.status.as_u16(),
                 headers: head.headers,
                 text: String::from_utf8(body.to_vec()).expect("text"),
@@ -80,10 +80,10 @@ impl Http2 {
         })
     }
 
-    /// Sends an event; the answer.
+    /// Sends one event as JSON.
     #[track_caller]
-    pub(crate) fn event(&mut self, event: &serde_json::Value) -> Answer {
+    pub(crate) fn event(&mut self, event: &serde_json::Value) -> Response {
         let headers = [("content-type", JSON)];
-        self.send("POST", "/events", &headers, event.to_string()).expect("an answer")
+        self.send("POST", "/events", &headers, event.to_string()).expect("a response")
     }
 }

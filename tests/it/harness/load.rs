@@ -1,4 +1,4 @@
-//! Senders under load, and the ledger of what they were told.
+//! Concurrent senders, and a ledger of the responses that they received.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,9 +10,9 @@ use serde_json::Value;
 use super::client::{Client, JSON};
 use super::event;
 
-/// Senders that keep their batch until it is answered 202, as a careful client does, across rounds
-/// in which the server may die. Their events have ids and no timestamps, so that only the ids tell
-/// a retry.
+/// Senders that retry a batch until it is answered 202, as a careful client does, across rounds in
+/// which the server may be killed. Their events have ids and no timestamps, so only the id
+/// identifies a retry.
 pub(crate) struct Load {
     senders: Vec<Sender>,
     ledger: Arc<Ledger>,
@@ -28,14 +28,14 @@ struct Ledger {
 struct Sender {
     name: usize,
     batch_events: usize,
-    /// Batches made so far.
+    /// Number of batches created.
     batches: usize,
     pending: Option<Vec<Value>>,
-    /// The batch that was accepted last.
+    /// The batch most recently accepted.
     last: Option<Vec<Value>>,
 }
 
-/// A round of sending that goes on until it is stopped or the server is gone.
+/// A round of sending that lasts until it is stopped or the server is unreachable.
 pub(crate) struct Round<'l> {
     load: &'l mut Load,
     threads: Vec<JoinHandle<Sender>>,
@@ -73,8 +73,8 @@ impl Load {
         Round { load: self, threads }
     }
 
-    /// Sends what is still pending, or else the last batch again, all of which must be accepted; returns
-    /// when everything is in the store.
+    /// Sends each pending batch, or repeats the last accepted one, and asserts that it is accepted.
+    /// Returns once everything is stored.
     #[track_caller]
     pub(crate) fn finish(&mut self, client: &Client) {
         for sender in &mut self.senders {
@@ -84,24 +84,24 @@ impl Load {
         }
     }
 
-    /// How many events were answered 202.
+    /// Number of events answered 202.
     pub(crate) fn acknowledged(&self) -> usize {
         self.ledger.acknowledged.load(Ordering::SeqCst)
     }
 
-    /// The ids of all events that ever were sent.
+    /// The ids of all events sent so far.
     pub(crate) fn sent(&self) -> BTreeSet<String> {
         self.ledger.sent.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Round<'_> {
-    /// How many events were answered 202, in all rounds.
+    /// Number of events answered 202, in all rounds.
     pub(crate) fn acknowledged(&self) -> usize {
         self.load.acknowledged()
     }
 
-    /// Ends the round once every sender has had its answer, or found the server gone.
+    /// Ends the round once every sender has a response or finds the server unreachable.
     #[track_caller]
     pub(crate) fn stop(self) {
         self.load.ledger.stopping.store(true, Ordering::SeqCst);
@@ -124,23 +124,23 @@ impl Sender {
         ledger.sent.lock().unwrap_or_else(PoisonError::into_inner).extend(ids);
     }
 
-    /// Sends the pending batch; false if no answer came.
+    /// Sends the pending batch; false if no response arrived.
     fn send(&mut self, client: &Client, ledger: &Ledger) -> bool {
         let Some(batch) = &self.pending else { return true };
         let body = Value::from(batch.as_slice()).to_string();
         let headers = [("content-type", JSON)];
-        let Ok(answer) = client.send("POST", "/events/batch", &headers, body.as_bytes()) else {
+        let Ok(response) = client.send("POST", "/events/batch", &headers, body.as_bytes()) else {
             return false;
         };
-        match answer.status {
+        match response.status {
             202 => {
-                assert_eq!(answer.json()["accepted"], batch.len(), "{answer:?}");
+                assert_eq!(response.json()["accepted"], batch.len(), "{response:?}");
                 ledger.acknowledged.fetch_add(batch.len(), Ordering::SeqCst);
                 self.last = self.pending.take();
             }
-            // The server says that it took nothing, and to try again.
-            503 => assert!(!answer.header("retry-after").is_empty(), "{answer:?}"),
-            _ => panic!("{answer:?}"),
+            // Nothing was accepted; the sender retries.
+            503 => assert!(!response.header("retry-after").is_empty(), "{response:?}"),
+            _ => panic!("{response:?}"),
         }
         true
     }

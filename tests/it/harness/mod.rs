@@ -1,7 +1,7 @@
-//! What tests need around the real server: processes, databases, HTTP, and patience.
+//! Test harness around the real server: processes, databases, HTTP clients, polling.
 //!
-//! Everything a test process starts or writes is ended and deleted with it, even if it is killed
-//! (see [`reaper`]), so any number of test runs can go side by side.
+//! Processes and files of a test run are cleaned up when it ends, even if it is killed (see
+//! [`reaper`]), so any number of test runs can be active at the same time.
 
 pub(crate) mod client;
 pub(crate) mod eventually;
@@ -12,7 +12,7 @@ pub(crate) mod reaper;
 pub(crate) mod server;
 pub(crate) mod workspace;
 
-pub(crate) use client::{Answer, Client};
+pub(crate) use client::{Client, Response};
 pub(crate) use eventually::eventually;
 pub(crate) use postgres::Cluster;
 pub(crate) use server::Server;
@@ -22,17 +22,17 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// The smallest event there is.
+/// The smallest valid event with an id.
 pub(crate) fn event(event_id: &str) -> Value {
     json!({ "event_id": event_id, "event_type": "tested", "session_id": "session-1" })
 }
 
-/// The ids of events, in their order.
+/// The ids of events, in order.
 pub(crate) fn ids(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["event_id"].as_str().expect("an event has an id")).collect()
 }
 
-/// The one event with that id.
+/// The only event with that id; panics if there is none or more than one.
 #[track_caller]
 pub(crate) fn only<'a>(events: &'a [Value], event_id: &str) -> &'a Value {
     let mut found = events.iter().filter(|event| event["event_id"] == event_id);
@@ -41,7 +41,7 @@ pub(crate) fn only<'a>(events: &'a [Value], event_id: &str) -> &'a Value {
     one
 }
 
-/// Asserts that `stored` are the events with these ids, each once.
+/// Asserts that `stored` has exactly the events with these ids, each once.
 #[track_caller]
 pub(crate) fn assert_exactly<S: AsRef<str>>(
     stored: &[Value],

@@ -1,7 +1,7 @@
-//! PostgreSQL: one cluster that most tests share, and clusters of their own for tests that stop,
-//! kill or start PostgreSQL.
+//! PostgreSQL clusters: one that most tests share, and separate ones for tests that stop, kill or
+//! start PostgreSQL.
 //!
-//! A cluster listens on a Unix socket in its own directory, so no two ever meet on a port.
+//! A cluster listens on a Unix socket in its own directory, so clusters never compete for a port.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal};
 use super::eventually::eventually;
 use super::reaper::{self, Process};
 
-/// Members of this role need their password; everyone else does not.
+/// Members of this role must log in with a password; all other roles are trusted.
 pub(crate) const PASSWORD_ROLE: &str = "password_required";
 
 pub(crate) struct Cluster {
@@ -26,8 +26,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// The running cluster that tests share. It forgets everything if the machine dies, and is
-    /// faster for it.
+    /// The running cluster that tests share, with `fsync=off` for speed.
     pub(crate) fn shared() -> Arc<Self> {
         static SHARED: OnceLock<Arc<Cluster>> = OnceLock::new();
         let shared = SHARED.get_or_init(|| {
@@ -38,13 +37,12 @@ impl Cluster {
         shared.clone()
     }
 
-    /// A cluster of the caller's own, which does not run yet.
+    /// A separate cluster, not yet started.
     pub(crate) fn stopped() -> Arc<Self> {
         Arc::new(Self::copied(&[]))
     }
 
-    /// A cluster of the caller's own, which does not run yet, with settings and with files in its
-    /// data directory.
+    /// A separate cluster, not yet started, with the given settings and files in its data directory.
     pub(crate) fn configured(settings: &[String], files: &[(&str, &str)]) -> Arc<Self> {
         let cluster = Self::copied(settings);
         let (user, group) = owner();
@@ -68,13 +66,13 @@ impl Cluster {
         Self { directory, settings: settings.to_vec(), process: Mutex::new(None) }
     }
 
-    /// Starts PostgreSQL and waits until it answers.
+    /// Starts PostgreSQL and waits until it accepts connections.
     #[track_caller]
     pub(crate) fn start(&self) {
         self.start_with(&[]);
     }
 
-    /// As [`Cluster::start`], with more settings, which hold until it is stopped.
+    /// Like [`Cluster::start`], with additional settings for this run.
     #[track_caller]
     pub(crate) fn start_with(&self, settings: &[&str]) {
         let log = self.path("log");
@@ -96,7 +94,7 @@ impl Cluster {
                 .uid(user)
                 .gid(group);
         });
-        eventually("PostgreSQL answers", || {
+        eventually("PostgreSQL accepts connections", || {
             if process.try_wait().is_some() {
                 let log = std::fs::read_to_string(&log).unwrap_or_default();
                 panic!("PostgreSQL ended: {log}");
@@ -111,46 +109,46 @@ impl Cluster {
         process.as_mut().is_some_and(|process| process.try_wait().is_none())
     }
 
-    /// Stops PostgreSQL at once, as a crash would (its "immediate" mode).
+    /// Stops PostgreSQL without a checkpoint, as a crash does ("immediate" shutdown).
     pub(crate) fn stop(&self) {
         let process = self.process.lock().unwrap_or_else(PoisonError::into_inner).take();
-        process.expect("it runs").end();
+        process.expect("PostgreSQL is running").end();
     }
 
-    /// Copies the data directory of the stopped cluster, as a backup does.
+    /// Copies the data directory of the stopped cluster: a cold backup.
     pub(crate) fn back_up(&self) {
         let mut copy = Command::new("cp");
         run(copy.arg("-a").arg(self.path("data")).arg(self.path("backup")));
     }
 
-    /// Puts the backup in the place of the stopped cluster's data directory.
+    /// Replaces the data directory of the stopped cluster by the backup.
     pub(crate) fn restore(&self) {
-        std::fs::remove_dir_all(self.path("data")).expect("PostgreSQL does not run");
-        std::fs::rename(self.path("backup"), self.path("data")).expect("there is a backup");
+        std::fs::remove_dir_all(self.path("data")).expect("PostgreSQL is stopped");
+        std::fs::rename(self.path("backup"), self.path("data")).expect("a backup exists");
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// The port, which is part of the socket's name too.
+    /// The port, which is also part of the socket's name.
     fn port(&self) -> u16 {
         let port = self.settings.iter().find_map(|setting| setting.strip_prefix("port="));
         port.map_or(5432, |port| port.parse().expect("a port"))
     }
 
-    /// Stops PostgreSQL in its "fast" mode: sessions are ended, their transactions rolled back.
+    /// Stops PostgreSQL with a "fast" shutdown: sessions end, their transactions are rolled back.
     pub(crate) fn stop_fast(&self) {
         let process = self.process.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut process = process.expect("it runs");
+        let mut process = process.expect("PostgreSQL is running");
         process.signal(Signal::INT);
         process.wait();
     }
 
-    /// Kills the postmaster, and waits until its orphans have noticed.
+    /// Kills the postmaster and waits until its orphaned backends have exited.
     pub(crate) fn kill9(&self) {
         let process = self.process.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut process = process.expect("it runs");
+        let mut process = process.expect("PostgreSQL is running");
         process.signal(Signal::KILL);
         process.wait();
         eventually("PostgreSQL's processes have ended", || {
@@ -162,12 +160,12 @@ impl Cluster {
     /// Sends a signal to every process of the cluster.
     pub(crate) fn signal_all(&self, signal: Signal) {
         for process in self.processes() {
-            // One that has ended meanwhile needs none.
+            // Fails only if the process has already ended.
             let _ = rustix::process::kill_process(process, signal);
         }
     }
 
-    /// PostgreSQL's processes work in their data directory, and nobody else does.
+    /// All processes of the cluster, identified by their working directory: the data directory.
     fn processes(&self) -> Vec<Pid> {
         let data = self.path("data");
         let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
@@ -177,12 +175,12 @@ impl Cluster {
             .collect()
     }
 
-    /// The socket that it listens on.
+    /// The Unix socket of the cluster.
     pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join(".s.PGSQL.5432")
     }
 
-    /// A new database without anything in it.
+    /// A new empty database.
     #[track_caller]
     pub(crate) fn database(self: &Arc<Self>) -> Database {
         let database = self.future_database();
@@ -190,7 +188,7 @@ impl Cluster {
         database
     }
 
-    /// The name of a database that does not exist yet.
+    /// A database that does not exist yet, with a unique name.
     pub(crate) fn future_database(self: &Arc<Self>) -> Database {
         static NUMBER: AtomicUsize = AtomicUsize::new(1);
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -230,17 +228,17 @@ impl Database {
         self.create_with("");
     }
 
-    /// As [`Database::create`], with options such as `OWNER someone`.
+    /// Like [`Database::create`], with options such as `OWNER someone`.
     #[track_caller]
     pub(crate) fn create_with(&self, options: &str) {
-        let mut client = self.cluster.try_connect("postgres").expect("PostgreSQL runs");
+        let mut client = self.cluster.try_connect("postgres").expect("PostgreSQL is running");
         let create = format!("CREATE DATABASE {} {options}", self.name);
         client.batch_execute(&create).unwrap_or_else(|e| panic!("{e:?}: {create}"));
     }
 
     #[track_caller]
     pub(crate) fn connect(&self) -> Client {
-        self.cluster.try_connect(&self.name).expect("PostgreSQL runs")
+        self.cluster.try_connect(&self.name).expect("PostgreSQL is running")
     }
 
     /// Runs statements.
@@ -260,7 +258,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // What cannot be dropped goes with its cluster.
+        // A database that cannot be dropped is deleted with its cluster.
         if let Ok(mut client) = self.cluster.try_connect("postgres") {
             let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
             let _ = client.batch_execute(&drop);
@@ -268,7 +266,7 @@ impl Drop for Database {
     }
 }
 
-/// A data directory to be copied: `initdb` takes seconds, a copy does not.
+/// A data directory to copy from: copying is faster than running `initdb` again.
 fn template() -> &'static Path {
     static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
@@ -291,7 +289,7 @@ fn template() -> &'static Path {
     })
 }
 
-/// Whom PostgreSQL runs as: it refuses root.
+/// The user and group that PostgreSQL runs as; it refuses to run as root.
 pub(crate) fn owner() -> (u32, u32) {
     static OWNER: OnceLock<(u32, u32)> = OnceLock::new();
     let id = |option: &str| -> u32 {
@@ -309,7 +307,7 @@ pub(crate) fn owner() -> (u32, u32) {
     })
 }
 
-/// A program of PostgreSQL's: in PATH, by `pg_config`, or the newest that Debian keeps.
+/// The path of a PostgreSQL program: from PATH, `pg_config --bindir`, or Debian's newest version.
 fn program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut directories: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -321,7 +319,7 @@ fn program(name: &str) -> PathBuf {
         .unwrap_or_default();
     versions.sort();
     directories.extend(versions.into_iter().rev());
-    // Both from one place, so that their versions fit.
+    // Both programs must come from one directory, so that their versions match.
     let complete = |directory: &&PathBuf| {
         directory.join("initdb").exists() && directory.join("postgres").exists()
     };

@@ -1,7 +1,7 @@
-//! Ends what a test process started and deletes what it wrote, however that process itself ends.
+//! Cleans up after a test process, however it ends: child processes, mounts and files.
 //!
 //! The reaper is a shell that reads orders from a pipe. When the pipe closes, because the test
-//! process has ended or was killed, it ends all processes it was told of and deletes the scratch
+//! process has ended or was killed, the shell ends all registered processes and deletes the scratch
 //! directory.
 
 use std::io::{BufRead, BufReader, Write};
@@ -41,13 +41,13 @@ until rm -rf "$scratch" 2>/dev/null || [ $tries = 0 ]; do
 done
 "#;
 
-/// A process starts once its id is known to the reaper, so that none can escape it.
+/// Delays `exec` until the process id is registered with the reaper, so that no process escapes.
 const GATE: &str = r#"read -r go && exec "$0" "$@" </dev/null"#;
 
 struct Reaper {
     scratch: PathBuf,
     orders: Mutex<ChildStdin>,
-    /// Never waited for: it outlives this process.
+    /// Never waited for: the shell outlives this process.
     _shell: Child,
 }
 
@@ -76,22 +76,23 @@ fn order(order: &str, what: &str) {
     writeln!(orders, "{order} {what}").expect("the reaper listens");
 }
 
-/// The directory of this test process, which everyone may enter.
+/// The scratch directory of this test process, accessible to every user.
 pub(crate) fn scratch() -> &'static Path {
     &reaper().scratch
 }
 
-/// A directory of a test's own, which everyone may enter.
+/// A new directory for one test, accessible to every user.
 pub(crate) fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in(scratch()).expect("a directory")
 }
 
-/// A small file system of its own, to be filled up; `None` if the machine does not permit it.
+/// A small tmpfs, for tests that fill a disk.
 pub(crate) struct SmallDisk {
     pub(crate) path: PathBuf,
 }
 
 impl SmallDisk {
+    /// Mounts a tmpfs of `bytes`; `None` if mounting is not permitted.
     pub(crate) fn mount(path: PathBuf, bytes: usize) -> Option<Self> {
         std::fs::create_dir(&path).expect("a mount point");
         order("watch", &path.display().to_string());
@@ -115,7 +116,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A child process that does not outlive the value, nor the test process.
+/// A child process that ends when the value is dropped or the test process ends.
 pub(crate) struct Process {
     child: Child,
     end_with: Signal,
@@ -123,7 +124,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a program with `end_with` as the signal that ends it at once.
+    /// Starts a program; `end_with` is the signal that ends it immediately.
     pub(crate) fn spawn(
         program: &Path,
         end_with: Signal,
@@ -139,17 +140,17 @@ impl Process {
         Self { child, end_with, status: None }
     }
 
-    /// The pipe, if `configure` made one.
+    /// The pipe, if `configure` requested one.
     pub(crate) fn take_stdout(&mut self) -> Option<std::process::ChildStdout> {
         self.child.stdout.take()
     }
 
-    /// The pipe, if `configure` made one.
+    /// The pipe, if `configure` requested one.
     pub(crate) fn take_stderr(&mut self) -> Option<std::process::ChildStderr> {
         self.child.stderr.take()
     }
 
-    /// Sends a signal, unless the process has ended.
+    /// Sends a signal unless the process has ended.
     pub(crate) fn signal(&mut self, signal: Signal) {
         if self.try_wait().is_none() {
             let pid = Pid::from_child(&self.child);
@@ -157,7 +158,7 @@ impl Process {
         }
     }
 
-    /// How the process ended, if it has.
+    /// The exit status, if the process has ended.
     pub(crate) fn try_wait(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
             self.status = self.child.try_wait().expect("a child can be waited for");
@@ -168,13 +169,13 @@ impl Process {
         self.status
     }
 
-    /// Waits for the process to end by itself.
+    /// Waits for the process to exit.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        eventually("the process ends", || self.try_wait().ok_or("it runs"))
+        eventually("the process ends", || self.try_wait().ok_or("running"))
     }
 
-    /// Ends the process at once.
+    /// Ends the process with `end_with`.
     pub(crate) fn end(&mut self) {
         self.signal(self.end_with);
         self.wait();

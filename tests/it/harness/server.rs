@@ -1,4 +1,4 @@
-//! The real program as a child process: settings, log, signals, end.
+//! The server program as a child process: settings, log, signals, exit status.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -14,7 +14,7 @@ use super::client::Client;
 use super::eventually::{eventually, when};
 use super::reaper::Process;
 
-/// How a server is started. Its environment has nothing but what is set here.
+/// Command line and environment of a server. The environment has only the variables set here.
 #[derive(Clone)]
 pub(crate) struct Builder {
     arguments: Vec<OsString>,
@@ -25,8 +25,8 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// Runs the program by another one, which must become it (`exec`) or trace it from aside, so
-    /// that signals reach the server.
+    /// Prefixes the command with a wrapper, which must `exec` the server or trace it as another
+    /// process (`strace -D`), so that signals reach the server.
     pub(crate) fn wrapped(
         mut self,
         wrapper: impl IntoIterator<Item = impl Into<OsString>>,
@@ -45,13 +45,13 @@ impl Builder {
         self
     }
 
-    /// The working directory, where relative paths lead.
+    /// Sets the working directory, the base of relative paths.
     pub(crate) fn directory(mut self, directory: &Path) -> Self {
         directory.clone_into(&mut self.directory);
         self
     }
 
-    /// Makes [`Builder::start`] wait until `/health/ready` says so.
+    /// Makes [`Builder::start`] wait until `/health/ready` responds with 200.
     pub(crate) fn ready(mut self) -> Self {
         self.ready = true;
         self
@@ -69,13 +69,13 @@ impl Builder {
         let client = Client::new(address);
         if self.ready {
             eventually("the server is ready", || {
-                when(client.get("/health/ready", &[]), |answer| answer.status == 200)
+                when(client.get("/health/ready", &[]), |response| response.status == 200)
             });
         }
         Server { builder: self, process, log, client }
     }
 
-    /// Starts a server and waits for nothing. Its address must have been set (`HOST`, `PORT`).
+    /// Starts a server without waiting. The address must be set (`HOST`, `PORT`).
     #[track_caller]
     pub(crate) fn launch(self) -> Server {
         let (process, log) = self.spawn(Stdio::null());
@@ -89,7 +89,7 @@ impl Builder {
         Server { builder: self, process, log, client }
     }
 
-    /// Runs the program to its end, for commands that are no server and servers that do not start.
+    /// Runs the program until it exits: for client commands, and servers that fail to start.
     #[track_caller]
     pub(crate) fn run(self) -> Ended {
         let (mut process, log) = self.spawn(Stdio::piped());
@@ -116,17 +116,17 @@ impl Builder {
     }
 }
 
-/// The program under test: the one built with the tests, or another build of it.
+/// The program under test: the build of this test run, or the one in `HOOKS_BACKEND`.
 fn program() -> OsString {
     std::env::var_os("HOOKS_BACKEND").unwrap_or_else(|| env!("CARGO_BIN_EXE_hooks-backend").into())
 }
 
-/// A program that has ended.
+/// The result of a program that has ended.
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
-    /// All that it wrote to standard output.
+    /// Everything written to standard output.
     pub(crate) output: String,
-    /// All that it wrote to standard error.
+    /// Everything written to standard error.
     pub(crate) log: String,
 }
 
@@ -138,7 +138,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A server on any free port, in the scratch directory unless told otherwise.
+    /// A server on a free port, by default in the scratch directory.
     pub(crate) fn builder() -> Builder {
         Builder {
             arguments: Vec::new(),
@@ -150,12 +150,12 @@ impl Server {
         .set("PORT", "0")
     }
 
-    /// All that it has logged so far.
+    /// The log so far.
     pub(crate) fn log(&self) -> String {
         self.log.text()
     }
 
-    /// Waits for a line of the log.
+    /// Waits until the log contains `text`.
     #[track_caller]
     pub(crate) fn logged(&self, text: &str) {
         eventually("a line is logged", || {
@@ -167,12 +167,12 @@ impl Server {
         self.process.signal(signal);
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if the server has ended.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.process.try_wait()
     }
 
-    /// How it ended; after that its log is complete.
+    /// Waits for the server to exit; afterwards its log is complete.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let status = self.process.wait();
@@ -180,13 +180,13 @@ impl Server {
         status
     }
 
-    /// Ends it in the middle of whatever it does.
+    /// Kills the server with SIGKILL.
     pub(crate) fn kill9(&mut self) {
         self.process.signal(Signal::KILL);
         self.process.wait();
     }
 
-    /// Ends it in the orderly way, which must succeed.
+    /// Stops the server with SIGTERM and asserts that it exits successfully.
     #[track_caller]
     pub(crate) fn stop(&mut self) {
         self.process.signal(Signal::TERM);
@@ -194,15 +194,15 @@ impl Server {
         assert!(status.success(), "{status}: {}", self.log.text());
     }
 
-    /// Starts it again, at another address, after it has ended.
+    /// Starts the server again, at another address, after it has ended.
     #[track_caller]
     pub(crate) fn restart(&mut self) {
-        assert!(self.process.try_wait().is_some(), "it runs");
+        assert!(self.process.try_wait().is_some(), "the server is running");
         *self = self.builder.clone().start();
     }
 }
 
-/// What a process writes.
+/// The collected output of a process, and whether it is complete.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<(String, bool)>>);
 
@@ -230,7 +230,7 @@ impl Log {
         self.lock(|(text, _)| text.clone())
     }
 
-    /// The text, once the process has closed its end.
+    /// The text, once the process has closed the pipe.
     fn complete(&self) -> String {
         eventually("the log ends", || {
             self.lock(|(text, complete)| if *complete { Ok(text.clone()) } else { Err("open") })

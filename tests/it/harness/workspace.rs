@@ -1,4 +1,4 @@
-//! Where a server writes, and what can be read there.
+//! Directory and database of one test, and access to everything that its servers store there.
 
 use std::path::{Path, PathBuf};
 
@@ -10,14 +10,14 @@ use super::postgres::{Cluster, Database};
 use super::reaper;
 use super::server::{Builder, Server};
 
-/// The storages that promises are tested for.
+/// The storages under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Storage {
     Jsonl,
     Postgres,
 }
 
-/// A working directory, and a database if the storage needs one.
+/// The working directory of one test, and a database if the storage needs one.
 pub(crate) struct Workspace {
     directory: TempDir,
     database: Option<Database>,
@@ -35,13 +35,13 @@ impl Workspace {
         Self { directory: reaper::directory(), database: None }
     }
 
-    /// A new database of the shared cluster.
+    /// With a new database in the shared cluster.
     pub(crate) fn postgres() -> Self {
         Self::on(Cluster::shared().database())
     }
 
-    /// As [`Workspace::postgres`], but the database does not exist before someone creates it: for the
-    /// server that is a database which is away.
+    /// Like [`Workspace::postgres`], but the database does not exist until the test creates it: to
+    /// the server it is unreachable.
     pub(crate) fn postgres_away() -> Self {
         Self::on(Cluster::shared().future_database())
     }
@@ -50,7 +50,7 @@ impl Workspace {
         Self { directory: reaper::directory(), database: Some(database) }
     }
 
-    /// A server that writes here.
+    /// A server that stores its events in this workspace.
     pub(crate) fn server(&self) -> Builder {
         let server = Server::builder().directory(self.directory());
         match &self.database {
@@ -78,7 +78,7 @@ impl Workspace {
         self.directory().join(".agentic/journal")
     }
 
-    /// The journal's files with that extension, oldest first.
+    /// The journal files with that extension, oldest first.
     pub(crate) fn journal_files(&self, extension: &str) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.journal()).expect("the journal");
         let paths = entries.map(|entry| entry.expect("an entry").path());
@@ -88,7 +88,7 @@ impl Workspace {
         paths
     }
 
-    /// Where it is written what was set aside.
+    /// The file of rejected events.
     pub(crate) fn rejected_file(&self) -> PathBuf {
         let directory = match self.database {
             Some(_) => self.journal(),
@@ -97,13 +97,13 @@ impl Workspace {
         directory.join("rejected.jsonl")
     }
 
-    /// What was set aside.
+    /// The entries of `rejected.jsonl`.
     pub(crate) fn rejected(&self) -> Vec<Value> {
         let path = self.rejected_file();
         if path.exists() { read_lines(&path) } else { Vec::new() }
     }
 
-    /// All stored events, in one form for both storages: all fields are there, times are text.
+    /// All stored events, normalized for both storages: all fields are present, times are text.
     #[track_caller]
     pub(crate) fn events(&self) -> Vec<Value> {
         let Some(database) = &self.database else {
@@ -125,7 +125,7 @@ impl Workspace {
         rows.iter().map(|row| serde_json::from_str(row).expect("a row is JSON")).collect()
     }
 
-    /// All stored events, once the server has nothing left to forward.
+    /// All stored events, once the forwarder has no backlog.
     #[track_caller]
     pub(crate) fn settled(&self, server: &Server) -> Vec<Value> {
         if self.database.is_some() {
@@ -135,7 +135,7 @@ impl Workspace {
     }
 }
 
-/// Waits until a server of postgres storage has nothing left to forward.
+/// Waits until the forwarder of a server with postgres storage has no backlog.
 #[track_caller]
 pub(crate) fn forwarded(server: &Server) {
     eventually("everything is forwarded", || {
@@ -175,11 +175,15 @@ pub(crate) fn with_all_fields(mut event: Value) -> Value {
     event
 }
 
-/// The values of a JSON Lines file, which must end with a whole line.
+/// The values of a JSON Lines file, which must end with a complete line.
 #[track_caller]
 pub(crate) fn read_lines(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).expect("a file of text");
-    assert!(text.is_empty() || text.ends_with('\n'), "{} ends in mid-line", path.display());
+    assert!(
+        text.is_empty() || text.ends_with('\n'),
+        "{} ends with an incomplete line",
+        path.display()
+    );
     let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
     text.lines().map(parse).collect()
 }

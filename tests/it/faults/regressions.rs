@@ -1,4 +1,4 @@
-//! What the campaign has found, each as a test of its own.
+//! Defects that the campaign found, each as a separate test.
 
 use serde_json::{Value, json};
 
@@ -11,11 +11,12 @@ fn padded(id: &str) -> Value {
     event
 }
 
-/// The kernel may have dropped what it could not sync, and a second sync would succeed without it.
+/// The kernel may have dropped the pages that it failed to write: a second fsync would succeed
+/// without them.
 #[test]
-fn a_failed_sync_of_a_directory_or_a_key_file_ends_the_server() {
+fn a_failed_fsync_of_a_directory_or_key_file_ends_the_server() {
     let keys = ".agentic/journal/00000000000000000000.tmp";
-    // The first sync of a full segment's keys, and the first of the directory after the start's.
+    // The first fsync of a full segment's keys, and the first of the directory after start-up.
     for (path, which) in [(keys, "1"), (".agentic/journal", "3+")] {
         let workspace = Workspace::postgres_away();
         let path = workspace.directory().join(path).display().to_string();
@@ -32,8 +33,8 @@ fn a_failed_sync_of_a_directory_or_a_key_file_ends_the_server() {
             let event = padded(&number.to_string());
             let headers = [("content-type", "application/json")];
             let body = event.to_string();
-            let answer = server.client.send("POST", "/events", &headers, body.as_bytes());
-            if !answer.is_ok_and(|answer| answer.status == 202) {
+            let response = server.client.send("POST", "/events", &headers, body.as_bytes());
+            if !response.is_ok_and(|response| response.status == 202) {
                 break;
             }
             accepted.push(number.to_string());
@@ -50,7 +51,7 @@ fn a_failed_sync_of_a_directory_or_a_key_file_ends_the_server() {
     }
 }
 
-/// Sends events until the journal has that many segments; returns how many were accepted.
+/// Sends events until the journal has that many segments, counting them in `sent`.
 fn fill(workspace: &Workspace, server: &Server, sent: &mut usize, segments: usize) {
     while workspace.journal_files("seg").len() < segments {
         server.client.event(&padded(&sent.to_string())).expect(202);
@@ -62,9 +63,9 @@ fn ids_in(workspace: &Workspace, segment: usize) -> Vec<String> {
     super::stored::ids(&super::stored::whole_lines(&workspace.journal_files("seg")[segment]))
 }
 
-/// A hand in the journal costs what it took, and does not hold up the rest until a restart.
+/// External damage costs only the damaged records; delivery of the rest continues without a restart.
 #[test]
-fn a_segment_deleted_or_cut_while_the_server_runs_holds_up_nothing() {
+fn delivery_continues_after_a_live_segment_is_deleted_or_truncated() {
     for (segment, delete) in [(1, true), (1, false), (3, true), (3, false)] {
         let workspace = Workspace::postgres_away();
         let server = workspace.server().set("JOURNAL_MAX_BYTES", "1MiB").ready().start();
@@ -76,7 +77,7 @@ fn a_segment_deleted_or_cut_while_the_server_runs_holds_up_nothing() {
             std::fs::remove_file(&path).expect("a segment");
         } else {
             let file = std::fs::OpenOptions::new().write(true).open(&path).expect("a segment");
-            file.set_len(15_000).expect("it can be cut");
+            file.set_len(15_000).expect("the file can be truncated");
         }
         let after = if delete { Vec::new() } else { ids_in(&workspace, segment) };
         for _ in 0..3 {
@@ -89,7 +90,7 @@ fn a_segment_deleted_or_cut_while_the_server_runs_holds_up_nothing() {
         assert_exactly(&events, (0..sent).map(|id| id.to_string()).filter(|id| !taken(id)));
         assert!(server.client.metric("hooks_journal_missing_bytes_total") > 0);
         server.logged("a segment was deleted or cut");
-        // What is gone is in nobody's way: neither of what comes, nor of the journal's limit.
+        // The missing bytes block neither new events nor the journal's size limit.
         for _ in 0..5 {
             let batch: Vec<Value> =
                 (0..10).map(|number| padded(&(sent + number).to_string())).collect();
