@@ -26,7 +26,6 @@ pub mod rejected;
 pub mod store;
 
 mod buffer;
-pub mod healthcheck;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;

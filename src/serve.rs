@@ -16,7 +16,7 @@ use crate::http::{
     self, Access, App, ConnectionLimits, Drain, Forwarding, InFlight, Rates, Server, Tls,
 };
 use crate::index::Index;
-use crate::journal::{self, Fatal, Journal, Opened, Rotate, Rotation, SyncObserver};
+use crate::journal::{self, Fatal, Journal, Opened, Rotation, SyncObserver};
 use crate::metrics::Metrics;
 use crate::postgres::Database;
 use crate::postgres::deliver::Forwarder;
@@ -38,7 +38,7 @@ const FLUSH_TIMEOUT_MIN: Duration = Duration::from_secs(30);
 /// # Errors
 /// If the server cannot start, or had to give up.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
-    let reloads = config.api_keys_file.is_some() || config.tls_cert.is_some();
+    let reloads = config.access.api_keys_file.is_some() || config.tls.cert.is_some();
     let mut signals = Signals::new(reloads).context("signals")?;
     let mut running = Running::start(&config).await?;
     loop {
@@ -55,7 +55,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         }
     }
     tokio::select! {
-        stopped = running.stop(config.shutdown_timeout) => stopped?,
+        stopped = running.stop(config.http.shutdown_timeout) => stopped?,
         signal = signals.ending.next() => bail!("second signal ({signal}): stopped at once"),
     }
     tracing::info!("stopped");
@@ -79,25 +79,20 @@ struct Running {
 
 impl Running {
     async fn start(config: &Config) -> anyhow::Result<Self> {
-        config.check().map_err(|error| anyhow!(error))?;
-        let storage = config.storage().map_err(|error| anyhow!(error))?;
-        let rotates = config.jsonl_rotate != Rotate::default();
-        if config.retention_days.is_some() && matches!(storage, Storage::Jsonl) && !rotates {
-            tracing::warn!("RETENTION_DAYS deletes rotated files alone, and JSONL_ROTATE is off");
-        }
-        let redactor = Redactor::new(&config.redact).map_err(|error| anyhow!(error))?;
-        let tls = match (&config.tls_cert, &config.tls_key) {
-            (Some(certificate), Some(key)) => Some(Tls::new(certificate.clone(), key.clone())),
-            _ => None,
-        };
+        let storage = config.check()?;
+        let redactor = Redactor::new(&config.redaction.redact).map_err(|error| anyhow!(error))?;
+        let tls =
+            config.tls.files().map(|(certificate, key)| Tls::new(certificate.into(), key.into()));
         let tls = tls.transpose().map_err(|error| anyhow!(error))?.map(Arc::new);
         let metrics = Arc::new(Metrics::new(storage.name())?);
         let place = Place::open(config, &storage, &metrics)?;
-        let listener = TcpListener::bind((config.host, config.port)).await.with_context(|| {
-            format!("cannot listen on {}:{} (HOST, PORT)", config.host, config.port)
-        })?;
+        let (host, port) = (config.listen.host, config.listen.port);
+        let listener = TcpListener::bind((host, port))
+            .await
+            .with_context(|| format!("cannot listen on {host}:{port} (HOST, PORT)"))?;
         let address = listener.local_addr()?;
-        let rejected = Arc::new(RejectedFile::new(place.rejected, config.rejected_max_bytes));
+        let rejected =
+            Arc::new(RejectedFile::new(place.rejected, config.storage.rejected_max_bytes));
 
         let (framing, reader) = (place.opened.framing(), place.opened.reader());
         let (journal, journal_ended) =
@@ -114,10 +109,10 @@ impl Running {
                 rejected.clone(),
                 metrics.clone(),
                 forwarder_stop,
-                config.retention_days,
+                config.storage.retention_days,
             );
             let status = forwarder.status();
-            let journal_bytes_max = config.journal_max_bytes;
+            let journal_bytes_max = config.journal.max_bytes;
             let forwarding = Forwarding { status, reader, journal_bytes_max };
             let store = Store::Postgres(Database::new((**database).clone()));
             (tokio::spawn(forwarder.run()), Some(forwarding), store)
@@ -128,7 +123,8 @@ impl Running {
         };
 
         let drain = Drain::default();
-        let access = Access::new(config.api_keys.clone(), config.api_keys_file.clone());
+        let access =
+            Access::new(config.access.api_keys.clone(), config.access.api_keys_file.clone());
         let access = Arc::new(access.map_err(|error| anyhow!(error))?);
         let limits = connection_limits(config)?;
         let app = Arc::new(App {
@@ -140,20 +136,20 @@ impl Running {
             rejected,
             metrics: metrics.clone(),
             access: access.clone(),
-            rates: Rates::new(config.rate_limit_events, config.rate_limit_bytes),
+            rates: Rates::new(config.limits.rate_limit_events, config.limits.rate_limit_bytes),
             drain: drain.clone(),
-            in_flight: InFlight::new(config.max_inflight_bytes),
+            in_flight: InFlight::new(config.limits.max_inflight_bytes),
             streams: http::streams(),
             parquet_exports: http::parquet_exports(),
-            ack: config.ack,
+            ack: config.http.ack,
             firings: Firings::default(),
-            body_bytes_max: usize::try_from(config.max_body_bytes)?,
-            batch_events_max: config.max_batch_events as usize,
-            depth_max: config.max_depth as usize,
-            keeps_key_names: config.store_key_name,
+            body_bytes_max: usize::try_from(config.limits.max_body_bytes)?,
+            batch_events_max: config.limits.max_batch_events as usize,
+            depth_max: config.limits.max_depth as usize,
+            keeps_key_names: config.access.store_key_name,
             redactor,
-            body_timeout: config.body_timeout,
-            stored_timeout: config.stored_timeout,
+            body_timeout: config.http.body_timeout,
+            stored_timeout: config.http.stored_timeout,
             header_bytes_max: limits.header_bytes_max,
             headers_max: limits.headers_max,
         });
@@ -262,18 +258,19 @@ impl Place {
     fn open(config: &Config, storage: &Storage, metrics: &Metrics) -> anyhow::Result<Self> {
         Ok(match storage {
             Storage::Jsonl => {
-                let path = config.jsonl_path.clone();
+                let path = config.jsonl.path.clone();
                 let rejected = path.parent().unwrap_or(Path::new("")).join("rejected.jsonl");
                 let deleted = metrics.retention_deleted.with_label_values(&["file"]);
-                let rotation = Rotation::new(config.jsonl_rotate, config.retention_days, deleted);
+                let rotation =
+                    Rotation::new(config.jsonl.rotate, config.storage.retention_days, deleted);
                 Self { opened: journal::open_lines(&path, rotation)?, path, rejected }
             }
             Storage::Postgres(_) => {
-                let path = config.journal_dir.clone();
+                let path = config.journal.dir.clone();
                 let opened = journal::open_segments(
                     &path,
-                    config.journal_max_bytes,
-                    config.journal_retention,
+                    config.journal.max_bytes,
+                    config.journal.retention,
                 )?;
                 Self { opened, rejected: path.join("rejected.jsonl"), path }
             }
@@ -283,12 +280,12 @@ impl Place {
 
 fn connection_limits(config: &Config) -> anyhow::Result<ConnectionLimits> {
     Ok(ConnectionLimits {
-        connections_max: config.max_connections as usize,
-        header_bytes_max: usize::try_from(config.max_header_bytes)?,
-        headers_max: config.max_headers as usize,
-        header_timeout: config.header_timeout,
-        write_timeout: config.body_timeout,
-        idle_timeout: config.idle_timeout,
+        connections_max: config.limits.max_connections as usize,
+        header_bytes_max: usize::try_from(config.limits.max_header_bytes)?,
+        headers_max: config.limits.max_headers as usize,
+        header_timeout: config.http.header_timeout,
+        write_timeout: config.http.body_timeout,
+        idle_timeout: config.http.idle_timeout,
     })
 }
 

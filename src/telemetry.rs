@@ -1,14 +1,14 @@
-//! Logs, to standard error.
+//! Logging to standard error.
 
 use std::io::IsTerminal;
 
 use tracing::level_filters::LevelFilter;
 
-use crate::config::{LogFormat, LogLevel};
+use crate::config::{LogFormat, LogLevel, LoggingConfig};
 
 /// Starts logging for the whole process.
-pub fn init(level: LogLevel, format: LogFormat) {
-    let level = match level {
+pub fn init(config: &LoggingConfig) {
+    let level = match config.level {
         LogLevel::Trace => LevelFilter::TRACE,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Info => LevelFilter::INFO,
@@ -18,18 +18,18 @@ pub fn init(level: LogLevel, format: LogFormat) {
     let logs = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
-        // A line that nobody reads any more must not end the process.
+        // Without this, a closed standard error would end the process.
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
-    match format {
+    match config.format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().flatten_event(true).init(),
     }
-    // In the log's own format, not as text between its lines.
+    // Panics are logged in the chosen format, so that every line of a JSON log is JSON.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let text = panic.payload_as_str().unwrap_or("no text");
+        let text = panic.payload_as_str().unwrap_or("no message");
         tracing::error!(place, "panic, which is a bug: {text}");
     }));
 }

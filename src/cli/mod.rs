@@ -1,101 +1,188 @@
-//! The commands that are no server but speak to one: for agents' hooks, and for the people who set
-//! them up.
+//! The command line: `serve`, and the commands that talk to a running server or set up agents.
 
 mod client;
+mod complete;
 mod demo;
 mod doctor;
 mod emit;
+mod healthcheck;
 mod import;
 mod install;
 mod progress;
 mod read;
 mod spool;
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-/// A command.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Send a hook's payload from standard input; for agents whose hooks are commands
-    Emit(emit::Args),
-    /// Register hooks with an agent, in its settings
-    Install(install::InstallArgs),
-    /// Take those hooks out again
-    Uninstall(install::SettingsArgs),
-    /// Check what is set up, and say what to do about it; exit 0 if all is well, 1 if not
-    Doctor(doctor::Args),
-    /// Show stored events
-    Query(read::QueryArgs),
-    /// Show the newest events, and with -f those that arrive
-    Tail(read::TailArgs),
-    /// Write all events to a file or to standard output
-    Export(read::ExportArgs),
-    /// Send a made-up session, so that there is something to look at
-    Demo(demo::Args),
-    /// Send the events of JSON Lines files to a server; what is sent twice is stored once
-    Import(import::Args),
-}
+use crate::config::Config;
 
-/// They are parsed apart from the server's settings: an agent runs hooks with whatever environment it
-/// has, and a `PORT` that means something else there must not stop them.
+/// Event store for the hook events of AI agents
+///
+/// Without a command the server starts: 'hooks-backend --port 9000' is short for
+/// 'hooks-backend serve --port 9000'. Settings of the server are flags of 'serve' and environment
+/// variables; 'hooks-backend serve --help' lists them.
 #[derive(Parser)]
 #[command(name = "hooks-backend", version, max_term_width = 100)]
-struct Commands {
+#[command(override_usage = "hooks-backend [COMMAND] [OPTIONS]")]
+#[command(after_help = "First steps:
+  hooks-backend                       start the server
+  hooks-backend demo                  send it an example session
+  hooks-backend query                 show the stored events
+  hooks-backend install claude-code   register the hooks of an agent
+  hooks-backend doctor                check the setup")]
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-/// The command that the arguments ask for, if it is one of these.
-pub fn parse() -> Option<Command> {
-    let name = std::env::args_os().nth(1)?;
-    if !Command::has_subcommand(name.to_str()?) {
-        return None;
-    }
-    match Commands::try_parse() {
-        Ok(commands) => Some(commands.command),
-        Err(error) if name == "emit" && error.use_stderr() => {
-            // An agent must go on whatever is wrong with its hook.
-            let _ = error.print();
-            std::process::exit(0);
+/// A command.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Receive and store events (the default command)
+    Serve(Box<Config>),
+    /// Any other command.
+    #[command(flatten)]
+    Tool(Tool),
+}
+
+/// The commands other than `serve`. They do not read the server's settings: agents run hooks in
+/// environments where a variable such as `PORT` can mean something else.
+#[derive(Subcommand)]
+pub enum Tool {
+    /// Register hooks in the settings of an agent
+    Install(install::InstallArgs),
+    /// Remove the hooks from the settings of an agent
+    Uninstall(install::SettingsArgs),
+    /// Check the setup: server, registered hooks, events not sent yet; exit status 1 on problems
+    Doctor(doctor::Args),
+    /// Send an example session to a server
+    Demo(demo::Args),
+    /// Show stored events, newest first
+    Query(read::QueryArgs),
+    /// Show the newest events, and with -f new ones as they arrive
+    Tail(read::TailArgs),
+    /// Write all events to a file or to standard output
+    Export(read::ExportArgs),
+    /// Send events from JSON Lines files to a server; importing a file twice stores its events once
+    Import(import::Args),
+    /// Send the payload of a hook to a server; agents run this command
+    Emit(emit::Args),
+    /// Check whether the server on this machine is ready; exit status 1 if not
+    Healthcheck(healthcheck::Args),
+    /// Print a script that completes commands and options in a shell
+    Completions(complete::CompletionsArgs),
+    /// Print a man page
+    Man(complete::ManArgs),
+}
+
+/// Parses the command line and the environment. Exits on errors, and after `--help` and `--version`.
+pub fn parse() -> Command {
+    let arguments = with_default_command(std::env::args_os().collect());
+    let name = arguments.get(1).cloned().unwrap_or_default();
+    let mut command = without_empty_variables(Cli::command());
+    let parsed = command
+        .try_get_matches_from_mut(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    match parsed {
+        Ok(cli) => cli.command,
+        Err(error) => {
+            let error = with_variable(error, command.find_subcommand(&name));
+            if name == "emit" && error.use_stderr() {
+                // The agent must continue even if its hook is registered with wrong arguments.
+                let _ = error.print();
+                std::process::exit(0);
+            }
+            error.exit()
         }
-        Err(error) => error.exit(),
     }
 }
 
-/// Runs a command.
-pub fn run(command: Command) -> ExitCode {
-    match command {
-        Command::Emit(args) => {
+/// Adds the environment variable of a wrong option: the value can come from there.
+fn with_variable(mut error: clap::Error, command: Option<&clap::Command>) -> clap::Error {
+    let wrong = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(wrong)) => wrong.clone(),
+        _ => return error,
+    };
+    let mut arguments = command.into_iter().flat_map(clap::Command::get_arguments);
+    let variable = arguments.find(|arg| arg.to_string() == wrong).and_then(clap::Arg::get_env);
+    if let Some(variable) = variable {
+        let tip = format!("the environment variable of this option is {}", variable.display());
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
+}
+
+/// Inserts `serve` if the first argument is missing or is an option of `serve`.
+fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    const OF_PROGRAM: [&str; 4] = ["-h", "--help", "-V", "--version"];
+    let names_command = arguments.get(1).is_some_and(|first| {
+        !first.as_encoded_bytes().starts_with(b"-") || OF_PROGRAM.iter().any(|flag| first == flag)
+    });
+    if !names_command {
+        arguments.insert(arguments.len().min(1), "serve".into());
+    }
+    arguments
+}
+
+/// Treats empty environment variables, as compose files make them, as unset.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &clap::Arg| {
+        arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty())
+    };
+    command
+        .mut_args(|arg| if is_empty(&arg) { arg.env(None::<&str>) } else { arg })
+        .mut_subcommands(without_empty_variables)
+}
+
+/// Runs a command to its end.
+pub fn run(tool: Tool) -> ExitCode {
+    match tool {
+        Tool::Install(args) => exit_code(install::install(&args)),
+        Tool::Uninstall(args) => exit_code(install::uninstall(&args)),
+        Tool::Doctor(args) if doctor::run(&args) => ExitCode::SUCCESS,
+        Tool::Doctor(_) => ExitCode::FAILURE,
+        Tool::Demo(args) => exit_code(demo::run(&args)),
+        Tool::Query(args) => exit_code(read::query(&args)),
+        Tool::Tail(args) => exit_code(read::tail(&args)),
+        Tool::Export(args) => exit_code(read::export(&args)),
+        Tool::Import(args) => import::run(&args),
+        Tool::Emit(args) => {
             emit::run(&args);
             ExitCode::SUCCESS
         }
-        Command::Install(args) => ended(install::install(&args)),
-        Command::Uninstall(args) => ended(install::uninstall(&args)),
-        Command::Doctor(args) if doctor::run(&args) => ExitCode::SUCCESS,
-        Command::Doctor(_) => ExitCode::FAILURE,
-        Command::Query(args) => ended(read::query(&args)),
-        Command::Tail(args) => ended(read::tail(&args)),
-        Command::Export(args) => ended(read::export(&args)),
-        Command::Demo(args) => ended(demo::run(&args)),
-        Command::Import(args) => import::run(&args),
+        Tool::Healthcheck(args) => exit_code(healthcheck::run(&args)),
+        Tool::Completions(args) => exit_code(complete::completions(&args)),
+        Tool::Man(args) => exit_code(complete::man(&args)),
     }
 }
 
-/// Tells a person something. One who has stopped reading (`| head`) is no reason to stop.
+/// Prints a line of results. A reader that has gone away (`| head`) is no error.
 fn say(text: impl Display) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-fn ended(result: anyhow::Result<()>) -> ExitCode {
+fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verify_cli() {
+        Cli::command().debug_assert();
     }
 }

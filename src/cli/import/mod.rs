@@ -52,11 +52,7 @@ pub struct Args {
 
 /// Imports; exit 0 if every event was accepted.
 pub(super) fn run(options: &Args) -> ExitCode {
-    let ack = match options.ack {
-        Ack::Journal => "journal",
-        Ack::Stored => "stored",
-    };
-    let server = Server::new(&options.target, ack, options.retry_for);
+    let server = Server::new(&options.target, options.ack.name(), options.retry_for);
     let (tally, progress) = (Tally::default(), Progress::new());
     let mut import = Import { server, tally, progress, waits_for: String::new() };
     for (at, path) in options.files.iter().enumerate() {
