@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::Bench;
+use crate::baselines::measured;
 use crate::events::{Shape, templates};
-use crate::floors::measured;
 use crate::generator::{Load, Outcome, Pace};
 use crate::process::{Process, Storage, Watched};
 use crate::table::{Row, Samples, Target, megabytes, thousands};
@@ -14,12 +14,12 @@ struct Case {
     shape: Shape,
     batch: usize,
     connections: usize,
-    floor: Floor,
+    baseline: Baseline,
     target: Target,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Floor {
+enum Baseline {
     /// HTTP alone.
     Http,
     /// HTTP and parsing.
@@ -29,26 +29,33 @@ enum Floor {
 }
 
 const CASES: [Case; 8] = [
-    case("singles, 50 connections", Shape::Small, 0, 50, Floor::Http, Target::AtLeast(0.75)),
-    case("batches of 50, 50 connections", Shape::Small, 50, 50, Floor::Parse, Target::AtLeast(0.6)),
+    case("singles, 50 connections", Shape::Small, 0, 50, Baseline::Http, Target::AtLeast(0.75)),
+    case(
+        "batches of 50, 50 connections",
+        Shape::Small,
+        50,
+        50,
+        Baseline::Parse,
+        Target::AtLeast(0.6),
+    ),
     case(
         "large events, 50 connections",
         Shape::Real,
         0,
         50,
-        Floor::ParseOrDisk,
+        Baseline::ParseOrDisk,
         Target::AtLeast(0.8),
     ),
-    case("singles, 1 connection", Shape::Small, 0, 1, Floor::Http, Target::None),
-    case("singles, 10 connections", Shape::Small, 0, 10, Floor::Http, Target::None),
-    case("singles, 1000 connections", Shape::Small, 0, 1000, Floor::Http, Target::None),
-    case("batches of 500, 50 connections", Shape::Small, 500, 50, Floor::Parse, Target::None),
+    case("singles, 1 connection", Shape::Small, 0, 1, Baseline::Http, Target::None),
+    case("singles, 10 connections", Shape::Small, 0, 10, Baseline::Http, Target::None),
+    case("singles, 1000 connections", Shape::Small, 0, 1000, Baseline::Http, Target::None),
+    case("batches of 500, 50 connections", Shape::Small, 500, 50, Baseline::Parse, Target::None),
     case(
         "batches of 50 large, 10 connections",
         Shape::Real,
         50,
         10,
-        Floor::ParseOrDisk,
+        Baseline::ParseOrDisk,
         Target::None,
     ),
 ];
@@ -58,10 +65,10 @@ const fn case(
     shape: Shape,
     batch: usize,
     connections: usize,
-    floor: Floor,
+    baseline: Baseline,
     target: Target,
 ) -> Case {
-    Case { what, shape, batch, connections, floor, target }
+    Case { what, shape, batch, connections, baseline, target }
 }
 
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
@@ -81,10 +88,10 @@ fn compare(bench: &Bench, case: &Case) -> anyhow::Result<Row> {
         (Samples::default(), Samples::default(), Samples::default());
     let mut details = String::new();
     for _ in 0..bench.rounds() {
-        let name = if case.floor == Floor::Http { "http" } else { "parse" };
-        let process = Process::floor(name)?;
-        let floor = load(bench, case, &process)?;
-        http.push(rate(&floor));
+        let name = if case.baseline == Baseline::Http { "http" } else { "parse" };
+        let process = Process::baseline(name)?;
+        let baseline = load(bench, case, &process)?;
+        http.push(rate(&baseline));
         drop(process);
 
         let dir = bench.fresh("server")?;
@@ -96,10 +103,10 @@ fn compare(bench: &Bench, case: &Case) -> anyhow::Result<Row> {
         let stored = std::fs::metadata(dir.0.join("events.jsonl"))?.len() as f64;
         drop(dir);
 
-        if case.floor == Floor::ParseOrDisk {
+        if case.baseline == Baseline::ParseOrDisk {
             let group_bytes = group * stored / outcome.events_all as f64;
             disk.push(measured(&[
-                "floor-disk".to_owned(),
+                "baseline-disk".to_owned(),
                 bench.dir().display().to_string(),
                 format!("{group_bytes:.0}"),
                 bench.seconds().as_millis().to_string(),
@@ -110,15 +117,15 @@ fn compare(bench: &Bench, case: &Case) -> anyhow::Result<Row> {
              {:.2} context switches per event",
             cores(outcome.server, &outcome),
             cores(outcome.generator, &outcome),
-            cores(floor.server, &floor),
-            cores(floor.generator, &floor),
+            cores(baseline.server, &baseline),
+            cores(baseline.generator, &baseline),
             outcome.switches as f64 / outcome.events as f64,
         );
     }
-    let (floor, named) = match case.floor {
-        Floor::Http => (http.clone(), format!("HTTP {}", show(&http))),
-        Floor::Parse => (http.clone(), format!("HTTP and parsing {}", show(&http))),
-        Floor::ParseOrDisk => {
+    let (baseline, named) = match case.baseline {
+        Baseline::Http => (http.clone(), format!("HTTP {}", show(&http))),
+        Baseline::Parse => (http.clone(), format!("HTTP and parsing {}", show(&http))),
+        Baseline::ParseOrDisk => {
             let named = format!("HTTP and parsing {}, disk {}", show(&http), show(&disk));
             (http.min_with(&disk), named)
         }
@@ -126,7 +133,7 @@ fn compare(bench: &Bench, case: &Case) -> anyhow::Result<Row> {
     Ok(Row {
         what: format!("JSON Lines, {}", case.what),
         target: case.target,
-        value: ours.over(&floor),
+        value: ours.over(&baseline),
         unit: "",
         details: format!("{}; baseline: {named}; {details}", show(&ours)),
     })

@@ -18,9 +18,9 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let mut quantiles = vec![Samples::default(); 9];
     let mut notes = [String::new(), String::new(), String::new()];
     for _ in 0..bench.rounds() {
-        let process = Process::floor("http")?;
-        let floor = load(bench, &process, None)?;
-        notes[0] = note(&floor);
+        let process = Process::baseline("http")?;
+        let baseline = load(bench, &process, None)?;
+        notes[0] = note(&baseline);
         drop(process);
 
         let dir = bench.fresh("server")?;
@@ -36,7 +36,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         let postgres = load(bench, &process, Some(cluster.pid()))?;
         let lag = process.metric("hooks_forwarder_lag_events")?;
         notes[2] = format!("{}, lag at the end {lag:.0} events", note(&postgres));
-        for (at, outcome) in [floor, jsonl, postgres].iter().enumerate() {
+        for (at, outcome) in [baseline, jsonl, postgres].iter().enumerate() {
             for (of, (quantile, ..)) in QUANTILES.iter().enumerate() {
                 quantiles[at * 3 + of].push(outcome.quantile_ms(*quantile));
             }
@@ -45,11 +45,11 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (at, storage) in ["JSON Lines", "PostgreSQL"].into_iter().enumerate() {
         for (of, &(_, name, most)) in QUANTILES.iter().enumerate() {
-            let floor = quantiles[of].show(|ms| format!("{ms:.2}"));
+            let baseline = quantiles[of].show(|ms| format!("{ms:.2}"));
             let details = if of == 0 {
-                format!("{}; HTTP alone: {floor} ms, {}", notes[at + 1], notes[0])
+                format!("{}; HTTP alone: {baseline} ms, {}", notes[at + 1], notes[0])
             } else {
-                format!("HTTP alone: {floor} ms")
+                format!("HTTP alone: {baseline} ms")
             };
             rows.push(Row {
                 what: format!("{storage}, latency at 10,000 singles/s, {name}"),

@@ -1,11 +1,11 @@
 //! Measures the server against the limits of the machine and prints a table. Run by `scripts/bench`;
 //! explained in docs/performance.md.
 
+mod baselines;
 mod client;
 mod cluster;
 mod copy;
 mod events;
-mod floors;
 mod generator;
 mod history;
 mod index;
@@ -127,12 +127,12 @@ fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize| arguments[at].parse::<usize>();
     match arguments.first().map(String::as_str) {
-        Some("floor-http") => return floors::http(&arguments[1]),
-        Some("floor-disk") => {
+        Some("baseline-http") => return baselines::http(&arguments[1]),
+        Some("baseline-disk") => {
             let duration = Duration::from_millis(number(3)? as u64);
-            return floors::disk(Path::new(&arguments[1]), number(2)?, duration);
+            return baselines::disk(Path::new(&arguments[1]), number(2)?, duration);
         }
-        Some("floor-copy") => {
+        Some("baseline-copy") => {
             let (connections, rows_per_copy, rows) = (number(2)?, number(3)?, number(4)?);
             return copy::run(&arguments[1], connections, rows_per_copy, rows, number(5)? as u64);
         }

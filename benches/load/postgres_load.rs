@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 
 use crate::Bench;
+use crate::baselines::measured;
 use crate::events::{Shape, templates};
-use crate::floors::measured;
 use crate::generator::{Load, Outcome, Pace};
 use crate::process::{Process, Storage, Watched};
 use crate::table::{Row, Samples, Target, thousands};
@@ -30,7 +30,7 @@ impl Copies {
     /// The first round finds the best number of connections, the following ones reuse it.
     fn round(&mut self, bench: &Bench, rows_per_copy: f64, rows: usize) -> anyhow::Result<()> {
         let run = |connections: usize| {
-            let url = bench.cluster()?.database(bench.dir(), "floor")?;
+            let url = bench.cluster()?.database(bench.dir(), "baseline")?;
             copy(bench, &url, connections, rows_per_copy, rows)
         };
         let one = run(1)?;
@@ -70,7 +70,7 @@ fn copy(
     rows: usize,
 ) -> anyhow::Result<f64> {
     measured(&[
-        "floor-copy".to_owned(),
+        "baseline-copy".to_owned(),
         url.to_owned(),
         connections.to_string(),
         format!("{:.0}", rows_per_copy.max(1.0)),

@@ -142,9 +142,9 @@ impl Process {
     }
 
     /// Starts an HTTP baseline: this program with a hidden argument.
-    pub(crate) fn floor(name: &str) -> anyhow::Result<Self> {
+    pub(crate) fn baseline(name: &str) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["floor-http", name]);
+        command.args(["baseline-http", name]);
         Self::start(command, "/health/ready")
     }
 

@@ -36,8 +36,8 @@ impl Samples {
     }
 
     /// The ratio of the samples of each round. A slow period of the machine affects both.
-    pub(crate) fn over(&self, floor: &Self) -> Self {
-        Self(self.0.iter().zip(&floor.0).map(|(ours, floor)| ours / floor).collect())
+    pub(crate) fn over(&self, baseline: &Self) -> Self {
+        Self(self.0.iter().zip(&baseline.0).map(|(ours, baseline)| ours / baseline).collect())
     }
 
     /// The smaller sample of each round.

@@ -87,7 +87,7 @@ fn limits() -> ConnectionLimits {
 
 /// Appends groups of `group_bytes` with an fsync after each; prints the bytes per second.
 pub(crate) fn disk(dir: &Path, group_bytes: usize, duration: Duration) -> anyhow::Result<()> {
-    let path = dir.join("floor");
+    let path = dir.join("baseline");
     let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
     let group = vec![b'x'; group_bytes];
     let begun = Instant::now();
