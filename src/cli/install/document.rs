@@ -60,7 +60,11 @@ pub(super) fn add(text: &str, entries: Vec<Entry>) -> Result<String, String> {
             let list = last_member(&hooks, event)
                 .unwrap_or_else(|| hooks.append(event, CstInputValue::Array(Vec::new())));
             let list = list.array_value();
-            list.ok_or_else(|| format!("'hooks.{event}' is not an array"))?.append(value);
+            let list = list.ok_or_else(|| format!("'hooks.{event}' is not an array"))?;
+            if !list.elements().is_empty() {
+                list.ensure_multiline();
+            }
+            list.append(value);
         }
         Ok(())
     })
@@ -252,8 +256,10 @@ fn split_byte_order_mark(text: &str) -> (&str, &str) {
 }
 
 fn describe(error: &ParseError) -> String {
+    let reason = error.kind().to_string();
+    let (first, rest) = reason.split_at_checked(1).unwrap_or_default();
     let (line, column) = (error.line_display(), error.column_display());
-    format!("line {line}, column {column}: {}", error.kind())
+    format!("line {line}, column {column}: {}{rest}", first.to_ascii_lowercase())
 }
 
 fn is_hooks(member: &ObjectProp) -> bool {
@@ -349,7 +355,7 @@ mod tests {
     #[test]
     fn invalid_settings_are_rejected_with_line_and_column() {
         for (text, reason) in [
-            ("{\n  \"a\": 1\n  \"b\": 2\n}", "line 2, column 9: Expected comma"),
+            ("{\n  \"a\": 1\n  \"b\": 2\n}", "line 2, column 9: expected comma"),
             ("[]", "not a JSON object"),
             ("{\"a\": tru}", "line 1, column 7: "),
             ("{\"hooks\": []}", "'hooks' is not an object"),
