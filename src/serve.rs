@@ -16,7 +16,7 @@ use crate::http::{
     self, Access, App, ConnectionLimits, Drain, Forwarding, InFlight, Rates, Server, Tls,
 };
 use crate::index::Index;
-use crate::journal::{self, Fatal, Journal, Opened, Rotation, SyncObserver};
+use crate::journal::{self, Fatal, Journal, OpenJournal, Rotation, SyncObserver};
 use crate::metrics::Metrics;
 use crate::postgres::Database;
 use crate::postgres::deliver::Forwarder;
@@ -249,7 +249,7 @@ impl Running {
 
 /// Where a server writes.
 struct Place {
-    opened: Opened,
+    opened: OpenJournal,
     path: PathBuf,
     rejected: PathBuf,
 }

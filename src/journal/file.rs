@@ -1,37 +1,37 @@
-//! A file that grows by whole, synced writes: what both kinds of journal append with.
+//! An append-only file whose writes are all or nothing, and durable. Both kinds of journal use it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Why bytes are not in the log.
+/// Why an append failed.
 #[derive(Debug)]
-pub(super) enum LogError {
-    /// The journal has reached its limit, in bytes.
+pub(super) enum WriteError {
+    /// The journal has reached its maximum size, in bytes.
     Full(u64),
-    /// The write failed and left nothing behind; a later one may succeed.
-    Write(io::Error),
-    /// What is on disk is no longer known: a failed sync, or a partial write that could not be
-    /// undone. Final: the kernel may have dropped the pages, and a second sync would succeed
+    /// The write failed and left no bytes in the file; a later append may succeed.
+    Undone(io::Error),
+    /// The content of the disk is unknown: an fsync failed, or a partial write could not be undone.
+    /// Never retried: the kernel may have dropped the dirty pages, and a second fsync would succeed
     /// without them (Rebello et al., "Can Applications Recover from fsync Failures?", 2020).
     Fatal(io::Error),
 }
 
-impl From<io::Error> for LogError {
-    /// A failed sync is final wherever it happens; whatever else fails may succeed later.
+impl From<io::Error> for WriteError {
+    /// A failed fsync is fatal wherever it happens; any other I/O error may be temporary.
     fn from(error: io::Error) -> Self {
         if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<SyncFailed>) {
             Self::Fatal(error)
         } else {
-            Self::Write(error)
+            Self::Undone(error)
         }
     }
 }
 
-/// Marks the error of a sync.
+/// Marks an I/O error that came from an fsync.
 #[derive(Debug, thiserror::Error)]
-#[error("sync: {0}")]
+#[error("fsync: {0}")]
 struct SyncFailed(io::Error);
 
 fn sync_failed(error: io::Error) -> io::Error {
@@ -42,33 +42,33 @@ fn sync_failed(error: io::Error) -> io::Error {
 pub(super) struct AppendFile {
     file: File,
     inode: u64,
-    /// The file ends in part of a record that could not be cut off, because another process had
-    /// appended after it.
-    pub(super) unfinished: bool,
+    /// True if the file ends in a partial record that could not be cut off, because another process
+    /// had appended after it.
+    pub(super) has_partial_end: bool,
 }
 
 impl AppendFile {
-    /// Opens the file, making it if need be.
+    /// Opens the file, and creates it if it does not exist.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
         if let Some(parent) = path.parent() {
             sync_dir(parent)?;
         }
         let inode = file.metadata()?.ino();
-        Ok(Self { file, inode, unfinished: false })
+        Ok(Self { file, inode, has_partial_end: false })
     }
 
-    /// By which the file is known again under another name.
+    /// Identifies the file whatever its name.
     pub(super) fn inode(&self) -> u64 {
         self.inode
     }
 
-    pub(super) fn file(&self) -> &File {
+    pub(super) fn handle(&self) -> &File {
         &self.file
     }
 
-    /// Appends the bytes and makes them durable; returns where the file then ends.
-    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<u64, LogError> {
+    /// Appends the bytes and makes them durable; returns the end of the file after them.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<u64, WriteError> {
         let mut written = 0;
         while written < bytes.len() {
             match self.file.write(&bytes[written..]) {
@@ -78,18 +78,18 @@ impl AppendFile {
                 Err(error) => return Err(self.cut_back(written, error)),
             }
         }
-        self.file.sync_data().map_err(LogError::Fatal)?;
-        self.unfinished = false;
-        self.file.stream_position().map_err(LogError::Fatal)
+        self.file.sync_data().map_err(WriteError::Fatal)?;
+        self.has_partial_end = false;
+        self.file.stream_position().map_err(WriteError::Fatal)
     }
 
-    /// Undoes a partial write.
-    fn cut_back(&mut self, written: usize, error: io::Error) -> LogError {
+    /// Undoes a partial write of `written` bytes.
+    fn cut_back(&mut self, written: usize, error: io::Error) -> WriteError {
         if written == 0 {
-            return LogError::Write(error);
+            return WriteError::Undone(error);
         }
         let mut undo = || -> io::Result<bool> {
-            // After a write in append mode the file position is where that write ended.
+            // In append mode, the file position is the end of the last write.
             let end = self.file.stream_position()?;
             if self.file.metadata()?.len() != end {
                 return Ok(false);
@@ -99,15 +99,15 @@ impl AppendFile {
             Ok(true)
         };
         match undo() {
-            Ok(done) => {
-                self.unfinished = !done;
-                LogError::Write(error)
+            Ok(is_undone) => {
+                self.has_partial_end = !is_undone;
+                WriteError::Undone(error)
             }
-            Err(undo) => LogError::Fatal(undo),
+            Err(undo) => WriteError::Fatal(undo),
         }
     }
 
-    /// The part of the file after its last line feed.
+    /// The bytes after the last line feed, and the offset where they start.
     pub(super) fn torn_tail(&self) -> io::Result<(u64, Vec<u8>)> {
         let len = self.file.metadata()?.len();
         let start = line_start(&self.file, len)?;
@@ -117,7 +117,8 @@ impl AppendFile {
     }
 }
 
-/// Where the line begins that `end` is in or at the end of: after the last line feed before `end`.
+/// The start of the line that contains or ends at `end`: the offset after the last line feed before
+/// `end`.
 pub(super) fn line_start(file: &File, end: u64) -> io::Result<u64> {
     let mut block = vec![0; 64 * 1024];
     let mut at = end;
@@ -133,18 +134,25 @@ pub(super) fn line_start(file: &File, end: u64) -> io::Result<u64> {
     Ok(0)
 }
 
-/// Makes the names in a directory durable.
+/// Makes the entries of a directory durable.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     File::open(dir)?.sync_all().map_err(sync_failed)
 }
 
-/// Writes a whole file so that after a crash it is there complete or not at all.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file atomically: after a crash it has the old or the new content, never a part.
+pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all().map_err(sync_failed)?;
     std::fs::rename(&temporary, path)?;
     path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// The path with a suffix after its name: `events.jsonl` and `.lock` make `events.jsonl.lock`.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }

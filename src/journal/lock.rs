@@ -1,4 +1,4 @@
-//! One server for each journal.
+//! The lock that gives a journal to one server at a time.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::OpenError;
 
-/// Takes the exclusive lock on that file for as long as the returned handle lives. The kernel
-/// releases it when the process ends, however it ends.
+/// Takes an exclusive `flock` on the file at `path`, held as long as the returned handle lives. The
+/// kernel releases it when the process ends, even by a crash.
 pub(super) fn acquire(path: &Path) -> Result<File, OpenError> {
     let io = |error| OpenError::io(path, error);
     let mut file = OpenOptions::new()
@@ -21,7 +21,7 @@ pub(super) fn acquire(path: &Path) -> Result<File, OpenError> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
-            // Only for the message; an unreadable holder changes nothing.
+            // Used only in the error message, so a read error does not matter.
             let _ = file.read_to_string(&mut holder);
             return Err(OpenError::Locked {
                 path: path.to_owned(),
@@ -32,7 +32,7 @@ pub(super) fn acquire(path: &Path) -> Result<File, OpenError> {
     }
     file.set_len(0).map_err(io)?;
     file.rewind().map_err(io)?;
-    // On a full disk the process id is missing from a message; the lock holds all the same.
+    // On a full disk the other server's error message lacks the process id; the lock still holds.
     let _ = writeln!(file, "process {}", std::process::id());
     Ok(file)
 }

@@ -1,9 +1,12 @@
-//! The journal: where events become durable, before anyone is answered.
+//! The journal: the write-ahead log in which events become durable before a request is answered.
 //!
-//! One writer thread owns the file. It takes whatever waits, writes it in one go, syncs once and
-//! answers all. It knows records and their keys, but no event, no HTTP and no SQL.
+//! A single writer thread owns the files. It takes all queued batches, drops duplicates, writes the
+//! rest with one write and one fsync (group commit), and answers every batch in the group. The journal
+//! knows records and their keys; it knows nothing of events, HTTP or SQL.
 
+mod appender;
 mod dedup;
+mod error;
 mod file;
 mod jsonl;
 mod lock;
@@ -11,202 +14,128 @@ mod lock;
 mod model;
 mod record;
 mod segments;
+mod state;
 mod writer;
 
 use std::any::Any;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use dedup::WINDOW_RECORDS;
+pub use error::{AppendError, Fatal, OpenError};
 pub(crate) use jsonl::file_names::RotatedNames;
 pub use jsonl::{Rotate, Rotation};
 pub use record::{Batch, Framing};
-pub use segments::{Chunk, Reader, Record};
-pub use writer::Fatal;
+pub use segments::{JournalChunk, Reader, Record};
+pub use state::{Appended, SyncObserver};
 
-/// Most requests that wait for the writer. Their bytes are limited where they are received.
+use appender::Appender;
+use jsonl::JsonlAppender;
+use segments::appender::SegmentAppender;
+use state::State;
+
+/// Capacity of the writer's queue, in requests. Their bytes are bounded by the memory budget of the
+/// HTTP server.
 const QUEUE_REQUESTS: usize = 16 * 1024;
 
-/// How long a failed append counts as "events can't be taken".
-pub const BLOCKED_FOR: Duration = Duration::from_secs(10);
-
-/// How the key is found again in a stored line, for the window at start.
+/// Returns the key of a stored line; `None` if it has none. Used to fill the dedup window at start.
 pub type KeyOf = fn(&[u8]) -> Option<u128>;
 
-/// The sender's end of the journal; clones share it.
+/// A handle for appending to the journal; clones share the writer.
 #[derive(Clone, Debug)]
 pub struct Journal {
     queue: mpsc::Sender<Message>,
     state: Arc<State>,
 }
 
-/// What the writer tells the world.
-#[derive(Debug)]
-struct State {
-    /// Why and when the last append failed, if it did.
-    blocked: watch::Sender<Option<(AppendError, Instant)>>,
-    appended: watch::Sender<Appended>,
-    sync_observer: SyncObserver,
-}
-
-/// Called after every sync with how long write and sync took, and how many records they made
-/// durable.
-pub struct SyncObserver(pub Box<dyn Fn(Duration, usize) + Send + Sync>);
-
-impl std::fmt::Debug for SyncObserver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SyncObserver")
-    }
-}
-
-/// How far the journal is durable.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Appended {
-    /// Whether the writer has read the journal, and takes records.
-    pub ready: bool,
-    /// Where the newest durable record ends.
-    pub end: u64,
-    /// Records made durable since the process began.
-    pub records: u64,
-}
-
-/// The outcome of one append.
+/// Proof that an append is durable.
 #[derive(Clone, Copy, Debug)]
 pub struct Receipt {
-    /// The journal's end when the records were durable: they all stand before it.
+    /// Durable end of the journal, at or after the end of the appended records.
     pub end: u64,
-    /// How many were not written, because they had been before.
+    /// Number of records that were not written because they are duplicates.
     pub duplicates: usize,
 }
 
-/// Why records are not in the journal.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum AppendError {
-    /// Too many requests wait for the disk.
-    #[error("too many requests wait for the disk; try again in a moment")]
-    Busy,
-    /// The limit is reached because the database has been away for too long.
-    #[error(
-        "the journal is full ({bytes_max} bytes, JOURNAL_MAX_BYTES): the database is not taking \
-         events fast enough, or is away"
-    )]
-    Full {
-        /// The limit, in bytes.
-        bytes_max: u64,
-    },
-    /// The disk did not take the records. Nothing of them is left in the file.
-    #[error("the journal could not be written: {0}")]
-    Write(String),
-    /// The writer has ended. Whether the records are on disk is unknown.
-    #[error("the journal has failed, the server is going down")]
-    Failed,
-}
-
-/// Why a journal cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another server has it.
-    #[error("{path} is locked by another server ({holder}); two servers must not share a journal")]
-    Locked {
-        /// The lock file.
-        path: PathBuf,
-        /// What the other server wrote about itself.
-        holder: String,
-    },
-    /// The file system said no.
-    #[error("{path}: {error}")]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What it said.
-        error: io::Error,
-    },
-}
-
-impl OpenError {
-    fn io(path: &Path, error: io::Error) -> Self {
-        Self::Io { path: path.to_owned(), error }
-    }
-}
-
+/// A message to the writer.
 enum Message {
     Append(Append),
-    /// Nothing more will come after what is queued.
+    /// End once the queued appends are done.
     Close,
 }
 
 struct Append {
     batch: Batch,
-    /// The sender's, until the records are durable, even if the sender goes away before.
+    /// Released once the records are durable, even if the request is cancelled; holds the memory
+    /// budget.
     _held: Box<dyn Any + Send>,
-    answer: oneshot::Sender<Result<Receipt, AppendError>>,
+    response: oneshot::Sender<Result<Receipt, AppendError>>,
 }
 
-/// A journal whose files are open and locked, but whose writer does not run yet.
+/// An open and locked journal whose writer thread has not been started.
 #[derive(Debug)]
-pub struct Opened {
-    log: writer::Log,
+pub struct OpenJournal {
+    appender: Appender,
     framing: Framing,
 }
 
-/// Opens the journal of `jsonl` storage: the file at `path` itself.
+/// Opens the journal of `jsonl` storage: the JSON Lines file at `path`.
 ///
 /// # Errors
-/// If another server has it, or the file system refuses.
-pub fn open_lines(path: &Path, rotation: Rotation) -> Result<Opened, OpenError> {
-    let log = jsonl::LineFile::open(path, rotation)?;
-    Ok(Opened { log: writer::Log::Lines(log), framing: Framing::Plain })
+/// If another server has locked it, or on an I/O error.
+pub fn open_lines(path: &Path, rotation: Rotation) -> Result<OpenJournal, OpenError> {
+    let appender = Appender::Jsonl(JsonlAppender::open(path, rotation)?);
+    Ok(OpenJournal { appender, framing: Framing::Plain })
 }
 
-/// Opens the journal of `postgres` storage: a directory of segments of at most `bytes_max` bytes in
-/// all, each kept for `retention` after it was delivered, if there is room.
+/// Opens the journal of `postgres` storage: a directory of segments with at most `bytes_max` bytes in
+/// total. Delivered segments are kept for `retention` as long as there is room.
 ///
 /// # Errors
-/// If another server has it, or the file system refuses.
-pub fn open_segments(dir: &Path, bytes_max: u64, retention: Duration) -> Result<Opened, OpenError> {
-    let log = segments::writer::SegmentLog::open(dir, bytes_max, retention)?;
-    Ok(Opened { log: writer::Log::Segments(log), framing: Framing::Checksummed })
+/// If another server has locked it, or on an I/O error.
+pub fn open_segments(
+    dir: &Path,
+    bytes_max: u64,
+    retention: Duration,
+) -> Result<OpenJournal, OpenError> {
+    let appender = Appender::Segments(SegmentAppender::open(dir, bytes_max, retention)?);
+    Ok(OpenJournal { appender, framing: Framing::Checksummed })
 }
 
-impl Opened {
-    /// How batches for this journal must be framed.
+impl OpenJournal {
+    /// The framing that batches for this journal must have.
     pub fn framing(&self) -> Framing {
         self.framing
     }
 
-    /// The reader of a journal of segments.
+    /// A reader, if this is a journal of segments.
     pub fn reader(&self) -> Option<Reader> {
-        match &self.log {
-            writer::Log::Lines(_) => None,
-            writer::Log::Segments(log) => Some(Reader::new(log.segments().clone())),
+        match &self.appender {
+            Appender::Jsonl(_) => None,
+            Appender::Segments(segments) => Some(Reader::new(segments.segments().clone())),
         }
     }
 
-    /// Starts the writer thread. The receiver hears how it ended; if it was dropped without a word,
-    /// the writer panicked.
+    /// Starts the writer thread. The receiver gets the writer's result when it ends; the sender is
+    /// dropped without a result if the writer panicked.
     ///
     /// # Errors
-    /// If the operating system refuses a thread.
+    /// If the thread cannot be created.
     pub fn start(
         self,
         key_of: KeyOf,
         sync_observer: SyncObserver,
     ) -> io::Result<(Journal, oneshot::Receiver<Result<(), Fatal>>)> {
         let (queue, appends) = mpsc::channel(QUEUE_REQUESTS);
-        let state = Arc::new(State {
-            blocked: watch::Sender::new(None),
-            appended: watch::Sender::new(Appended::default()),
-            sync_observer,
-        });
+        let state = Arc::new(State::new(sync_observer));
         let (end, ended) = oneshot::channel();
         let journal = Journal { queue, state: state.clone() };
         std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
-            let result = writer::run(self.log, appends, &state, key_of);
-            // Nobody listens any more only when the process is ending anyway.
+            let result = writer::run(self.appender, appends, &state, key_of);
+            // The receiver is dropped only when the process is already shutting down.
             let _ = end.send(result);
         })?;
         Ok((journal, ended))
@@ -214,45 +143,42 @@ impl Opened {
 }
 
 impl Journal {
-    /// Appends records; returns when they are durable. If the caller goes away meanwhile, they are
-    /// appended all the same. `held` is kept for as long as the records are in memory.
+    /// Appends records and returns once they are durable. Cancelling the call does not cancel the
+    /// append. `held` is dropped once the records are no longer in memory.
     ///
     /// # Errors
-    /// If they are not: see [`AppendError`].
+    /// If the records are not durable; see [`AppendError`].
     pub async fn append(
         &self,
         batch: Batch,
         held: impl Any + Send,
     ) -> Result<Receipt, AppendError> {
-        let (answer, answered) = oneshot::channel();
-        let append = Append { batch, _held: Box::new(held), answer };
+        let (response, outcome) = oneshot::channel();
+        let append = Append { batch, _held: Box::new(held), response };
         self.queue.try_send(Message::Append(append)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => AppendError::Busy,
             mpsc::error::TrySendError::Closed(_) => AppendError::Failed,
         })?;
-        answered.await.unwrap_or(Err(AppendError::Failed))
+        outcome.await.unwrap_or(Err(AppendError::Failed))
     }
 
-    /// Lets the writer end once what is queued has been written and answered.
+    /// Ends the writer once everything queued has been written and answered.
     pub async fn close(&self) {
-        // A writer that is gone needs no telling.
+        // An error means that the writer has ended already.
         let _ = self.queue.send(Message::Close).await;
     }
 
-    /// Whether the journal has been read and appends go through without delay.
+    /// Returns true once the dedup window is filled, so that appends do not wait for it.
     pub fn is_ready(&self) -> bool {
         self.state.appended.borrow().ready
     }
 
-    /// Why the last append failed, if that was in the last [`BLOCKED_FOR`]. After that only
-    /// another append can tell, so the journal must not keep them away for ever.
+    /// The error of the last append, if it failed within the last 10 seconds.
     pub fn blocked(&self) -> Option<AppendError> {
-        let blocked = self.state.blocked.borrow();
-        let (error, at) = blocked.as_ref()?;
-        (at.elapsed() < BLOCKED_FOR).then(|| error.clone())
+        self.state.blocked()
     }
 
-    /// Follows how far the journal is durable.
+    /// Watches the durable end of the journal.
     pub fn appended(&self) -> watch::Receiver<Appended> {
         self.state.appended.subscribe()
     }

@@ -1,43 +1,44 @@
-//! A record: one line in the journal. In segments it carries a checksum:
-//! the JSON, a TAB, the CRC-32C (RFC 3720) of the JSON in eight hex digits, a line feed.
+//! A record: one line of the journal. In segments it carries a checksum: JSON, TAB, the CRC-32C (RFC
+//! 3720) of the JSON in eight hex digits, line feed.
 
-/// How records stand in the file.
+/// The format of records in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// Plain JSON Lines.
+    /// JSON, line feed.
     Plain,
-    /// JSON, TAB, checksum.
+    /// JSON, TAB, checksum, line feed.
     Checksummed,
 }
 
-/// Bytes of TAB and checksum.
+/// Length of TAB and checksum.
 const SUFFIX_BYTES: usize = 9;
 
-/// Records to be appended together, already framed.
+/// Framed records that are appended together.
 #[derive(Debug)]
 pub struct Batch {
     framing: Framing,
     bytes: Vec<u8>,
+    /// Key and end of each record in `bytes`.
     records: Vec<(u128, usize)>,
-    keeps_repeats: bool,
+    keeps_duplicates: bool,
 }
 
 impl Batch {
-    /// An empty batch, with room for that many bytes of records.
+    /// An empty batch with capacity for `bytes` bytes of records.
     pub fn new(framing: Framing, bytes: usize) -> Self {
         Self {
             framing,
             bytes: Vec::with_capacity(bytes),
             records: Vec::new(),
-            keeps_repeats: false,
+            keeps_duplicates: false,
         }
     }
 
-    /// Adds the record that `write` appends, which must contain no line feed, under the key that it
+    /// Adds the record that `write` appends, which must not contain a line feed, with the key that it
     /// returns.
     ///
     /// # Errors
-    /// If `write` fails: then nothing was added.
+    /// The error of `write`; the batch is then unchanged.
     pub fn push<E>(
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<u128, E>,
@@ -60,33 +61,32 @@ impl Batch {
         Ok(())
     }
 
-    /// Makes the journal write records whose keys it has seen, too. For a store that knows repeats by
-    /// itself, where what it refused before is to be delivered again.
-    pub fn keep_repeats(&mut self) {
-        self.keeps_repeats = true;
+    /// Appends the records even if they are duplicates. For a store that detects duplicates itself, so
+    /// that an event it rejected earlier can be delivered again.
+    pub fn keep_duplicates(&mut self) {
+        self.keeps_duplicates = true;
     }
 
-    /// Whether records are written whose keys were seen before.
-    pub(super) fn keeps_repeats(&self) -> bool {
-        self.keeps_repeats
+    pub(super) fn keeps_duplicates(&self) -> bool {
+        self.keeps_duplicates
     }
 
-    /// Whether there is no record.
+    /// Returns true if there are no records.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// How many records there are.
+    /// The number of records.
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// The records as they stand in the file.
+    /// The framed records.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Each record's key and bytes.
+    /// The key and the framed bytes of each record.
     pub fn records(&self) -> impl Iterator<Item = (u128, &[u8])> {
         let mut start = 0;
         self.records.iter().map(move |&(key, end)| {
@@ -97,15 +97,15 @@ impl Batch {
     }
 }
 
-/// Eight hex digits, by hand, since every record has them.
+/// Eight hex digits. Every record needs them, and the formatting machinery is several times slower.
 fn hex(number: u32) -> [u8; 8] {
     std::array::from_fn(|at| b"0123456789abcdef"[(number >> (28 - 4 * at) & 15) as usize])
 }
 
-/// The JSON of a checksummed record (without its line feed).
+/// Returns the JSON of a checksummed record without its line feed.
 ///
 /// # Errors
-/// If the checksum is missing or does not fit.
+/// If the checksum is missing or does not match.
 pub(super) fn verify(record: &[u8]) -> Result<&[u8], &'static str> {
     let (json, suffix) = record
         .len()
@@ -118,6 +118,6 @@ pub(super) fn verify(record: &[u8]) -> Result<&[u8], &'static str> {
     if expected == Some(crc32c::crc32c(json)) {
         Ok(json)
     } else {
-        Err("damaged: the checksum does not fit")
+        Err("damaged: the checksum does not match")
     }
 }

@@ -1,78 +1,28 @@
-//! The one thread that writes: group commit, duplicates, answers.
+//! The writer thread: group commit and deduplication.
 
-use std::io;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use super::dedup::saved_keys::KeyLog;
+use super::appender::Appender;
 use super::dedup::window::Window;
-use super::file::LogError;
-use super::jsonl::LineFile;
-use super::segments::writer::SegmentLog;
-use super::{Append, AppendError, KeyOf, Message, Receipt, State};
+use super::file::WriteError;
+use super::state::State;
+use super::{Append, AppendError, Fatal, KeyOf, Message, Receipt};
 
-/// Most bytes written and synced together.
+/// Maximum bytes in a group, beyond which a group takes no further batch.
 const GROUP_BYTES_MAX: usize = 8 << 20;
 
-/// A failure after which nothing more is acknowledged.
-#[derive(Debug, thiserror::Error)]
-pub enum Fatal {
-    /// The journal could not be read at start.
-    #[error("the journal could not be read: {0}")]
-    Read(io::Error),
-    /// A sync failed, so what is on disk is unknown.
-    #[error("the journal could not be made durable, and what is on disk is unknown: {0}")]
-    Sync(io::Error),
-}
-
-/// Where records go.
-#[derive(Debug)]
-pub(super) enum Log {
-    Lines(LineFile),
-    Segments(SegmentLog),
-}
-
-impl Log {
-    fn append(&mut self, bytes: &[u8], keys: &[u128]) -> Result<u64, LogError> {
-        match self {
-            Self::Lines(log) => log.append(bytes, keys),
-            Self::Segments(log) => log.append(bytes, keys),
-        }
-    }
-
-    fn recent_keys(&mut self, key_of: KeyOf) -> io::Result<Vec<u128>> {
-        match self {
-            Self::Lines(log) => log.recent_keys(key_of),
-            Self::Segments(log) => log.recent_keys(key_of),
-        }
-    }
-
-    fn key_log(&mut self) -> &mut KeyLog {
-        match self {
-            Self::Lines(log) => log.key_log(),
-            Self::Segments(log) => log.key_log(),
-        }
-    }
-
-    fn end(&self) -> u64 {
-        match self {
-            Self::Lines(_) => 0,
-            Self::Segments(log) => log.segments().end(),
-        }
-    }
-}
-
-/// Writes until told to close, or every sender is gone.
+/// Appends until a `Close` message, or until every sender is dropped.
 pub(super) fn run(
-    mut log: Log,
+    mut appender: Appender,
     mut queue: mpsc::Receiver<Message>,
     state: &State,
     key_of: KeyOf,
 ) -> Result<(), Fatal> {
-    let mut window = Window::filled(log.recent_keys(key_of).map_err(Fatal::Read)?);
+    let mut window = Window::filled(appender.recent_keys(key_of).map_err(Fatal::Read)?);
     state.appended.send_modify(|appended| {
-        appended.end = log.end();
+        appended.end = appender.end();
         appended.ready = true;
     });
 
@@ -84,33 +34,34 @@ pub(super) fn run(
                 Message::Append(append) => group.add(append, &mut window),
                 Message::Close => queue.close(),
             }
-            let more = group.bytes.len() < GROUP_BYTES_MAX;
-            next = more.then(|| queue.try_recv().ok()).flatten();
+            let has_room = group.records.len() < GROUP_BYTES_MAX;
+            next = has_room.then(|| queue.try_recv().ok()).flatten();
         }
-        group.commit(&mut log, &mut window, state)?;
-        log.key_log().save();
+        group.commit(&mut appender, &mut window, state)?;
+        appender.saved_keys().save_if_due();
     }
-    log.key_log().save_all();
+    appender.saved_keys().save();
     Ok(())
 }
 
-/// What is written and synced together.
+/// Batches that are written and synced together.
 #[derive(Default)]
 struct Group {
-    bytes: Vec<u8>,
+    records: Vec<u8>,
     keys: Vec<u128>,
+    /// The batches to answer, each with its number of duplicates.
     waiting: Vec<(Append, usize)>,
 }
 
 impl Group {
-    /// Takes over the records that were not seen before. One that was seen earlier in this very
-    /// group shares the group's outcome, as it should.
+    /// Adds a batch, without its duplicates. A duplicate of a record in the same group shares the
+    /// group's outcome.
     fn add(&mut self, append: Append, window: &mut Window) {
         let mut duplicates = 0;
         for (key, record) in append.batch.records() {
             let is_new = window.insert(key);
-            if is_new || append.batch.keeps_repeats() {
-                self.bytes.extend_from_slice(record);
+            if is_new || append.batch.keeps_duplicates() {
+                self.records.extend_from_slice(record);
                 self.keys.push(key);
             } else {
                 duplicates += 1;
@@ -119,12 +70,20 @@ impl Group {
         self.waiting.push((append, duplicates));
     }
 
-    /// Makes the group durable and answers everyone in it.
-    fn commit(&mut self, log: &mut Log, window: &mut Window, state: &State) -> Result<(), Fatal> {
+    /// Makes the group durable and answers every batch in it.
+    fn commit(
+        &mut self,
+        appender: &mut Appender,
+        window: &mut Window,
+        state: &State,
+    ) -> Result<(), Fatal> {
         let begun = Instant::now();
-        let outcome =
-            if self.bytes.is_empty() { Ok(log.end()) } else { log.append(&self.bytes, &self.keys) };
-        let (answer, fatal) = match outcome {
+        let outcome = if self.records.is_empty() {
+            Ok(appender.end())
+        } else {
+            appender.append(&self.records, &self.keys)
+        };
+        let (response, fatal) = match outcome {
             Ok(end) => {
                 window.commit();
                 if !self.keys.is_empty() {
@@ -137,37 +96,21 @@ impl Group {
                 }
                 (Ok(end), None)
             }
-            Err(LogError::Full(bytes_max)) => (Err(AppendError::Full { bytes_max }), None),
-            Err(LogError::Write(error)) => (Err(AppendError::Write(error.to_string())), None),
-            Err(LogError::Fatal(error)) => (Err(AppendError::Failed), Some(Fatal::Sync(error))),
+            Err(WriteError::Full(bytes_max)) => (Err(AppendError::Full { bytes_max }), None),
+            Err(WriteError::Undone(error)) => (Err(AppendError::Write(error.to_string())), None),
+            Err(WriteError::Fatal(error)) => (Err(AppendError::Failed), Some(Fatal::Sync(error))),
         };
-        if let Err(error) = &answer {
+        if let Err(error) = &response {
             window.rollback();
             state.set_blocked(Some(error.clone()));
         }
         for (append, duplicates) in self.waiting.drain(..) {
-            // A sender that went away needs no answer.
-            let _ = append.answer.send(answer.clone().map(|end| Receipt { end, duplicates }));
+            // An error means that the request was cancelled.
+            let _ = append.response.send(response.clone().map(|end| Receipt { end, duplicates }));
         }
         self.keys.clear();
-        self.bytes.clear();
-        self.bytes.shrink_to(1 << 20);
+        self.records.clear();
+        self.records.shrink_to(1 << 20);
         fatal.map_or(Ok(()), Err)
-    }
-}
-
-impl State {
-    fn set_blocked(&self, error: Option<AppendError>) {
-        self.blocked.send_if_modified(|blocked| {
-            let before = blocked.as_ref().map(|(error, _)| error);
-            let changed = before != error.as_ref();
-            match &error {
-                Some(error) if changed => tracing::error!(%error, "events are refused"),
-                None if changed => tracing::info!("events are taken again"),
-                _ => {}
-            }
-            *blocked = error.map(|error| (error, Instant::now()));
-            changed
-        });
     }
 }

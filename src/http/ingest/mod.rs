@@ -84,7 +84,7 @@ pub(in crate::http) async fn take(
         if is_stored_lines && shared.framing == Framing::Checksummed {
             // Among them may be what the database refused, under ids that the journal knows. They have
             // ids and timestamps, so the table's key finds those that it has.
-            decoded.batch.keep_repeats();
+            decoded.batch.keep_duplicates();
         }
         hold.grow_to(body.len() + decoded.batch.bytes().len())?;
         let events = decoded.batch.len() + decoded.rejected.len();

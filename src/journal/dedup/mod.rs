@@ -1,8 +1,7 @@
-//! Deduplication: the window of recent keys, and what fills it at start.
+//! Deduplication: the window of recent keys, and the files from which a start fills it.
 
 pub(super) mod key_file;
 pub(super) mod recovery;
 pub(super) mod saved_keys;
+mod span;
 pub(super) mod window;
-
-pub use window::WINDOW_RECORDS;

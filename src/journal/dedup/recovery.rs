@@ -1,112 +1,110 @@
-//! The keys of a file's newest records: from the spans of its [`KeyLog`] where they fit, from the
-//! records themselves where not. What had to be read is saved for the next time.
+//! Reads the keys of a file's newest records at start: from saved spans where they match, from the
+//! records where they do not. Keys that had to be read from records are saved for the next start.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use crate::journal::dedup::saved_keys::{KeyLog, Saved, Span, is_due};
+use super::saved_keys::{SavedKeys, is_span_due};
+use super::span::{SavedSpan, Span};
 
-/// How much of a file is read at a time, from its end, since nobody knows where so many lines begin.
+/// Bytes that are read at a time. Files are read backwards, since the start of the newest million
+/// lines is not known.
 const BLOCK_BYTES: u64 = 1 << 20;
 
-/// Reads one file's keys, newest first.
-pub(in crate::journal) struct Reading<'a, F> {
-    pub(in crate::journal) log: &'a mut KeyLog,
-    pub(in crate::journal) saved: &'a [Saved],
-    /// The key of a line without its line feed, if it has one.
-    pub(in crate::journal) key_of: F,
-    pub(in crate::journal) keys_max: usize,
-    pub(in crate::journal) newest_first: &'a mut Vec<u128>,
+/// Collects keys, newest first.
+pub(crate) struct KeyReader<'a, F> {
+    pub(crate) saved_keys: &'a mut SavedKeys,
+    pub(crate) spans: &'a [SavedSpan],
+    /// Returns the key of a line without its line feed, if it has one.
+    pub(crate) key_of: F,
+    /// Maximum number of keys.
+    pub(crate) keys_max: usize,
+    pub(crate) newest_first: &'a mut Vec<u128>,
 }
 
-impl<F: Fn(&[u8]) -> Option<u128>> Reading<'_, F> {
-    /// Adds the keys of this file to those of newer ones, until there are enough.
-    pub(in crate::journal) fn read(&mut self, file: &File) -> io::Result<()> {
+impl<F: Fn(&[u8]) -> Option<u128>> KeyReader<'_, F> {
+    /// Adds the keys of a file that is older than those read before, until there are enough.
+    pub(crate) fn read(&mut self, file: &File) -> io::Result<()> {
         let metadata = file.metadata()?;
         let inode = metadata.ino();
         let mut end = metadata.len();
-        let mut saved: Vec<&Saved> = self.saved.iter().collect();
-        saved.sort_by_key(|span| std::cmp::Reverse(span.to()));
-        for span in saved {
-            if self.is_enough() {
+        let mut spans: Vec<&SavedSpan> = self.spans.iter().collect();
+        spans.sort_by_key(|span| std::cmp::Reverse(span.end()));
+        for span in spans {
+            if self.is_full() {
                 return Ok(());
             }
-            if span.from() >= span.to() || span.to() > end || !span.fits(file, inode) {
+            let is_before = span.start() < span.end() && span.end() <= end;
+            if !is_before || !span.matches(file, inode) {
                 continue;
             }
             let Some(keys) = span.keys() else { continue };
-            self.read_lines(file, inode, span.to()..end)?;
+            self.read_lines(file, inode, span.end()..end)?;
             let wanted = self.keys_max - self.newest_first.len();
             self.newest_first.extend(keys.into_iter().rev().take(wanted));
-            end = span.from();
+            end = span.start();
         }
         self.read_lines(file, inode, 0..end)
     }
 
-    fn is_enough(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.newest_first.len() >= self.keys_max
     }
 
-    /// Adds the keys of the lines there, from the last to the first.
+    /// Adds the keys of the lines in a range of the file, from the last line to the first.
     fn read_lines(&mut self, file: &File, inode: u64, range: Range<u64>) -> io::Result<()> {
         let mut at = range.end;
-        // What `at` is in the middle of, from there on.
-        let mut rest_of_line: Vec<u8> = Vec::new();
-        // Where the next span ends, and where its keys begin.
-        let (mut to, mut newest) = (None, self.newest_first.len());
+        // The part after `at` of the line that `at` is in.
+        let mut line_end: Vec<u8> = Vec::new();
+        // The end of the next span to save, and the index of its first key.
+        let (mut span_end, mut span_keys) = (None, self.newest_first.len());
         let mut block = Vec::new();
-        while at > range.start && !self.is_enough() {
+        while at > range.start && !self.is_full() {
             let size = (at - range.start).min(BLOCK_BYTES);
             at -= size;
             block.resize(size as usize, 0);
             file.read_exact_at(&mut block, at)?;
-            block.extend_from_slice(&rest_of_line);
+            block.extend_from_slice(&line_end);
             let mut end = block.len();
             for found in memchr::memrchr_iter(b'\n', &block[..size as usize]) {
-                let from = at + found as u64 + 1;
+                let start = at + found as u64 + 1;
                 let line = block[found + 1..end].trim_ascii_end();
                 end = found;
-                let Some(span_to) = to else {
-                    // What follows the last line feed is nothing, or a line that may still grow.
-                    to = Some(from);
+                let Some(to) = span_end else {
+                    // After the last line feed there is nothing, or a line that may still grow.
+                    span_end = Some(start);
                     if !line.is_empty() {
                         self.newest_first.extend((self.key_of)(line));
-                        newest = self.newest_first.len();
+                        span_keys = self.newest_first.len();
                     }
                     continue;
                 };
                 self.newest_first.extend((self.key_of)(line));
-                if self.is_enough() || is_due(span_to - from, self.newest_first.len() - newest) {
-                    self.save(file, inode, from..span_to, newest)?;
-                    (to, newest) = (Some(from), self.newest_first.len());
+                let keys = self.newest_first.len() - span_keys;
+                if self.is_full() || is_span_due(to - start, keys) {
+                    self.save(file, inode, start..to, span_keys)?;
+                    (span_end, span_keys) = (Some(start), self.newest_first.len());
                 }
-                if self.is_enough() {
+                if self.is_full() {
                     return Ok(());
                 }
             }
             block.truncate(end);
-            std::mem::swap(&mut block, &mut rest_of_line);
+            std::mem::swap(&mut block, &mut line_end);
         }
-        if range.is_empty() || self.is_enough() {
+        if range.is_empty() || self.is_full() {
             return Ok(());
         }
-        self.newest_first.extend((self.key_of)(rest_of_line.trim_ascii_end()));
-        to.map_or(Ok(()), |to| self.save(file, inode, range.start..to, newest))
+        self.newest_first.extend((self.key_of)(line_end.trim_ascii_end()));
+        span_end.map_or(Ok(()), |to| self.save(file, inode, range.start..to, span_keys))
     }
 
-    /// Saves the keys from `newest` on, which are those of the lines there.
-    fn save(
-        &mut self,
-        file: &File,
-        inode: u64,
-        range: Range<u64>,
-        newest: usize,
-    ) -> io::Result<()> {
-        let keys: Vec<u128> = self.newest_first[newest..].iter().rev().copied().collect();
-        let span = Span::read(file, inode, range.start, range.end, &keys)?;
-        self.log.write(&span);
+    /// Saves the keys from the index `first` on, which belong to the lines in a range of the file.
+    fn save(&mut self, file: &File, inode: u64, range: Range<u64>, first: usize) -> io::Result<()> {
+        let keys: Vec<u128> = self.newest_first[first..].iter().rev().copied().collect();
+        self.saved_keys.write(&Span::of_file(file, inode, range.start, range.end, &keys)?);
         Ok(())
     }
 }

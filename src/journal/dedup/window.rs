@@ -1,4 +1,4 @@
-//! The keys of the newest records, by which repeated ones are known.
+//! The dedup window: the keys of the newest records.
 
 use std::collections::VecDeque;
 
@@ -6,54 +6,55 @@ use hashbrown::HashTable;
 
 use crate::buffer;
 
-/// How many keys are remembered: a little over a million, about 27 MiB when full.
-pub const WINDOW_RECORDS: usize = 1 << 20;
+/// Number of keys in a full window: a little over a million, in about 27 MiB.
+pub(crate) const WINDOW_RECORDS: usize = 1 << 20;
 
-/// For how many there is room, since a group is taken in before the oldest are forgotten: more than a
-/// group of small events has, so that a full ring is not moved to one of twice the size.
-pub(in crate::journal) const WINDOW_ROOM: usize = WINDOW_RECORDS + (64 << 10);
+/// Ring capacity: one window plus one group of small events, so that a full ring never reallocates.
+pub(crate) const WINDOW_CAPACITY: usize = WINDOW_RECORDS + (64 << 10);
 
-/// Into how many parts keys are sorted, by their place in the table, to be inserted: one for each 10 KiB
-/// of the full table.
+/// Number of parts of the table by which keys are sorted before a bulk insert: about 10 KiB of a full
+/// table each.
 const PARTS: usize = 1024;
 
-/// A first-in, first-out set. Insertions since the last [`Window::commit`] can be taken back, so
-/// that a key counts as seen only once its record is durable.
+/// A first-in, first-out set of keys. Insertions since the last [`Window::commit`] can be rolled back,
+/// so that a key counts as seen only once its record is durable.
 #[derive(Debug, Default)]
-pub(in crate::journal) struct Window {
+pub(crate) struct Window {
+    /// Oldest first.
     keys: VecDeque<u128>,
-    /// Serial number of each key in `keys`, found by the key itself, which is a hash already.
+    /// The serial number of each key: 4 bytes per entry instead of 16.
     table: HashTable<u32>,
-    /// Serial number of `keys[0]`, wrapping.
+    /// The serial number of `keys[0]`; wraps around.
     first: u32,
     uncommitted: usize,
 }
 
 impl Window {
-    /// A window that has seen these keys. Inserted one after the other, each would wait for memory;
-    /// in the order of the table they take a fifth of the time.
-    pub(in crate::journal) fn filled(newest_first: Vec<u128>) -> Self {
+    /// A window with these keys. They are inserted in the order of the table, which takes a fifth of
+    /// the time: in the order of the records each insertion is a cache miss.
+    pub(crate) fn filled(newest_first: Vec<u128>) -> Self {
         let mut table = HashTable::with_capacity(newest_first.len());
         let buckets = table.num_buckets().max(1);
         let part_of = |key: u128| (key as usize & (buckets - 1)) * PARTS / buckets;
-        let mut places = [0; PARTS];
+        // A counting sort: the number of keys in each part, then the index of each part's next key.
+        let mut next = [0; PARTS];
         for &key in &newest_first {
-            places[part_of(key)] += 1;
+            next[part_of(key)] += 1;
         }
-        let mut place = 0;
-        for part in &mut places {
-            place += std::mem::replace(part, place);
+        let mut index = 0;
+        for part in &mut next {
+            index += std::mem::replace(part, index);
         }
         let mut oldest_first = newest_first;
         oldest_first.reverse();
         let keys = VecDeque::from(oldest_first);
-        let mut sorted = buffer::of(keys.len());
+        let mut sorted = buffer::with_capacity(keys.len());
         sorted.resize(keys.len(), (0, 0));
-        // The newest first: of a key that stands there twice, that one counts.
+        // Newest first, so that the newest serial number of a repeated key is kept.
         for (serial, &key) in keys.iter().enumerate().rev() {
-            let place = &mut places[part_of(key)];
-            sorted[*place] = (key as u32, serial as u32);
-            *place += 1;
+            let index = &mut next[part_of(key)];
+            sorted[*index] = (key as u32, serial as u32);
+            *index += 1;
         }
         let key_of = |serial: u32| keys[serial as usize];
         for (start, serial) in sorted {
@@ -63,8 +64,8 @@ impl Window {
         Self { keys, table, first: 0, uncommitted: 0 }
     }
 
-    /// Remembers a key; false if it was known.
-    pub(in crate::journal) fn insert(&mut self, key: u128) -> bool {
+    /// Adds a key; returns false if the window has it already.
+    pub(crate) fn insert(&mut self, key: u128) -> bool {
         let Self { keys, table, first, .. } = self;
         let key_of = |serial: u32| keys[serial.wrapping_sub(*first) as usize];
         if table.find(hash(key), |&serial| key_of(serial) == key).is_some() {
@@ -77,39 +78,40 @@ impl Window {
         true
     }
 
-    /// Keeps what was inserted since the last commit, and forgets the oldest beyond the capacity.
-    pub(in crate::journal) fn commit(&mut self) {
+    /// Keeps the keys inserted since the last commit, and removes the oldest keys beyond a full window.
+    pub(crate) fn commit(&mut self) {
         self.uncommitted = 0;
         while self.keys.len() > WINDOW_RECORDS {
             if let Some(key) = self.keys.pop_front() {
-                self.forget(key, self.first);
+                self.remove(key, self.first);
                 self.first = self.first.wrapping_add(1);
             }
         }
     }
 
-    /// Takes back what was inserted since the last commit.
-    pub(in crate::journal) fn rollback(&mut self) {
+    /// Removes the keys inserted since the last commit.
+    pub(crate) fn rollback(&mut self) {
         for _ in 0..std::mem::take(&mut self.uncommitted) {
             if let Some(key) = self.keys.pop_back() {
-                self.forget(key, self.first.wrapping_add(self.keys.len() as u32));
+                self.remove(key, self.first.wrapping_add(self.keys.len() as u32));
             }
         }
     }
 
-    fn forget(&mut self, key: u128, serial: u32) {
+    fn remove(&mut self, key: u128, serial: u32) {
         if let Ok(entry) = self.table.find_entry(hash(key), |&other| other == serial) {
             entry.remove();
         }
     }
 }
 
-/// A key is a hash already; 32 bits of it choose the place.
+/// The table's hash of a key, which is a hash itself: 32 bits of it are enough.
 fn hash(key: u128) -> u64 {
     spread(key as u32)
 }
 
-/// The table takes the place from the lowest bits, and tells neighbours apart by the highest.
+/// Copies the bits to both halves: the table takes the bucket from the lowest bits and the tag from the
+/// highest.
 fn spread(bits: u32) -> u64 {
     u64::from(bits) << 32 | u64::from(bits)
 }
@@ -136,7 +138,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn knows_what_was_committed_and_nothing_taken_back(
+        fn committed_keys_are_known_and_rolled_back_keys_are_not(
             steps in proptest::collection::vec(step(), 0..300),
         ) {
             let mut window = Window::default();
@@ -163,10 +165,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn filled_it_is_as_if_each_key_had_been_inserted(
+        fn filling_equals_inserting_each_key(
             keys in proptest::collection::vec(any::<u8>(), 0..200),
         ) {
-            // Spread over the table, and some of them twice.
+            // Spread over the table, with repeated keys.
             let spread = |key: u8| u128::from(key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let mut window = Window::filled(keys.iter().map(|&key| spread(key)).collect());
             for key in 0..=u8::MAX {
@@ -180,8 +182,8 @@ mod tests {
     }
 
     #[test]
-    fn filled_it_forgets_the_oldest_first_and_a_repeated_key_with_its_last_place() {
-        // Newest first: the last one stands at the oldest place, and in the middle once more.
+    fn a_filled_window_removes_the_oldest_first_and_keeps_a_repeated_key() {
+        // Newest first: the oldest key is repeated in the middle.
         let mut newest_first: Vec<u128> = (0..WINDOW_RECORDS as u128).collect();
         newest_first[WINDOW_RECORDS / 2] = WINDOW_RECORDS as u128 - 1;
         let mut window = Window::filled(newest_first);
@@ -189,19 +191,19 @@ mod tests {
             assert!(window.insert(key));
         }
         window.commit();
-        assert!(!window.insert(WINDOW_RECORDS as u128 - 1), "it stands in the middle, too");
-        assert!(window.insert(WINDOW_RECORDS as u128 - 2), "forgotten");
-        assert!(!window.insert(WINDOW_RECORDS as u128 - 3), "not forgotten");
+        assert!(!window.insert(WINDOW_RECORDS as u128 - 1), "repeated in the middle");
+        assert!(window.insert(WINDOW_RECORDS as u128 - 2), "removed");
+        assert!(!window.insert(WINDOW_RECORDS as u128 - 3), "kept");
     }
 
     #[test]
-    fn forgets_only_beyond_its_capacity() {
+    fn only_the_oldest_keys_beyond_a_full_window_are_removed() {
         let mut window = Window::default();
         for key in 0..=WINDOW_RECORDS as u128 {
             assert!(window.insert(key), "key {key} is new");
         }
         window.commit();
-        assert!(window.insert(0), "the oldest was forgotten");
-        assert!(!window.insert(2), "the others were not");
+        assert!(window.insert(0), "the oldest was removed");
+        assert!(!window.insert(2), "the others were kept");
     }
 }

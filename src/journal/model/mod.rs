@@ -1,14 +1,14 @@
-//! The journal against a model of it: random appends, reopenings, trims and crashes.
+//! Model test of the journal: random appends, restarts, deliveries and crashes.
 //!
-//! A crash leaves what was acknowledged, and any part of a group that was not: the test closes the
-//! journal and appends the beginning of such a group to the newest file, cut off at any byte. Of the
-//! keys beside it a crash leaves anything: none, a part, damaged ones, older ones.
+//! After a crash the file has everything that was acknowledged, and any part of a group that was not.
+//! The test simulates this by closing the journal and appending a prefix of such a group, cut at any
+//! byte, to the newest file. The saved keys may be in any state: missing, truncated, damaged, older.
 
 mod steps;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use self::steps::{Step, steps};
 use super::*;
 
-/// Small, so that segments are closed all the time: a segment has 128 KiB.
+/// Small, so that segments are closed often: at 128 KiB.
 const BYTES_MAX: u64 = 1 << 20;
 
 fn key_of(json: &[u8]) -> Option<u128> {
@@ -38,12 +38,12 @@ fn batch(framing: Framing, records: &[(u8, u16)]) -> Batch {
     batch
 }
 
-/// What must be there, by id, in order.
+/// The expected content of the journal.
 #[derive(Debug, Default)]
 struct Model {
-    /// Not delivered yet.
-    waiting: VecDeque<u128>,
-    /// Every id that was ever acknowledged: it must never be written again.
+    /// Ids of the records that have not been delivered, in order.
+    backlog: VecDeque<u128>,
+    /// Ids that were acknowledged at some time, and must not be written again.
     seen: BTreeSet<u128>,
 }
 
@@ -56,14 +56,14 @@ struct Running {
 }
 
 impl Running {
-    fn start(opened: Opened) -> Self {
+    fn start(opened: OpenJournal) -> Self {
         let (reader, framing) = (opened.reader(), opened.framing());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (journal, ended) = opened.start(key_of, SyncObserver(Box::new(|_, _| {}))).unwrap();
         Self { runtime, journal, ended, reader, framing }
     }
 
-    /// Appends, and tells the model.
+    /// Appends the records to the journal and to the model.
     fn append(&self, records: &[(u8, u16)], model: &mut Model) -> Result<(), AppendError> {
         let batch = batch(self.framing, records);
         let fresh: Vec<u128> = batch
@@ -79,9 +79,9 @@ impl Running {
         }
         let all = batch.len();
         let receipt = self.runtime.block_on(self.journal.append(batch, ()))?;
-        assert_eq!(receipt.duplicates, all - unique.len(), "duplicates are known");
+        assert_eq!(receipt.duplicates, all - unique.len(), "duplicates are detected");
         model.seen.extend(&unique);
-        model.waiting.extend(unique);
+        model.backlog.extend(unique);
         Ok(())
     }
 
@@ -93,7 +93,7 @@ impl Running {
     }
 }
 
-/// The ids of the records between two positions.
+/// Reads all records from a position; returns their ids and the position after them.
 fn read(reader: &Reader, mut position: u64) -> (Vec<u128>, u64) {
     let mut ids = Vec::new();
     let start = position;
@@ -111,8 +111,8 @@ fn read(reader: &Reader, mut position: u64) -> (Vec<u128>, u64) {
     }
 }
 
-/// Appends the beginning of an unacknowledged group, as a crash leaves it. Returns the ids of the
-/// records that are whole.
+/// Appends a prefix of an unacknowledged group, `part` thousandths of its bytes, as a crash leaves it.
+/// Returns the ids of the records that are whole.
 fn tear(
     file: &Path,
     framing: Framing,
@@ -134,14 +134,13 @@ fn tear(
     let mut end = 0;
     let whole = group.records().take_while(|(_, bytes)| {
         end += bytes.len();
-        // In plain framing a record that only lacks its line feed is completed.
+        // In plain framing, a record that lacks only its line feed is completed.
         cut >= end || (framing == Framing::Plain && cut == end - 1)
     });
     whole.map(|(key, _)| key).collect()
 }
 
-/// Found by the test below: the forwarder deleted a segment while the writer was still reading its
-/// keys at start.
+/// Regression test: the forwarder deleted a segment while the writer was still reading its keys.
 #[test]
 fn a_segment_without_its_keys_is_not_deleted() {
     let dir = tempfile::tempdir().unwrap();
@@ -165,7 +164,7 @@ fn a_segment_without_its_keys_is_not_deleted() {
 
     let running = Running::start(opened);
     for id in 0..40 {
-        // Known again: the model counts them as duplicates.
+        // The model expects duplicates, so their keys are known again.
         running.append(&[(id, 10_000)], &mut model).unwrap();
     }
     reader.trim(reader.end()).unwrap();
@@ -173,31 +172,31 @@ fn a_segment_without_its_keys_is_not_deleted() {
     running.close();
 }
 
-/// Appends other programs' records: their ids that are new, in order.
-fn append_foreign(file: &Path, records: &[(u8, u16)], model: &Model) -> Vec<u128> {
+/// Appends records as another program does; returns the ids of those that are new, in order.
+fn append_externally(file: &Path, records: &[(u8, u16)], model: &Model) -> Vec<u128> {
     tear(file, Framing::Plain, records, 1000, model)
 }
 
-/// Cuts a file after so many thousandths of its lines; returns the ids of those that are gone.
-fn cut(file: &Path, part: u16) -> Vec<u128> {
+/// Truncates a file to `part` thousandths of its lines; returns the ids of the lines that are lost.
+fn truncate(file: &Path, part: u16) -> Vec<u128> {
     let bytes = std::fs::read(file).unwrap();
     let lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
-    let (left, gone) = lines.split_at(lines.len() * usize::from(part) / 1000);
-    let len: usize = left.iter().map(|line| line.len()).sum();
+    let (kept, lost) = lines.split_at(lines.len() * usize::from(part) / 1000);
+    let len: usize = kept.iter().map(|line| line.len()).sum();
     let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
     file.set_len(len as u64).unwrap();
-    gone.iter().filter_map(|line| key_of(line)).collect()
+    lost.iter().filter_map(|line| key_of(line)).collect()
 }
 
-/// Without the keys beside it, a start reads the records; with them only what came after.
+/// A start reads only the records that have no saved keys.
 #[test]
-fn a_start_reads_only_records_whose_keys_are_not_saved() {
+fn a_start_reads_only_records_without_saved_keys() {
     static READ: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     fn counted(json: &[u8]) -> Option<u128> {
         READ.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         key_of(json)
     }
-    let read_at_start = |opened: Opened| {
+    let read_at_start = |opened: OpenJournal| {
         READ.store(0, std::sync::atomic::Ordering::SeqCst);
         let (journal, ended) = opened.start(counted, SyncObserver(Box::new(|_, _| {}))).unwrap();
         drop(journal);
@@ -221,7 +220,7 @@ fn a_start_reads_only_records_whose_keys_are_not_saved() {
             running.append(std::slice::from_ref(record), &mut model).unwrap();
         }
         running.close();
-        assert_eq!(read_at_start(open()), 0, "{storage}: nothing is read again");
+        assert_eq!(read_at_start(open()), 0, "{storage}: all keys are saved");
 
         let keys = files(dir.path(), "keys");
         assert_eq!(keys.len(), 1, "{keys:?}");
@@ -229,14 +228,14 @@ fn a_start_reads_only_records_whose_keys_are_not_saved() {
         for old in files(dir.path(), "old") {
             std::fs::remove_file(old).unwrap();
         }
-        assert_eq!(read_at_start(open()), 100, "{storage}: the keys are gone");
+        assert_eq!(read_at_start(open()), 100, "{storage}: the saved keys were deleted");
         let saved = read_at_start(open());
-        assert_eq!(saved, 0, "{storage}: they are made again");
+        assert_eq!(saved, 0, "{storage}: the keys were saved again");
 
         let framing = if storage == "jsonl" { Framing::Plain } else { Framing::Checksummed };
         let file = if storage == "jsonl" { path.clone() } else { newest_segment(dir.path()) };
         assert_eq!(tear(&file, framing, &[(200, 5), (201, 5)], 1000, &model).len(), 2);
-        assert_eq!(read_at_start(open()), 2, "{storage}: what came after is read");
+        assert_eq!(read_at_start(open()), 2, "{storage}: the new records are read");
     }
 }
 
@@ -258,7 +257,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn segments_keep_what_was_acknowledged(steps in steps()) {
+    fn segments_keep_every_acknowledged_record_once(steps in steps()) {
         let dir = tempfile::tempdir().unwrap();
         let open = || Running::start(open_segments(dir.path(), BYTES_MAX, Duration::ZERO).unwrap());
         let mut model = Model::default();
@@ -270,8 +269,8 @@ proptest! {
                 Step::Append(records) => match running.append(&records, &mut model) {
                     Ok(()) => {}
                     Err(AppendError::Full { .. }) => {
-                        let waiting = running.reader.as_ref().unwrap().end() - position;
-                        prop_assert!(waiting > BYTES_MAX / 4, "full with {waiting} bytes waiting");
+                        let backlog = running.reader.as_ref().unwrap().end() - position;
+                        prop_assert!(backlog > BYTES_MAX / 4, "full with a backlog of {backlog} bytes");
                     }
                     Err(error) => return Err(TestCaseError::fail(error.to_string())),
                 },
@@ -283,12 +282,12 @@ proptest! {
                     running.close();
                     let newest = newest_segment(dir.path());
                     let whole = tear(&newest, Framing::Checksummed, &records, part, &model);
-                    // Whole records of an unanswered group may as well be kept: they are then seen.
+                    // Whole records of an unacknowledged group are kept, and count as seen.
                     model.seen.extend(&whole);
-                    model.waiting.extend(whole);
+                    model.backlog.extend(whole);
                     running = open();
                 }
-                Step::LoseKeys => {
+                Step::LoseKeyFiles => {
                     let segments = files(dir.path(), "seg");
                     for keys in files(dir.path(), "keys") {
                         if segments.contains(&keys.with_extension("seg")) {
@@ -301,27 +300,27 @@ proptest! {
                 Step::Deliver => {
                     let reader = running.reader.as_ref().unwrap();
                     let (ids, end) = read(reader, position);
-                    prop_assert_eq!(ids, Vec::from(std::mem::take(&mut model.waiting)));
+                    prop_assert_eq!(ids, Vec::from(std::mem::take(&mut model.backlog)));
                     position = end;
                     reader.trim(position).unwrap();
-                    prop_assert!(reader.size().0 <= BYTES_MAX / 2, "delivered segments go");
+                    prop_assert!(reader.size().0 <= BYTES_MAX / 2, "delivered segments are deleted");
                 }
-                Step::Keys(damage) => {
+                Step::DamageSavedKeys(damage) => {
                     running.close();
                     damage.apply(&dir.path().join("active.keys"), &mut older_keys);
                     running = open();
                 }
-                // Segments are nobody else's.
-                Step::Foreign(..) | Step::Cut(_) => {}
+                // Other programs do not write to segments.
+                Step::External(..) | Step::Truncate(_) => {}
             }
         }
         let (ids, _) = read(running.reader.as_ref().unwrap(), position);
-        prop_assert_eq!(ids, Vec::from(model.waiting));
+        prop_assert_eq!(ids, Vec::from(model.backlog));
         running.close();
     }
 
     #[test]
-    fn lines_keep_what_was_acknowledged(steps in steps()) {
+    fn json_lines_keep_every_acknowledged_record_once(steps in steps()) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events.jsonl");
         let open = || {
@@ -336,35 +335,35 @@ proptest! {
         for step in steps {
             match step {
                 Step::Append(records) => running.append(&records, &mut model).unwrap(),
-                Step::Keys(damage) => {
+                Step::DamageSavedKeys(damage) => {
                     running.close();
                     damage.apply(&dir.path().join("events.jsonl.keys"), &mut older_keys);
                     damage.apply(&dir.path().join("events.jsonl.keys.old"), &mut older_old_keys);
                     running = open();
                 }
-                Step::Foreign(theirs, mut ours) => {
+                Step::External(theirs, mut ours) => {
                     let (first, second) = theirs.split_at(theirs.len() / 2);
                     ours.retain(|(id, _)| theirs.iter().all(|(other, _)| other != id));
-                    let before = append_foreign(&path, first, &model);
-                    model.waiting.extend(&before);
+                    let before = append_externally(&path, first, &model);
+                    model.backlog.extend(&before);
                     running.append(&ours, &mut model).unwrap();
-                    // Known once they have been read, at the next start.
+                    // Their keys are read at the next start.
                     model.seen.extend(&before);
-                    let after = append_foreign(&path, second, &model);
-                    model.waiting.extend(&after);
+                    let after = append_externally(&path, second, &model);
+                    model.backlog.extend(&after);
                     running.close();
                     model.seen.extend(&after);
                     running = open();
                 }
-                Step::Cut(part) => {
+                Step::Truncate(part) => {
                     running.close();
-                    for gone in cut(&path, part) {
-                        model.seen.remove(&gone);
-                        model.waiting.retain(|id| *id != gone);
+                    for lost in truncate(&path, part) {
+                        model.seen.remove(&lost);
+                        model.backlog.retain(|id| *id != lost);
                     }
                     running = open();
                 }
-                Step::Reopen | Step::LoseKeys | Step::Deliver => {
+                Step::Reopen | Step::LoseKeyFiles | Step::Deliver => {
                     running.close();
                     running = open();
                 }
@@ -372,7 +371,7 @@ proptest! {
                     running.close();
                     let whole = tear(&path, Framing::Plain, &records, part, &model);
                     model.seen.extend(&whole);
-                    model.waiting.extend(whole);
+                    model.backlog.extend(whole);
                     running = open();
                 }
             }
@@ -380,7 +379,7 @@ proptest! {
         running.close();
         let lines: Vec<u8> = files(dir.path(), "jsonl")
             .iter()
-            // The current file has the name that sorts last: "." comes after "-".
+            // The current file sorts last: "." comes after "-".
             .flat_map(|file| std::fs::read(file).unwrap())
             .collect();
         let ids: Vec<u128> = lines
@@ -388,6 +387,6 @@ proptest! {
             .filter(|line| !line.is_empty())
             .map(|line| key_of(line).unwrap())
             .collect();
-        prop_assert_eq!(ids, Vec::from(model.waiting));
+        prop_assert_eq!(ids, Vec::from(model.backlog));
     }
 }

@@ -1,4 +1,4 @@
-//! What can happen to a journal, at random.
+//! Random steps of the model test.
 
 use std::path::Path;
 
@@ -6,37 +6,38 @@ use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    /// Append records with these ids, each with that many bytes of padding.
+    /// Append records with these ids and lengths of padding.
     Append(Vec<(u8, u16)>),
-    /// Close the journal in an orderly way, and open it again.
+    /// Close the journal and open it again.
     Reopen,
-    /// Die while these records are being written, so many thousandths of their bytes being there.
+    /// Crash while writing these records, with this many thousandths of their bytes written.
     Crash(Vec<(u8, u16)>, u16),
-    /// Lose the `.keys` files of segments that are still there, as a restored copy may.
-    LoseKeys,
-    /// Read everything and let it be deleted.
+    /// Delete the `.keys` files of existing segments, as in a partial restore.
+    LoseKeyFiles,
+    /// Read all records and delete the delivered segments.
     Deliver,
-    /// Find the keys of the newest records in another state.
-    Keys(Damage),
-    /// Other programs append records to a file of JSON Lines, before and after some of ours.
-    Foreign(Vec<(u8, u16)>, Vec<(u8, u16)>),
-    /// Someone cuts a file of JSON Lines, so many thousandths of its lines being left.
-    Cut(u16),
+    /// Damage the saved keys.
+    DamageSavedKeys(Damage),
+    /// Another program appends the first records to the JSON Lines file, half of them before and half
+    /// after the server appends the second.
+    External(Vec<(u8, u16)>, Vec<(u8, u16)>),
+    /// Another program truncates the JSON Lines file to this many thousandths of its lines.
+    Truncate(u16),
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Damage {
     Delete,
-    /// Keep so many thousandths of the file's bytes.
+    /// Keep this many thousandths of the bytes.
     Truncate(u16),
-    /// Change the byte at so many thousandths of the file.
+    /// Flip a bit at this many thousandths of the file.
     Flip(u16),
-    /// Put back what was there at the last damage of any kind.
+    /// Restore the content from before the previous damage.
     Older,
 }
 
 impl Damage {
-    /// Of one file; `older` is what it had the last time.
+    /// Damages a file. `older` has its content from before the previous damage.
     pub(super) fn apply(&self, path: &Path, older: &mut Vec<u8>) {
         let before = std::fs::read(path).unwrap_or_default();
         let part = |thousandths: u16| before.len() * usize::from(thousandths) / 1001;
@@ -75,11 +76,11 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => records().prop_map(Step::Append),
         2 => Just(Step::Reopen),
         3 => (records(), 0..=1000_u16).prop_map(|(records, part)| Step::Crash(records, part)),
-        1 => Just(Step::LoseKeys),
+        1 => Just(Step::LoseKeyFiles),
         2 => Just(Step::Deliver),
-        3 => damage().prop_map(Step::Keys),
-        2 => (records(), records()).prop_map(|(theirs, ours)| Step::Foreign(theirs, ours)),
-        1 => (0..=1000_u16).prop_map(Step::Cut),
+        3 => damage().prop_map(Step::DamageSavedKeys),
+        2 => (records(), records()).prop_map(|(theirs, ours)| Step::External(theirs, ours)),
+        1 => (0..=1000_u16).prop_map(Step::Truncate),
     ];
     proptest::collection::vec(step, 1..25)
 }

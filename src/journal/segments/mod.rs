@@ -1,8 +1,16 @@
-//! The segments of the journal of `postgres` storage: a directory of files, each named by the position
-//! where it begins, deleted behind the forwarder. [`writer`] writes them.
+//! The journal of `postgres` storage: a directory of segments, deleted once the forwarder has stored
+//! them.
+//!
+//! | file | content |
+//! |---|---|
+//! | `N.seg` | records; `N` is the position of the first one, in 20 digits |
+//! | `N.keys` | keys of a closed segment's records; kept longer than the segment, for the dedup window |
+//! | `active.keys` | keys of the active segment's records; see [`saved_keys`](super::dedup::saved_keys) |
+//! | `id` | the journal's id in the database |
+//! | `lock` | locked while a server runs |
 
+pub(super) mod appender;
 mod reader;
-pub(super) mod writer;
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,49 +19,52 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use reader::{Chunk, Reader, Record};
+pub use reader::{JournalChunk, Reader, Record};
 
 use crate::journal::OpenError;
 use crate::journal::dedup::window::WINDOW_RECORDS;
-use crate::journal::file::write_whole;
+use crate::journal::file::write_atomically;
 
-/// A segment's place: positions count bytes from the journal's beginning.
+/// A segment. Positions count bytes from the journal's first record; they are never reused.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::journal) struct Segment {
-    pub(in crate::journal) base: u64,
-    pub(in crate::journal) len: u64,
-    pub(in crate::journal) records: u64,
-    /// When everything in it, and something after it, was stored.
+struct Segment {
+    /// Position of the first record.
+    base: u64,
+    len: u64,
+    /// Number of records; 0 until they have been counted at start.
+    records: u64,
+    /// Time at which the database had stored all of it and at least one record after it.
     delivered_at: Option<Instant>,
 }
 
 impl Segment {
-    pub(in crate::journal) fn new(base: u64, len: u64) -> Self {
+    fn new(base: u64, len: u64) -> Self {
         Self { base, len, records: 0, delivered_at: None }
     }
 
-    pub(in crate::journal) fn end(self) -> u64 {
+    fn end(self) -> u64 {
         self.base + self.len
     }
 }
 
-/// The segments that are there, and how far they are durable. Shared by writer, reader and trim.
+/// The list of segments, shared by the writer and the readers.
 #[derive(Debug)]
-pub(in crate::journal) struct Segments {
+pub(crate) struct Segments {
     dir: PathBuf,
-    /// What the journal is called in the database.
+    /// The journal's id in the database.
     id: Mutex<String>,
+    /// Oldest first; the last one is active. Never empty.
     list: Mutex<VecDeque<Segment>>,
-    /// How long a segment is kept once everything in it is stored.
+    /// Minimum time that a segment is kept after delivery.
     retention: Duration,
-    /// Everything before it is stored.
+    /// Position before which everything is stored.
     delivered: AtomicU64,
 }
 
 impl Segments {
-    /// Those of the directory. There is always one; without any the journal begins anew, whatever it was
-    /// called before.
-    pub(in crate::journal) fn find(dir: &Path, retention: Duration) -> Result<Self, OpenError> {
+    /// Lists the segments of a directory. If there are none, the journal starts with an empty segment
+    /// and a new id.
+    fn find(dir: &Path, retention: Duration) -> Result<Self, OpenError> {
         let io = |error| OpenError::io(dir, error);
         let mut list = VecDeque::new();
         for base in bases(dir, "seg").map_err(io)? {
@@ -76,59 +87,60 @@ impl Segments {
         })
     }
 
-    pub(in crate::journal) fn list(&self) -> MutexGuard<'_, VecDeque<Segment>> {
-        // No code panics while it holds the lock, and no partial update is possible.
+    fn list(&self) -> MutexGuard<'_, VecDeque<Segment>> {
+        // A panic while the lock is held leaves no partial update.
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(in crate::journal) fn id(&self) -> String {
+    fn id(&self) -> String {
         self.id.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Gives the journal a new identity, which survives a restart.
-    pub(in crate::journal) fn renew_id(&self) -> io::Result<()> {
+    /// Gives the journal a new id, and makes it durable.
+    fn renew_id(&self) -> io::Result<()> {
         let id = new_id(&self.dir)?;
         *self.id.lock().unwrap_or_else(PoisonError::into_inner) = id;
         Ok(())
     }
 
-    pub(in crate::journal) fn path(&self, base: u64) -> PathBuf {
+    fn path(&self, base: u64) -> PathBuf {
         self.dir.join(format!("{base:020}.seg"))
     }
 
-    pub(in crate::journal) fn keys_path(&self, base: u64) -> PathBuf {
+    fn keys_path(&self, base: u64) -> PathBuf {
         self.dir.join(format!("{base:020}.keys"))
     }
 
-    /// The positions of the segments, there or deleted, that have a `.keys` file, ascending.
-    pub(in crate::journal) fn with_keys(&self) -> io::Result<Vec<u64>> {
+    /// Positions of the segments that have a `.keys` file, ascending; the segments themselves may be
+    /// deleted.
+    fn with_keys(&self) -> io::Result<Vec<u64>> {
         bases(&self.dir, "keys")
     }
 
-    /// Where the newest durable record ends.
-    pub(in crate::journal) fn end(&self) -> u64 {
+    /// Position after the newest durable record.
+    pub(crate) fn end(&self) -> u64 {
         self.list().back().map_or(0, |segment| segment.end())
     }
 
-    /// Bytes that are not known to be stored.
-    pub(in crate::journal) fn waiting_bytes(&self) -> u64 {
+    /// Bytes of the backlog: not known to be stored.
+    fn backlog_bytes(&self) -> u64 {
         let start = self.list().front().map_or(0, |segment| segment.base);
         self.end() - self.delivered.load(Ordering::Acquire).clamp(start, self.end())
     }
 
     /// Bytes in all segments.
-    pub(in crate::journal) fn bytes(&self) -> u64 {
+    fn bytes(&self) -> u64 {
         self.list().iter().map(|segment| segment.len).sum()
     }
 
-    /// Takes note that everything before `position` is stored, and deletes the segments for which
-    /// that has been so for the retention time. The segment whose last record ends right at the
-    /// position stays: that record proves to a database that this is the journal it knows.
-    pub(in crate::journal) fn trim(&self, position: u64) -> io::Result<()> {
+    /// Records that everything before `position` is stored, and deletes the segments that were
+    /// delivered longer than the retention time ago. The segment with the last record before the
+    /// position stays, because the fingerprint of that record identifies the journal to the database.
+    fn trim(&self, position: u64) -> io::Result<()> {
         let now = Instant::now();
         self.delivered.store(position, Ordering::Release);
         for segment in self.list().iter_mut() {
-            // Going back to an earlier position (a database restored from a backup) needs them all.
+            // The position may move back when a database is restored from a backup.
             segment.delivered_at =
                 (segment.end() < position).then(|| segment.delivered_at.unwrap_or(now));
         }
@@ -140,30 +152,28 @@ impl Segments {
         if removed { self.trim_keys() } else { Ok(()) }
     }
 
-    /// Deletes the oldest segment if it has been delivered, and long enough ago; says if it did.
-    pub(in crate::journal) fn remove_oldest(
-        &self,
-        long_enough: impl Fn(Instant) -> bool,
-    ) -> io::Result<bool> {
+    /// Deletes the oldest segment if it was delivered at a time that `is_expired` accepts; returns true
+    /// if it did.
+    fn remove_oldest(&self, is_expired: impl Fn(Instant) -> bool) -> io::Result<bool> {
         let mut list = self.list();
         let base = match list.front() {
-            Some(Segment { base, delivered_at: Some(at), .. }) if long_enough(*at) => *base,
+            Some(Segment { base, delivered_at: Some(at), .. }) if is_expired(*at) => *base,
             _ => return Ok(false),
         };
-        // Its keys must outlive it. Where they were lost, the writer is about to collect them anew.
-        // A segment that someone else has deleted is in nobody's way.
-        let there = self.path(base).try_exists()?;
-        if list.len() == 1 || (there && !self.keys_path(base).try_exists()?) {
+        // The dedup window needs the keys for longer than the segment. If the `.keys` file was lost,
+        // the writer is about to write it again from the segment.
+        let exists = self.path(base).try_exists()?;
+        if list.len() == 1 || (exists && !self.keys_path(base).try_exists()?) {
             return Ok(false);
         }
-        if there {
+        if exists {
             std::fs::remove_file(self.path(base))?;
         }
         list.pop_front();
         Ok(true)
     }
 
-    /// Deletes the `.keys` files whose keys the window would have forgotten.
+    /// Deletes the `.keys` files of deleted segments whose keys no longer fit in the dedup window.
     fn trim_keys(&self) -> io::Result<()> {
         let oldest = self.list().front().map_or(0, |segment| segment.base);
         let mut newer = 0;
@@ -188,11 +198,11 @@ fn read_id(dir: &Path) -> io::Result<String> {
 
 fn new_id(dir: &Path) -> io::Result<String> {
     let id = uuid::Uuid::new_v4().to_string();
-    write_whole(&dir.join("id"), format!("{id}\n").as_bytes())?;
+    write_atomically(&dir.join("id"), format!("{id}\n").as_bytes())?;
     Ok(id)
 }
 
-/// The positions in the names of the directory's files with that extension, ascending.
+/// Positions in the names of the files with an extension, ascending.
 fn bases(dir: &Path, extension: &str) -> io::Result<Vec<u64>> {
     let mut bases = Vec::new();
     for entry in std::fs::read_dir(dir)? {

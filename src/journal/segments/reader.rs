@@ -1,4 +1,4 @@
-//! Reads the durable part of the segments, in order.
+//! Reads the durable records of the segments, in order.
 
 use std::fs::File;
 use std::io;
@@ -10,32 +10,33 @@ use crate::journal::file::line_start;
 use crate::journal::record;
 use crate::journal::segments::{Segment, Segments};
 
-/// Reads the journal of `postgres` storage.
+/// A reader of the journal of `postgres` storage; clones share the list of segments.
 #[derive(Clone, Debug)]
 pub struct Reader {
     segments: Arc<Segments>,
 }
 
-/// Some records in a row.
+/// Consecutive records read from the journal.
 #[derive(Debug, Default)]
-pub struct Chunk {
-    /// Where the last record ends: the position to read from next.
+pub struct JournalChunk {
+    /// Position after the last record: where the next read starts.
     pub next: u64,
-    /// Bytes that should have stood before the first record and are not there: a segment was deleted or cut.
+    /// Bytes missing before the first record, because a segment was deleted or truncated by another
+    /// program.
     pub missing: u64,
     bytes: Vec<u8>,
 }
 
-/// A record's JSON, or its raw bytes and why they are no record.
+/// The JSON of a record; if it is damaged, its raw bytes and the reason.
 pub type Record<'a> = Result<&'a [u8], (&'a [u8], &'static str)>;
 
-impl Chunk {
-    /// Each record's JSON, or its raw bytes and why they are no record.
+impl JournalChunk {
+    /// The records in order.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         self.records_by_position().map(|(_, record)| record)
     }
 
-    /// The same with the position at which each ends.
+    /// The records in order, each with the position after it.
     pub fn records_by_position(&self) -> impl Iterator<Item = (u64, Record<'_>)> {
         let mut rest = &self.bytes[..];
         std::iter::from_fn(move || {
@@ -50,17 +51,17 @@ impl Chunk {
         })
     }
 
-    /// How many bytes the records have, with what frames them.
+    /// Length of the records in bytes, framing included.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether there is nothing to read yet.
+    /// Returns true if there was nothing to read.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// See [`Reader::fingerprint`].
+    /// Fingerprint of the last record; see [`Reader::fingerprint`].
     pub fn fingerprint(&self) -> i64 {
         let lines = self.bytes.strip_suffix(b"\n").unwrap_or(&self.bytes);
         let start = memchr::memrchr(b'\n', lines).map_or(0, |at| at + 1);
@@ -69,29 +70,29 @@ impl Chunk {
 }
 
 impl Reader {
-    pub(in crate::journal) fn new(segments: Arc<Segments>) -> Self {
+    pub(crate) fn new(segments: Arc<Segments>) -> Self {
         Self { segments }
     }
 
-    /// What the journal is called in a database: a UUID.
+    /// The journal's id in the database, a UUID.
     pub fn id(&self) -> String {
         self.segments.id()
     }
 
-    /// Gives the journal a new identity. For a copy of a journal that goes its own way.
+    /// Gives the journal a new id. Needed when it is a copy of a journal that the database knows.
     ///
     /// # Errors
-    /// If it cannot be made durable.
+    /// If the id cannot be made durable.
     pub fn renew_id(&self) -> io::Result<()> {
         self.segments.renew_id()
     }
 
-    /// Where the journal's oldest record begins.
+    /// Position of the oldest record.
     pub fn start(&self) -> u64 {
         self.segments.list().front().map_or(0, |segment| segment.base)
     }
 
-    /// Where the newest durable record ends.
+    /// Position after the newest durable record.
     pub fn end(&self) -> u64 {
         self.segments.end()
     }
@@ -101,89 +102,94 @@ impl Reader {
         (self.segments.bytes(), self.segments.list().len())
     }
 
-    /// Reads whole records from a position, about `bytes_max` bytes, but at least one record.
-    /// Blocks on the disk.
+    /// Reads whole records from a position: about `bytes_max` bytes, at least one record. Blocks.
     ///
     /// # Errors
     /// If a segment cannot be read.
-    pub fn read(&self, position: u64, bytes_max: usize) -> io::Result<Chunk> {
-        let mut at = position;
-        let (segment, sealed, file, end) = loop {
-            let (segment, sealed) = {
-                let list = self.segments.list();
-                let at = list.partition_point(|segment| segment.end() <= at);
-                match list.get(at) {
-                    Some(segment) => (*segment, at + 1 < list.len()),
-                    None => return Ok(Chunk { next: position, ..Chunk::default() }),
-                }
-            };
-            match self.open(segment)? {
-                Some((file, end)) if at < end => break (segment, sealed, file, end),
-                // Someone else's hand has taken what was there; the rest must not wait for it.
-                _ if sealed => at = segment.end(),
-                _ => {
-                    let error = "the active segment was deleted or cut by someone else";
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
-                }
-            }
+    pub fn read(&self, position: u64, bytes_max: usize) -> io::Result<JournalChunk> {
+        let Some(found) = self.find(position)? else {
+            return Ok(JournalChunk { next: position, ..JournalChunk::default() });
         };
-        let from = at.max(segment.base);
-        let left = (end - from) as usize;
-        let mut size = bytes_max.min(left);
+        let OpenSegment { file, base, end, is_closed } = found;
+        let from = position.max(base);
+        let available = (end - from) as usize;
+        let mut size = bytes_max.min(available);
         loop {
-            let mut bytes = buffer::of(size);
+            let mut bytes = buffer::with_capacity(size);
             bytes.resize(size, 0);
-            file.read_exact_at(&mut bytes, from - segment.base)?;
+            file.read_exact_at(&mut bytes, from - base)?;
             match memchr::memrchr(b'\n', &bytes) {
                 Some(last) => bytes.truncate(last + 1),
-                // The end of a segment that was cut: what is left of its last record.
-                None if size == left && sealed => {}
-                None if size == left => {
+                // The remains of the last record of a truncated segment.
+                None if size == available && is_closed => {}
+                None if size == available => {
                     let error = "the active segment does not end with a whole record";
                     return Err(io::Error::new(io::ErrorKind::InvalidData, error));
                 }
                 None => {
-                    size = (size * 2).min(left);
+                    size = (size * 2).min(available);
                     continue;
                 }
             }
             let next = from + bytes.len() as u64;
-            return Ok(Chunk { next, missing: from - position, bytes });
+            return Ok(JournalChunk { next, missing: from - position, bytes });
         }
     }
 
-    /// A hash of the record that ends at `position`, by which a database recognises the journal
-    /// whose position it has: one that was restored, cloned or emptied has another record there, or
-    /// none. `None` if no record ends there.
+    /// Opens the segment with the first byte at or after a position; `None` at the end of the journal.
+    fn find(&self, position: u64) -> io::Result<Option<OpenSegment>> {
+        let mut position = position;
+        loop {
+            let (segment, is_closed) = {
+                let list = self.segments.list();
+                let at = list.partition_point(|segment| segment.end() <= position);
+                let Some(segment) = list.get(at) else { return Ok(None) };
+                (*segment, at + 1 < list.len())
+            };
+            match self.open(segment)? {
+                Some((file, end)) if position < end => {
+                    return Ok(Some(OpenSegment { file, base: segment.base, end, is_closed }));
+                }
+                // Another program deleted or truncated it: skip the missing bytes.
+                _ if is_closed => position = segment.end(),
+                _ => {
+                    let error = "the active segment was deleted or truncated by another program";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
+            }
+        }
+    }
+
+    /// A hash of the record that ends at `position`; `None` if no record ends there. The database
+    /// keeps it with the position, to detect a journal that was restored, cloned or emptied: such a
+    /// journal has a different record there, or none.
     ///
     /// # Errors
     /// If a segment cannot be read.
     pub fn fingerprint(&self, position: u64) -> io::Result<Option<i64>> {
-        let containing = |segment: &&Segment| segment.base < position && position <= segment.end();
-        let Some(segment) = self.segments.list().iter().find(containing).copied() else {
+        let contains = |segment: &&Segment| segment.base < position && position <= segment.end();
+        let Some(segment) = self.segments.list().iter().find(contains).copied() else {
             return Ok(None);
         };
-        let Some((file, found)) = self.open(segment)?.filter(|(_, found)| position <= *found)
-        else {
+        let Some((file, file_end)) = self.open(segment)?.filter(|(_, end)| position <= *end) else {
             return Ok(None);
         };
-        let (end, found) = (position - segment.base, found - segment.base);
+        let end = position - segment.base;
         let mut last = [0];
         file.read_exact_at(&mut last, end - 1)?;
-        if last != *b"\n" {
-            // A cut segment's remains were the last record read from it.
-            if end != found {
-                return Ok(None);
-            }
+        let has_line_feed = last == *b"\n";
+        // Without a line feed, only the remains of a truncated segment's last record end here.
+        if !has_line_feed && position != file_end {
+            return Ok(None);
         }
-        let text_end = if last == *b"\n" { end - 1 } else { end };
+        let text_end = if has_line_feed { end - 1 } else { end };
         let start = line_start(&file, text_end)?;
         let mut line = vec![0; (text_end - start) as usize];
         file.read_exact_at(&mut line, start)?;
         Ok(Some(fingerprint(&line)))
     }
 
-    /// How many records stand between two positions. Damaged ones count.
+    /// The number of records between two positions, damaged ones included.
     ///
     /// # Errors
     /// If a segment cannot be read.
@@ -194,8 +200,8 @@ impl Reader {
             if start <= segment.base && segment.end() <= end && segment.records > 0 {
                 records += segment.records;
             } else if start < segment.end() && segment.base < end {
-                let Some((file, found_end)) = self.open(segment)? else { continue };
-                let end = end.min(found_end);
+                let Some((file, file_end)) = self.open(segment)? else { continue };
+                let end = end.min(file_end);
                 let mut at = start.max(segment.base);
                 while at < end {
                     let size = (end - at).min(1 << 20);
@@ -209,7 +215,7 @@ impl Reader {
         Ok(records)
     }
 
-    /// Deletes the segments that are no longer needed once everything before `position` is stored.
+    /// Deletes segments that are not needed once everything before `position` is stored.
     ///
     /// # Errors
     /// If a file cannot be deleted; the next call tries again.
@@ -217,21 +223,31 @@ impl Reader {
         self.segments.trim(position)
     }
 
-    /// The segment's file, and where what it has ends: before the segment's end if someone has cut
-    /// it. `None` if someone has deleted it.
+    /// Opens a segment's file. Returns it with the position where it ends, which is before the
+    /// segment's end if another program has truncated it; `None` if it was deleted.
     fn open(&self, segment: Segment) -> io::Result<Option<(File, u64)>> {
         let path = self.segments.path(segment.base);
-        let named =
+        let with_path =
             |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         match File::open(&path) {
             Ok(file) => {
-                let len = file.metadata().map_err(named)?.len().min(segment.len);
+                let len = file.metadata().map_err(with_path)?.len().min(segment.len);
                 Ok(Some((file, segment.base + len)))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(named(error)),
+            Err(error) => Err(with_path(error)),
         }
     }
+}
+
+/// A segment to read from.
+struct OpenSegment {
+    file: File,
+    base: u64,
+    /// Position where the file ends.
+    end: u64,
+    /// True if newer segments exist, so that nothing is appended to this one.
+    is_closed: bool,
 }
 
 fn fingerprint(line: &[u8]) -> i64 {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::expansion::{EXPANSION_BYTES_MAX, expansion};
 use crate::buffer;
 use crate::event::{ColumnKind, Event, Timestamp, parse_count, parse_measure};
-use crate::journal::{Chunk, Record};
+use crate::journal::{JournalChunk, Record};
 use crate::json::text::replace_unicode_escapes;
 use crate::postgres::columns::{COLUMN_COUNT, POSTGRES_EPOCH_MICROS};
 
@@ -20,7 +20,7 @@ const JSONB_VERSION: u8 = 1;
 /// A chunk of the journal, encoded.
 #[derive(Debug)]
 pub struct Rows {
-    chunk: Chunk,
+    chunk: JournalChunk,
     tuples: Vec<u8>,
     ends: Vec<usize>,
     days: BTreeSet<i64>,
@@ -31,15 +31,15 @@ pub struct Rows {
 
 impl Rows {
     /// Encodes a chunk of the journal that has this number in the database. Takes about a microsecond an event, and does not block otherwise.
-    pub fn encode(chunk: Chunk, journal: i32) -> Self {
+    pub fn encode(chunk: JournalChunk, journal: i32) -> Self {
         let mut rows = Self {
-            tuples: buffer::of(chunk.len()),
+            tuples: buffer::with_capacity(chunk.len()),
             ends: Vec::new(),
             days: BTreeSet::new(),
             oldest: None,
             damaged: 0,
             unstorable: 0,
-            chunk: Chunk::default(),
+            chunk: JournalChunk::default(),
         };
         for (position, event) in events_by_position(&chunk) {
             match event {
@@ -60,7 +60,7 @@ impl Rows {
     }
 
     /// The chunk that was encoded.
-    pub fn chunk(&self) -> &Chunk {
+    pub fn chunk(&self) -> &JournalChunk {
         &self.chunk
     }
 
@@ -128,12 +128,12 @@ enum Fault<'a> {
     Unstorable(&'a [u8], String),
 }
 
-fn events(chunk: &Chunk) -> impl Iterator<Item = Result<Readable<'_>, Fault<'_>>> {
+fn events(chunk: &JournalChunk) -> impl Iterator<Item = Result<Readable<'_>, Fault<'_>>> {
     events_by_position(chunk).map(|(_, event)| event)
 }
 
 fn events_by_position(
-    chunk: &Chunk,
+    chunk: &JournalChunk,
 ) -> impl Iterator<Item = (u64, Result<Readable<'_>, Fault<'_>>)> {
     chunk.records_by_position().map(|(position, record)| (position, readable(record)))
 }

@@ -41,7 +41,7 @@ fn a_failed_fsync_of_a_directory_or_key_file_ends_the_server() {
         }
         let status = server.wait();
         assert_eq!(status.code(), Some(1), "{}", server.log());
-        server.logged("could not be made durable");
+        server.logged("fsync of the journal failed");
         workspace.database().create();
         let server = workspace.server().start();
         let stored = workspace.settled(&server);

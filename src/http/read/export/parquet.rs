@@ -94,7 +94,7 @@ impl Parquet {
             return;
         };
         if self.texts.capacity() == 0 {
-            self.texts = buffer::of(GROUP_BYTES);
+            self.texts = buffer::with_capacity(GROUP_BYTES);
         }
         for (column, cell) in self.columns.iter_mut().zip(cells) {
             column.push(cell, &mut self.texts);
@@ -109,7 +109,7 @@ impl Parquet {
         }
         let texts = Bytes::from(std::mem::take(&mut self.texts));
         if self.file.inner().capacity() == 0 {
-            *self.file.inner_mut() = buffer::of(GROUP_BYTES);
+            *self.file.inner_mut() = buffer::with_capacity(GROUP_BYTES);
         }
         let mut group = self.file.next_row_group()?;
         for column in &mut self.columns {
