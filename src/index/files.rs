@@ -1,4 +1,4 @@
-//! The files that make up the store: the JSON Lines file, and those that were put aside.
+//! The files that are indexed: the JSON Lines file and the files rotated from it.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::journal::RotatedNames;
 
-/// How much of a file before a position proves that it is still the same file.
+/// Bytes before a position whose hash proves that a file still has the content that was read.
 pub(super) const MARK_BYTES: u64 = 512;
 
-/// What makes a file that file, whatever its name.
+/// Identifies a file whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Identity {
     pub(super) device: u64,
@@ -18,22 +18,21 @@ pub(super) struct Identity {
 }
 
 impl Identity {
+    /// The identity of the file at a path; `None` if there is none.
     pub(super) fn of(path: &Path) -> io::Result<Option<Self>> {
         match std::fs::metadata(path) {
-            Ok(found) => Ok(Some(Self::of_metadata(&found))),
+            Ok(metadata) => Ok(Some(Self::of_metadata(&metadata))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
-}
 
-impl Identity {
-    pub(super) fn of_metadata(found: &Metadata) -> Self {
-        Self { device: found.dev(), inode: found.ino() }
+    pub(super) fn of_metadata(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
     }
 }
 
-/// The files that are there now, oldest first, the one at the path itself last.
+/// Lists the existing files, oldest first; the JSON Lines file itself is last.
 pub(super) fn survey(path: &Path) -> io::Result<Vec<(Identity, PathBuf)>> {
     loop {
         let current = Identity::of(path)?;
@@ -52,7 +51,7 @@ pub(super) fn survey(path: &Path) -> io::Result<Vec<(Identity, PathBuf)>> {
                 Err(error) => return Err(error),
             }
         }
-        // If the file was put aside meanwhile, the list may lack it.
+        // If the file was rotated meanwhile, the list may lack it.
         if Identity::of(path)? != current {
             continue;
         }
@@ -65,7 +64,7 @@ pub(super) fn survey(path: &Path) -> io::Result<Vec<(Identity, PathBuf)>> {
     }
 }
 
-/// A hash of what stands before a position.
+/// A hash of the last bytes before a position.
 pub(super) fn mark(file: &File, position: u64) -> io::Result<i64> {
     let bytes = position.min(MARK_BYTES);
     let mut before = vec![0; bytes as usize];
@@ -73,7 +72,7 @@ pub(super) fn mark(file: &File, position: u64) -> io::Result<i64> {
     Ok(mark_of(&before))
 }
 
-/// The same of bytes that end there.
+/// The same hash, from bytes that end at the position.
 pub(super) fn mark_of(before: &[u8]) -> i64 {
     let start = before.len().saturating_sub(MARK_BYTES as usize);
     xxhash_rust::xxh3::xxh3_64(&before[start..]).cast_signed()

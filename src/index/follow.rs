@@ -1,4 +1,4 @@
-//! Follows the JSON Lines file: what is appended to it, by whomever, becomes rows of the index.
+//! The follower: indexes what is appended to the JSON Lines file, by this server or another program.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,95 +7,68 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::files::{self, Identity};
-use super::writer::{FollowError, Open};
+use super::unread::{Block, Unread};
+use super::writer::{FollowError, IndexWriter};
 use super::{Shared, schema};
 use crate::journal::Appended;
 use crate::metrics::Metrics;
 
-/// The least time between two transactions where little is new: for each thousand events that come in a
-/// second, but for one at least. Each transaction rewrites pages of every index, and what it writes keeps the
-/// disk from those who wait for theirs.
+/// Minimum time between two passes, per thousand events/s and at least once. Each transaction rewrites
+/// pages of every index, and these writes delay the journal's fsync.
 const PASS_INTERVAL: Duration = Duration::from_millis(25);
 
-/// Where much is new, this rests after a transaction as long as that took, again for each thousand events a
-/// second. With 10,000 it keeps up; with more it may fall behind, and must not hold up those who wait for an
-/// answer.
-const REST_MAX: Duration = Duration::from_secs(1);
+/// Maximum pause after a block. The follower pauses for as long as the block took, per thousand
+/// events/s: it keeps up with 10,000 events/s; at higher rates it may fall behind rather than delay
+/// requests.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// More count as so many thousand events a second.
+/// Maximum rate that counts for intervals and pauses, in thousands of events/s.
 const THOUSANDS_MAX: f64 = 15.0;
 
-/// The thread's niceness, the most there is: what waits for an answer goes first.
+/// Niceness of the follower's thread, the maximum: requests go first.
 const NICENESS: i32 = 19;
 
-/// How often other programs' lines are looked for, and files that came or went.
+/// How often to look for lines of other programs, and for new and deleted files.
 const SURVEY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Pause after a failure.
-const RETRY: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// From so many unread bytes on it is far behind: the log tells how it goes, and several blocks share a
+/// Unread bytes from which the follower is far behind: it logs its progress, and several blocks share a
 /// transaction.
 const FAR_BEHIND_BYTES: u64 = 64 << 20;
 
-/// Bytes of lines in a transaction then. Each writes anew the pages that every index has for the sessions
-/// of the time, which are as many for a short one.
+/// Bytes of lines in a transaction when far behind. Every transaction rewrites the index pages of the
+/// sessions in its lines, and a short transaction has about as many of them.
 const TRANSACTION_BYTES: u64 = 8 << 20;
 
-/// How often the log tells.
+/// How often progress is logged when far behind.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How the index gets on.
+/// State of the index: lag and errors.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
-    /// Whether everything that was there at some moment since the start is in the index.
+    /// True once the index has had everything that was in the files at some time since the start.
     pub ready: bool,
-    /// Counts the indexes that were opened; 0 before the first.
+    /// The number of times that an index was opened; 0 before the first.
     pub(super) generation: u64,
-    /// Counts the transactions, so that who follows sees each.
+    /// The number of transactions, so that a watcher sees each.
     pub commits: u64,
     /// Bytes of the files that are not in the index.
     pub lag_bytes: u64,
-    /// Bytes of the files in all.
+    /// Total bytes of the files.
     pub bytes: u64,
-    /// Why the last attempt failed.
+    /// The error of the last attempt, if it failed.
     pub error: Option<String>,
 }
 
-/// The one writer of the index.
+/// The thread that writes the index.
 pub(super) struct Follower {
     shared: Arc<Shared>,
-    status: watch::Sender<Status>,
-    metrics: Arc<Metrics>,
-    open: Option<Open>,
+    writer: Option<IndexWriter>,
+    progress: Progress,
     surveyed: Option<Instant>,
-    report: Option<Instant>,
     rate: Rate,
-}
-
-/// How many events come in.
-struct Rate {
-    at: Instant,
-    records: u64,
-    /// A second, of late.
-    thousands: f64,
-}
-
-impl Rate {
-    fn new() -> Self {
-        Self { at: Instant::now(), records: 0, thousands: 0.0 }
-    }
-
-    /// Takes note of how many there have been by now, but not so soon that a few in a moment would count as
-    /// many a second.
-    fn update(&mut self, records: u64) {
-        let (now, new) = (Instant::now(), records - self.records);
-        if now - self.at < PASS_INTERVAL {
-            return;
-        }
-        let thousands = new as f64 / 1000.0 / (now - self.at).as_secs_f64();
-        *self = Self { at: now, records, thousands: thousands.min(THOUSANDS_MAX) };
-    }
 }
 
 impl Follower {
@@ -104,20 +77,21 @@ impl Follower {
         status: watch::Sender<Status>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let rate = Rate::new();
-        Self { shared, status, metrics, open: None, surveyed: None, report: None, rate }
+        let progress = Progress { status, metrics, reported: None };
+        Self { shared, writer: None, progress, surveyed: None, rate: Rate::new() }
     }
 
-    /// Follows until told to stop. Blocks, so it needs a thread.
+    /// Indexes until `stop` is true. Blocks, so it needs a thread of its own.
     pub(super) fn run(
         mut self,
         runtime: &Handle,
         mut appended: watch::Receiver<Appended>,
         mut stop: watch::Receiver<bool>,
     ) {
-        // Of this thread alone, on Linux. Where it is refused, the thread is like any other.
+        // Applies to this thread only, on Linux. An error leaves the thread at normal priority.
         let _ = rustix::process::nice(NICENESS);
-        // Events can be taken the sooner. A writer that ends before it has read its journal ends the process.
+        // The journal reads its files first, so that events are accepted sooner. An error means that its
+        // writer has ended, which ends the process.
         let _ = runtime.block_on(appended.wait_for(|appended| appended.ready));
         loop {
             let begun = Instant::now();
@@ -125,16 +99,17 @@ impl Follower {
                 Ok(()) => SURVEY_INTERVAL,
                 Err(error) => {
                     self.failed(&error);
-                    RETRY
+                    RETRY_INTERVAL
                 }
             };
+            let is_healthy = self.progress.status.borrow().error.is_none();
             runtime.block_on(async {
                 let interval = PASS_INTERVAL.mul_f64(self.rate.thousands.max(1.0));
                 tokio::time::sleep_until((begun + interval).into()).await;
                 let pause = tokio::time::sleep(pause);
                 tokio::select! {
-                    // Without their senders nobody appends, or waits, any more.
-                    Ok(()) = appended.changed(), if self.status.borrow().error.is_none() => {}
+                    // An error means that the writer has ended, and nothing more is appended.
+                    Ok(()) = appended.changed(), if is_healthy => {}
                     _ = stop.wait_for(|stop| *stop) => {}
                     () = pause => {}
                 }
@@ -143,136 +118,205 @@ impl Follower {
                 break;
             }
         }
-        let closed = self.open.map(|open| schema::close(open.index, &self.shared.index));
+        let closed = self.writer.map(|writer| schema::close(writer.index, &self.shared.index));
         if let Some(Err(error)) = closed {
-            tracing::debug!(%error, "the index was not closed");
+            tracing::debug!(%error, "closing the index failed");
         }
     }
 
-    /// Says what is wrong, once for each thing that goes wrong. A damaged index is given up.
+    /// Gives up the index connection, and a damaged index.
     fn failed(&mut self, error: &FollowError) {
-        // Takes back what was not committed.
-        self.open = None;
+        // Rolls back the open transaction.
+        self.writer = None;
         if matches!(error, FollowError::Index(error) if schema::is_damage(error)) {
             self.shared.damaged();
         }
         self.surveyed = None;
-        let error = error.to_string();
-        self.status.send_modify(|status| {
-            if status.error.as_ref() != Some(&error) {
-                tracing::error!(%error, "events are stored, but cannot be found yet");
-            }
-            status.error = Some(error);
-        });
+        self.progress.failed(error.to_string());
     }
 
-    /// Reads all that is new.
+    /// Indexes everything new.
     fn pass(
         &mut self,
         appended: &watch::Receiver<Appended>,
         stop: &watch::Receiver<bool>,
     ) -> Result<(), FollowError> {
-        let current = Identity::of(&self.shared.jsonl)?;
-        let known = self.open.as_ref().and_then(|open| open.sources.last());
-        let due = self.surveyed.is_none_or(|at| at.elapsed() >= SURVEY_INTERVAL);
-        if due || known.map(|source| source.identity) != current {
-            self.survey()?;
-        }
-        let Some(open) = &mut self.open else { return Ok(()) };
-        let Self { status, metrics, report, rate, .. } = self;
-        let mut commit = |open: &mut Open| -> Result<(), FollowError> {
-            open.commit()?;
-            let (bytes, lag_bytes) = open.size();
-            metrics.index_lag_bytes.set(lag_bytes as i64);
-            status.send_modify(|status| {
-                status.commits += 1;
-                (status.bytes, status.lag_bytes) = (bytes, lag_bytes);
-            });
-            tell(report, bytes, lag_bytes);
-            Ok(())
-        };
-        for at in 0..open.sources.len() {
-            while let Some(unread) = open.unread(at)? {
-                let is_far_behind = unread.len - unread.position >= FAR_BEHIND_BYTES;
-                let mut transaction_bytes = 0;
-                if is_far_behind {
-                    transaction_bytes = TRANSACTION_BYTES;
-                    schema::set_cache(&open.index, true)?;
-                }
-                let (mut is_any, mut is_stopped) = (false, false);
-                unread.each_block(|block| {
-                    let begun = Instant::now();
-                    open.take_in(at, &block)?;
-                    if open.uncommitted_bytes >= transaction_bytes {
-                        commit(open)?;
-                    }
-                    (is_any, is_stopped) = (true, *stop.borrow());
-                    if !is_stopped {
-                        rate.update(appended.borrow().records);
-                        let rest = begun.elapsed().mul_f64(rate.thousands);
-                        std::thread::sleep(rest.min(REST_MAX));
-                    }
-                    Ok::<_, FollowError>(!is_stopped)
-                })?;
-                if open.uncommitted_bytes > 0 {
-                    commit(open)?;
-                }
-                if is_far_behind {
-                    schema::set_cache(&open.index, false)?;
-                }
-                if is_stopped {
+        self.survey_if_due()?;
+        let sources = self.writer.as_ref().map_or(0, |writer| writer.sources.len());
+        for at in 0..sources {
+            while let Some(unread) = self.unread(at)? {
+                let has_lines = self.index(at, unread, appended, stop)?;
+                if *stop.borrow() {
                     return Ok(());
                 }
-                // What is left is no whole line yet.
-                if !is_any {
+                if !has_lines {
+                    // The rest is not a whole line yet.
                     break;
                 }
             }
         }
-        if self.report.take().is_some() {
-            tracing::info!("the index is complete");
+        if let Some(writer) = &self.writer {
+            self.progress.complete(writer);
         }
-        self.status.send_if_modified(|status| {
-            let changed = !status.ready || status.error.is_some();
-            (status.ready, status.error, status.lag_bytes) = (true, None, 0);
-            if changed {
-                status.bytes = open.size().0;
-            }
-            changed
-        });
-        self.metrics.index_lag_bytes.set(0);
         Ok(())
     }
 
-    /// Finds out which files there are, and opens the index anew if it is not the one that was opened.
+    fn unread(&mut self, at: usize) -> Result<Option<Unread>, FollowError> {
+        self.writer.as_mut().map_or(Ok(None), |writer| writer.unread(at))
+    }
+
+    /// Indexes the unread part of a file; returns false if it has no whole line.
+    fn index(
+        &mut self,
+        at: usize,
+        unread: Unread,
+        appended: &watch::Receiver<Appended>,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<bool, FollowError> {
+        let Self { writer: Some(writer), progress, rate, .. } = self else { return Ok(false) };
+        let is_far_behind = unread.len - unread.position >= FAR_BEHIND_BYTES;
+        let transaction_bytes = if is_far_behind { TRANSACTION_BYTES } else { 0 };
+        if is_far_behind {
+            schema::set_cache(&writer.index, true)?;
+        }
+        let mut has_lines = false;
+        unread.each_block(|block: Block| {
+            let begun = Instant::now();
+            writer.insert(at, &block)?;
+            if writer.uncommitted_bytes >= transaction_bytes {
+                progress.commit(writer)?;
+            }
+            has_lines = true;
+            let is_stopped = *stop.borrow();
+            if !is_stopped {
+                rate.update(appended.borrow().records);
+                let pause = begun.elapsed().mul_f64(rate.thousands);
+                std::thread::sleep(pause.min(PAUSE_MAX));
+            }
+            Ok::<_, FollowError>(!is_stopped)
+        })?;
+        if writer.uncommitted_bytes > 0 {
+            progress.commit(writer)?;
+        }
+        if is_far_behind {
+            schema::set_cache(&writer.index, false)?;
+        }
+        Ok(has_lines)
+    }
+
+    /// Updates the list of files if it is time, or if the JSON Lines file was rotated or deleted.
+    fn survey_if_due(&mut self) -> Result<(), FollowError> {
+        let current = Identity::of(&self.shared.jsonl)?;
+        let newest = self.writer.as_ref().and_then(|writer| writer.sources.last());
+        let is_due = self.surveyed.is_none_or(|at| at.elapsed() >= SURVEY_INTERVAL);
+        if is_due || newest.map(|source| source.identity) != current {
+            self.survey()?;
+        }
+        Ok(())
+    }
+
+    /// Updates the list of files. Opens the index if it is not open, was replaced, or is damaged.
     fn survey(&mut self) -> Result<(), FollowError> {
         let path = &self.shared.index;
-        let damaged = self.shared.take_damaged();
-        let there = Identity::of(path)?;
-        if damaged || self.open.as_ref().is_none_or(|open| open.identity != there) {
-            // Closed before its files go.
-            self.open = None;
-            let (index, made) =
-                if damaged { (schema::make(path)?, true) } else { schema::open(path)? };
-            self.open = Some(Open::new(index, path)?);
-            self.status.send_modify(|status| {
+        let is_damaged = self.shared.take_damaged();
+        let identity = Identity::of(path)?;
+        let is_open = self.writer.as_ref().is_some_and(|writer| writer.identity == identity);
+        if is_damaged || !is_open {
+            // Close the connection before the files are deleted.
+            self.writer = None;
+            let (index, is_new) =
+                if is_damaged { (schema::make(path)?, true) } else { schema::open(path)? };
+            self.writer = Some(IndexWriter::new(index, path)?);
+            self.progress.status.send_modify(|status| {
                 status.generation += 1;
-                status.ready &= !made;
+                status.ready &= !is_new;
             });
         }
-        if let Some(open) = &mut self.open {
-            open.update_sources(files::survey(&self.shared.jsonl)?)?;
+        if let Some(writer) = &mut self.writer {
+            writer.update_sources(files::survey(&self.shared.jsonl)?)?;
         }
         self.surveyed = Some(Instant::now());
         Ok(())
     }
 }
 
-/// Tells, now and then, how a long way gets shorter.
-fn tell(last: &mut Option<Instant>, bytes: u64, lag_bytes: u64) {
-    if last.map_or(lag_bytes >= FAR_BEHIND_BYTES, |at| at.elapsed() >= REPORT_INTERVAL) {
-        *last = Some(Instant::now());
-        let percent = (bytes - lag_bytes) * 100 / bytes.max(1);
-        tracing::info!(percent, lag_bytes, "building the index; events are taken meanwhile");
+/// Publishes and logs the state of the index.
+struct Progress {
+    status: watch::Sender<Status>,
+    metrics: Arc<Metrics>,
+    /// Time of the last log message; `None` unless far behind.
+    reported: Option<Instant>,
+}
+
+impl Progress {
+    /// Commits the transaction and publishes the new lag.
+    fn commit(&mut self, writer: &mut IndexWriter) -> Result<(), FollowError> {
+        writer.commit()?;
+        let (bytes, lag_bytes) = writer.size();
+        self.metrics.index_lag_bytes.set(lag_bytes as i64);
+        self.status.send_modify(|status| {
+            status.commits += 1;
+            (status.bytes, status.lag_bytes) = (bytes, lag_bytes);
+        });
+        let is_due = self.reported.map_or(lag_bytes >= FAR_BEHIND_BYTES, |reported| {
+            reported.elapsed() >= REPORT_INTERVAL
+        });
+        if is_due {
+            self.reported = Some(Instant::now());
+            let percent = (bytes - lag_bytes) * 100 / bytes.max(1);
+            tracing::info!(percent, lag_bytes, "building the index; events are accepted meanwhile");
+        }
+        Ok(())
+    }
+
+    /// Publishes that the index has everything.
+    fn complete(&mut self, writer: &IndexWriter) {
+        if self.reported.take().is_some() {
+            tracing::info!("the index is complete");
+        }
+        self.status.send_if_modified(|status| {
+            let changed = !status.ready || status.error.is_some();
+            (status.ready, status.error, status.lag_bytes) = (true, None, 0);
+            if changed {
+                status.bytes = writer.size().0;
+            }
+            changed
+        });
+        self.metrics.index_lag_bytes.set(0);
+    }
+
+    /// Publishes an error; logs it unless it is the same as before.
+    fn failed(&self, error: String) {
+        self.status.send_modify(|status| {
+            if status.error.as_ref() != Some(&error) {
+                tracing::error!(%error, "events are stored, but not found by queries yet");
+            }
+            status.error = Some(error);
+        });
+    }
+}
+
+/// The recent rate of events.
+struct Rate {
+    at: Instant,
+    records: u64,
+    /// Thousands of events/s.
+    thousands: f64,
+}
+
+impl Rate {
+    fn new() -> Self {
+        Self { at: Instant::now(), records: 0, thousands: 0.0 }
+    }
+
+    /// Updates the rate from the total number of records. Ignored if the last update is too recent, so
+    /// that a few events within a moment do not count as a high rate.
+    fn update(&mut self, records: u64) {
+        let (now, new) = (Instant::now(), records - self.records);
+        if now - self.at < PASS_INTERVAL {
+            return;
+        }
+        let thousands = new as f64 / 1000.0 / (now - self.at).as_secs_f64();
+        *self = Self { at: now, records, thousands: thousands.min(THOUSANDS_MAX) };
     }
 }

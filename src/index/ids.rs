@@ -1,22 +1,22 @@
-//! Events by their own ids (`event_id`, `tool_use_id`) alone.
+//! Lookup of events by `event_id` or `tool_use_id` alone.
 //!
-//! Such ids are mostly random, so that an ordinary index would have to change a page anywhere in a large
-//! tree for each. Instead, each stretch of a file has an index of its own, a bucket, of hashes: what comes
-//! in goes to one of them, which is small, and a question looks into each. What it finds there is where an
-//! event with that id may stand; whether it does, the event's row tells.
+//! These ids are mostly random, so an ordinary index would change a random page of a large tree for
+//! each event. Instead, the ids are hashed and kept in buckets, one for each 16 MiB of a file: inserts go
+//! to the newest bucket, which is small, and a query looks into each bucket. A match is a candidate only;
+//! the query compares the id with the event's row.
 
 use rusqlite::Connection;
 
 use super::OFFSET_BITS;
 
-/// A bucket is 16 MiB of a file: its number is that of an event, without so many bits.
+/// A bucket is 16 MiB of a file: its number is an event's id without these low bits.
 const BUCKET_BITS: i64 = 24;
 
-/// Which events of a block have which ids, in the order in which the index keeps them.
+/// The ids of the events in a block.
 #[derive(Default)]
 pub(super) struct Ids(Vec<Entry>);
 
-/// Its fields are in the order of the table's key.
+/// A row of the table `ids`. The fields are in the order of its primary key.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     bucket: i64,
@@ -25,17 +25,17 @@ struct Entry {
 }
 
 impl Ids {
-    /// Adds one id of an event.
+    /// Adds an id of an event.
     pub(super) fn push(&mut self, id: &str, event: i64) {
         self.0.push(Entry { bucket: event >> BUCKET_BITS, hash: hash(id), event });
     }
 
-    /// To be called after the last one.
+    /// Sorts the ids in the order of the table, which makes inserts faster.
     pub(super) fn sort(&mut self) {
         self.0.sort_unstable();
     }
 
-    /// Inserts them; what is there already stays.
+    /// Inserts the ids; existing rows are kept.
     pub(super) fn insert(&self, index: &Connection) -> rusqlite::Result<()> {
         let mut insert = index.prepare("INSERT OR IGNORE INTO ids VALUES (?1, ?2, ?3)")?;
         for Entry { bucket, hash, event } in &self.0 {
@@ -45,15 +45,15 @@ impl Ids {
     }
 }
 
-/// Deletes what there is of a file.
+/// Deletes the ids of a file's events.
 pub(super) fn forget(index: &Connection, number: i64) -> rusqlite::Result<()> {
     let buckets = [number, number + 1].map(|number| number << (OFFSET_BITS - BUCKET_BITS));
     index.execute("DELETE FROM ids WHERE bucket >= ?1 AND bucket < ?2", buckets)?;
     Ok(())
 }
 
-/// Selects the numbers of the events that may have an id: a look for the next bucket, and one into it, until
-/// there is none.
+/// Returns a query for the events that may have an id: for each bucket, one lookup of the next bucket
+/// and one of the hash in it.
 pub(super) fn candidates(id: &str) -> String {
     format!(
         "WITH RECURSIVE buckets (bucket) AS (SELECT min(bucket) FROM ids UNION ALL \
@@ -64,7 +64,7 @@ pub(super) fn candidates(id: &str) -> String {
     )
 }
 
-/// Half of what SQLite needs for a larger number. That two ids have the same is rare, and harmless.
+/// A 32-bit hash, which takes half the space of a 64-bit one. A collision is rare, and costs a comparison.
 fn hash(id: &str) -> i32 {
     xxhash_rust::xxh3::xxh3_64(id.as_bytes()) as i32
 }

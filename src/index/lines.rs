@@ -1,4 +1,4 @@
-//! Lines of the file: what the index keeps of one, and how one is read back.
+//! Lines of a JSON Lines file: reading events for the index, and reading a line back for a query.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -11,23 +11,23 @@ use crate::decode::{Context, Format, decode, is_object};
 use crate::event::{Event, Timestamp};
 use crate::journal::Framing;
 
-/// A line that is longer is no event, and is left out.
+/// Maximum length of an event's line; longer lines are ignored.
 pub(super) const LINE_BYTES_MAX: usize = 256 << 20;
 
-/// Most lines end within so many bytes.
+/// Initial read size, which is enough for most lines.
 const LINE_BYTES: usize = 2048;
 
-/// A line so near to the one before it need not be announced: the system sees by itself that a file is read
-/// from one end to the other, and then reads more at once than it is told line by line.
+/// Distance from the previous line below which a line is not prefetched: the kernel detects sequential
+/// reads by itself, and reads ahead more than it would line by line.
 pub(super) const READ_TOGETHER_BYTES: u64 = 4096;
 
 /// A line that is an event.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly every line is the large one")]
 pub(super) enum Line<'a> {
-    /// As this server writes it.
+    /// A line in the stored form, as this server writes it.
     Own(Event<'a>),
-    /// As another program writes it: in the form of a request. This is what we would have stored.
+    /// A line of another program, in the form of a request; converted to the stored form.
     Foreign(Vec<u8>),
 }
 
@@ -38,20 +38,21 @@ struct Id<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// Reads a line; `None` if it is no event. `read_at` is the time of a foreign event that has none.
+    /// Parses a line; `None` if it is not an event. `read_at` is the timestamp of a foreign event that
+    /// has none.
     pub(super) fn read(line: &'a [u8], read_at: Timestamp) -> Option<Self> {
         if let Some(event) = own(line) {
             return Some(Self::Own(event));
         }
         let id: Id<'_> = serde_json::from_slice(line).ok()?;
-        // Made from the line itself, so that an index that is built again has the same.
+        // Derived from the line, so that a rebuilt index has the same id.
         let id = id
             .event_id
             .map_or_else(|| format!("{:032x}", xxhash_rust::xxh3::xxh3_128(line)), Cow::into_owned);
         foreign(line, &id, read_at).map(Self::Foreign)
     }
 
-    /// The event's line in our form, if it is not as it stands in the file.
+    /// The line in the stored form, if it differs from the line in the file.
     pub(super) fn foreign_line(&self) -> Option<&[u8]> {
         match self {
             Self::Own(_) => None,
@@ -67,15 +68,15 @@ fn own(line: &[u8]) -> Option<Event<'_>> {
     if is_plain { Event::from_line(line).ok() } else { None }
 }
 
-/// Tells the system that the line at an offset will be read soon, so that it reads many at once.
-pub(super) fn announce(file: &File, offset: u64) {
+/// Asks the kernel to read the line at an offset in the background.
+pub(super) fn prefetch(file: &File, offset: u64) {
     let bytes = std::num::NonZero::new(LINE_BYTES as u64);
-    // Where it cannot be, the line is read all the same.
+    // A hint only: on an error the line is read later.
     let _ = rustix::fs::fadvise(file, offset, bytes, rustix::fs::Advice::WillNeed);
 }
 
-/// What the index reads back: the line at an offset, in the form in which this server writes it. One of another
-/// program gets what it lacks from the index.
+/// Reads the line at an offset in the stored form; `None` if it is not an event any more. A foreign line
+/// gets the id and the timestamp that it lacks from the index.
 pub(super) fn read_back(
     file: &File,
     offset: u64,
@@ -86,11 +87,11 @@ pub(super) fn read_back(
     if own(&line).is_none() {
         return Ok(foreign(&line, event_id, timestamp));
     }
-    // Someone may have edited it in its place; an answer must be JSON all the same.
+    // Another program may have edited the line in place; a response must be valid JSON.
     Ok(is_object(&line).then_some(line))
 }
 
-/// The line that begins at an offset, without its line feed; `None` if none begins there, or none ends.
+/// Reads the line that starts at an offset, without its line feed; `None` if no whole line starts there.
 fn read_line(file: &File, offset: u64) -> io::Result<Option<Vec<u8>>> {
     let before = usize::from(offset > 0);
     let (mut line, mut read) = (vec![0; LINE_BYTES], 0);
@@ -113,10 +114,10 @@ fn read_line(file: &File, offset: u64) -> io::Result<Option<Vec<u8>>> {
     Ok(None)
 }
 
-/// A request's event in the form of a stored line; `None` if it is not valid. Where it has no time
-/// of its own, and as the time received, it gets `timestamp`.
+/// Converts a line in the form of a request to the stored form; `None` if it is not a valid event.
+/// `timestamp` is used as the time received, and as the event's time if it has none.
 fn foreign(line: &[u8], event_id: &str, timestamp: Timestamp) -> Option<Vec<u8>> {
-    // Of a name that stands twice, the last counts.
+    // Appended at the end, because the last of two equal member names counts.
     let mut event = line.trim_ascii_end().strip_suffix(b"}")?.to_vec();
     if event.trim_ascii() != b"{" {
         event.push(b',');

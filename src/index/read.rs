@@ -166,7 +166,7 @@ impl<'s> Reader<'s> {
                 if !ahead.last().is_some_and(is_near)
                     && let Some((file, offset)) = files.of(found.id, index, shared)?
                 {
-                    lines::announce(file, offset);
+                    lines::prefetch(file, offset);
                 }
                 ahead.push(found);
             }

@@ -1,4 +1,4 @@
-//! The index's tables. Never migrated: an index of another version is deleted and built again.
+//! Tables of the index. There are no migrations: an index of another version is deleted and rebuilt.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,26 +7,30 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::event::{ColumnKind, PromotedColumn};
 
-/// Marks a database as ours: "hook" in ASCII. See <https://www.sqlite.org/pragma.html#pragma_application_id>.
+/// SQLite application id of the index: "hook" in ASCII. See
+/// <https://www.sqlite.org/pragma.html#pragma_application_id>.
 const APPLICATION_ID: i32 = 0x68_6f_6f_6b;
 
 /// To be increased when the content of the tables changes and their columns do not; see [`version`].
 const CONTENT_VERSION: u64 = 7;
 
-/// When the write-ahead log goes into the database: 16 MiB of pages, so that a page that many
-/// transactions have changed is written once.
+/// Length of the write-ahead log at which a checkpoint runs: 16 MiB, so that a page that many
+/// transactions have changed is written to the database once.
 const CHECKPOINT_PAGES: i32 = 4096;
 
-/// How long a reader waits while the write-ahead log is reset.
+/// Maximum time to wait for a lock, such as while the write-ahead log is reset.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Numbers of files never come back, so that whoever has passed one has passed it for good; they hold
-/// for this index alone, which `indexes` names. There, too, stands during which run of the machine it
-/// is being written; nothing, once it was closed and is safe on the disk. `id` of an event says where its line stands:
-/// see [`super::OFFSET_BITS`]. The table has the name that it has in PostgreSQL, so that questions are
-/// the same. Each index has time last, or
-/// first, or after the session, so that new rows go to a few pages, which stay in memory. `ids` is such an
-/// index, too: see [`super::ids`].
+/// The tables.
+///
+/// - `indexes` has one row: a random name for this index, since the numbers of files are valid in one
+///   index only; and the boot id of the machine while the index is open for writing. It is null after
+///   the index was closed and synced.
+/// - `files.number` is never reused, so that a stream position past a file stays past it.
+/// - `hook_events.id` encodes file and offset of the line; see [`super::OFFSET_BITS`]. The table has the
+///   same name as in PostgreSQL, so that both stores share queries.
+/// - Each index has the time first, last, or after the session, so that inserts change few pages, which
+///   stay in the cache. `ids` does the same for random ids; see [`super::ids`].
 const TABLES: &str = r#"
 CREATE TABLE indexes (name INTEGER NOT NULL, boot TEXT);
 INSERT INTO indexes VALUES (abs(random() >> 16), NULL);
@@ -106,32 +110,32 @@ fn version(tables: &str) -> i32 {
     xxhash_rust::xxh3::xxh3_64_with_seed(tables.as_bytes(), CONTENT_VERSION) as i32
 }
 
-/// Where the index of a JSON Lines file is: beside it, by the same name with `.index` after it.
+/// The path of the index of a JSON Lines file: the same name with the suffix `.index`.
 pub(super) fn path_of(jsonl: &Path) -> PathBuf {
     with_suffix(jsonl, ".index")
 }
 
-/// Opens the index to write to it. One that is not of this version is deleted first, and one that is
-/// not there is made: true if so.
+/// Opens the index for writing. If it is missing, damaged or of another version, creates a new one and
+/// returns true.
 pub(super) fn open(path: &Path) -> rusqlite::Result<(Connection, bool)> {
-    match open_as_it_is(path) {
+    match open_existing(path) {
         Ok(Some(index)) => Ok((index, false)),
         Ok(None) => Ok((make(path)?, true)),
         Err(error) if is_damage(&error) => {
-            tracing::warn!(file = %path.display(), %error, "the index is damaged; building it again");
+            tracing::warn!(file = %path.display(), %error, "the index is damaged; rebuilding it");
             Ok((make(path)?, true))
         }
         Err(error) => Err(error),
     }
 }
 
-/// Whether the file is at fault, so that a new one will do better.
+/// Returns true if the error means that the index has to be rebuilt.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
 }
 
-/// Opens the index to read it.
+/// Opens the index for reading.
 pub(super) fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let index = Connection::open_with_flags(path, flags)?;
@@ -140,7 +144,8 @@ pub(super) fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
     Ok(index)
 }
 
-fn open_as_it_is(path: &Path) -> rusqlite::Result<Option<Connection>> {
+/// Opens the index if it exists and is usable.
+fn open_existing(path: &Path) -> rusqlite::Result<Option<Connection>> {
     if !path.exists() {
         return Ok(None);
     }
@@ -148,14 +153,14 @@ fn open_as_it_is(path: &Path) -> rusqlite::Result<Option<Connection>> {
     let number = |pragma: &str| index.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
     let (application, version) = (number("application_id")?, number("user_version")?);
     if (application, version) != (APPLICATION_ID, self::version(&tables())) {
-        tracing::info!(file = %path.display(), "the index is of another version; building it again");
+        tracing::info!(file = %path.display(), "the index is of another version; rebuilding it");
         return Ok(None);
     }
     let boot: Option<String> = index.query_row("SELECT boot FROM indexes", [], |row| row.get(0))?;
     if boot.is_some() && boot != this_boot() {
         tracing::info!(
             file = %path.display(),
-            "the machine went down while the index was written; building it again"
+            "the machine stopped while the index was open; rebuilding it"
         );
         return Ok(None);
     }
@@ -163,28 +168,28 @@ fn open_as_it_is(path: &Path) -> rusqlite::Result<Option<Connection>> {
     Ok(Some(index))
 }
 
-/// Which run of the machine this is.
+/// The boot id of the machine.
 fn this_boot() -> Option<String> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(id.trim().to_owned())
 }
 
-/// Puts all on the disk, and notes that it is there; where readers are in the way, an index that a
-/// machine's fall leaves behind is built again.
+/// Syncs the index and marks it as closed. If a reader prevents the checkpoint, the index stays marked
+/// as open, and is rebuilt if the machine stops before the next clean close.
 pub(super) fn close(index: Connection, path: &Path) -> rusqlite::Result<()> {
     index.busy_timeout(Duration::ZERO)?;
-    let busy: bool = index.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    if !busy && std::fs::File::open(path).and_then(|file| file.sync_all()).is_ok() {
+    let is_busy: bool = index.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if !is_busy && std::fs::File::open(path).and_then(|file| file.sync_all()).is_ok() {
         index.pragma_update(None, "synchronous", "full")?;
         index.execute("UPDATE indexes SET boot = NULL", [])?;
     }
     index.close().map_err(|(_, error)| error)
 }
 
-/// Makes an empty index in the place of what is there.
+/// Creates an empty index, replacing an existing one.
 pub(super) fn make(path: &Path) -> rusqlite::Result<Connection> {
     for suffix in ["", "-wal", "-shm"] {
-        // What cannot be deleted shows when it is opened.
+        // If a file cannot be deleted, opening it fails.
         let _ = std::fs::remove_file(with_suffix(path, suffix));
     }
     let index = Connection::open(path)?;
@@ -198,9 +203,9 @@ pub(super) fn make(path: &Path) -> rusqlite::Result<Connection> {
     Ok(index)
 }
 
-/// Readers and the writer do not wait for each other, and nothing is ever synced, since whoever waits for
-/// the disk would hold up those who wait for the journal. A process that dies takes nothing along; a
-/// machine that goes down may, so an index that was not closed before is built again.
+/// Configures a connection for writing. With a write-ahead log, readers and the writer do not block each
+/// other. Nothing is synced, since an fsync would delay those of the journal: a crash of the process
+/// loses nothing, but after a crash of the machine an index that was open is rebuilt.
 fn set_up(index: &Connection) -> rusqlite::Result<()> {
     index.busy_timeout(BUSY_TIMEOUT)?;
     index.pragma_update(None, "journal_mode", "wal")?;
@@ -211,9 +216,9 @@ fn set_up(index: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Sets how much the writer keeps in memory. Where little is new, that goes to few pages, and the system has
-/// the others in its cache. `is_far_behind`: all that a large transaction changes, which would otherwise be
-/// written, and read again, before its end. What it has is let go, so that memory can go back to the system.
+/// Sets the size of the writer's page cache, and empties it so that its memory returns to the system. A
+/// pass that is not far behind changes few pages. One that is far behind needs a larger cache, for all
+/// pages that a large transaction changes; otherwise SQLite would write and read them repeatedly.
 pub(super) fn set_cache(index: &Connection, is_far_behind: bool) -> rusqlite::Result<()> {
     let kibibytes = if is_far_behind { 12_288 } else { 4096 };
     index.execute_batch(&format!("PRAGMA cache_size = -{kibibytes}; PRAGMA shrink_memory"))

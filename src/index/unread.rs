@@ -1,4 +1,4 @@
-//! What a JSON Lines file has beyond the place up to which the index has read it, in blocks.
+//! The part of a JSON Lines file that is not in the index, read in blocks.
 
 use std::fs::File;
 use std::io;
@@ -9,10 +9,10 @@ use super::files::{self, MARK_BYTES};
 use super::lines::LINE_BYTES_MAX;
 use super::rows::Rows;
 
-/// Bytes of lines in one transaction; more only for a line that is longer.
+/// Maximum bytes of lines in a block; a longer line makes a longer block.
 const BLOCK_BYTES: usize = 4 << 20;
 
-/// Blocks that are taken apart before they are wanted.
+/// Number of blocks that are parsed ahead.
 const BLOCKS_AHEAD: usize = 2;
 
 /// The part of a file that is not in the index.
@@ -23,17 +23,18 @@ pub(super) struct Unread {
     pub(super) len: u64,
 }
 
-/// Some lines, taken apart.
+/// Consecutive lines, parsed.
 pub(super) struct Block {
     pub(super) rows: Rows,
-    /// The position after them, and what proves it.
+    /// The position after the lines.
     pub(super) end: u64,
+    /// A hash of the bytes before `end`; see [`files::mark`].
     pub(super) mark: i64,
 }
 
 impl Unread {
-    /// Calls with block after block until it returns false. Where there are many, a thread of its own takes
-    /// apart what comes while what has come is dealt with.
+    /// Calls `call` with each block until it returns false. If there is more than one block, a second
+    /// thread parses the next ones meanwhile.
     pub(super) fn each_block<E: From<io::Error>>(
         mut self,
         mut call: impl FnMut(Block) -> Result<bool, E>,
@@ -50,7 +51,7 @@ impl Unread {
         std::thread::scope(|scope| {
             let (sender, blocks) = std::sync::mpsc::sync_channel(BLOCKS_AHEAD);
             scope.spawn(move || {
-                // The other end is gone when it wants no more.
+                // Sending fails once `call` has returned false.
                 while let Some(block) = self.next(&mut text).transpose()
                     && sender.send(block).is_ok()
                 {}
@@ -64,42 +65,43 @@ impl Unread {
         })
     }
 
-    /// The next block, if there is another whole line.
+    /// Reads and parses the next block; `None` if there is no further whole line.
     fn next(&mut self, text: &mut Vec<u8>) -> io::Result<Option<Block>> {
         match read_lines(&self.file, self.position, self.len, text) {
             Ok(true) => {}
             Ok(false) => return Ok(None),
-            // Cut since: whoever looks next finds out.
+            // Truncated meanwhile; the next pass will notice.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             Err(error) => return Err(error),
         }
         let end = self.position + text.len() as u64;
-        let reaches_back = text.len() as u64 >= MARK_BYTES;
-        let mark = if reaches_back { files::mark_of(text) } else { files::mark(&self.file, end)? };
+        let is_long_enough = text.len() as u64 >= MARK_BYTES;
+        let mark =
+            if is_long_enough { files::mark_of(text) } else { files::mark(&self.file, end)? };
         let rows = Rows::of(text, self.number, self.position);
         self.position = end;
         Ok(Some(Block { rows, end, mark }))
     }
 }
 
-/// Fills the block with whole lines from a position; false if there is no whole line.
+/// Fills `block` with whole lines from a position; returns false if there is no whole line.
 fn read_lines(file: &File, position: u64, len: u64, block: &mut Vec<u8>) -> io::Result<bool> {
     let mut wanted = BLOCK_BYTES;
     loop {
-        let there = (len - position).min(wanted as u64) as usize;
-        block.resize(there, 0);
+        let size = (len - position).min(wanted as u64) as usize;
+        block.resize(size, 0);
         file.read_exact_at(block, position)?;
         if let Some(end) = memchr::memrchr(b'\n', block) {
             block.truncate(end + 1);
             block.shrink_to(2 * BLOCK_BYTES);
             return Ok(true);
         }
-        if there < wanted {
+        if size < wanted {
             return Ok(false);
         }
         if wanted >= LINE_BYTES_MAX {
-            // What follows is the rest of no event, and is left out too.
-            tracing::warn!(position, "a line of more than {LINE_BYTES_MAX} bytes is left out");
+            // The rest of the line is not an event either.
+            tracing::warn!(position, "ignoring a line of more than {LINE_BYTES_MAX} bytes");
             return Ok(true);
         }
         wanted *= 2;

@@ -1,4 +1,4 @@
-//! The index as its one writer has it, and the files that are taken into it.
+//! The writer of the index, and the files that it has indexed.
 
 use std::fs::File;
 use std::io;
@@ -11,34 +11,37 @@ use super::files::{self, Identity};
 use super::unread::{Block, Unread};
 use super::{OFFSET_BITS, ids};
 
-/// The index as its one writer has it open.
-pub(super) struct Open {
+/// The index, open for writing.
+pub(super) struct IndexWriter {
     pub(super) index: Connection,
+    /// The identity of the index file when it was opened.
     pub(super) identity: Option<Identity>,
-    /// In the order of their numbers, which is the order of their events.
+    /// The indexed files by number, which is also the order of their events.
     pub(super) sources: Vec<Source>,
-    /// Bytes that the transaction has taken in which is not committed yet.
+    /// Bytes of lines in the open transaction.
     pub(super) uncommitted_bytes: u64,
 }
 
-/// One of the files.
+/// An indexed file.
 pub(super) struct Source {
     number: i64,
     pub(super) identity: Identity,
     path: PathBuf,
+    /// End of the last indexed line.
     position: u64,
+    /// A hash of the bytes before `position`; see [`files::mark`].
     mark: i64,
     file: Option<Arc<File>>,
 }
 
-impl Open {
-    /// Takes over an index, with what it knows of the files.
+impl IndexWriter {
+    /// Takes over a connection, and reads the list of indexed files.
     pub(super) fn new(index: Connection, path: &Path) -> Result<Self, FollowError> {
         let (identity, sources) = (Identity::of(path)?, sources(&index)?);
         Ok(Self { index, identity, sources, uncommitted_bytes: 0 })
     }
 
-    /// Takes in the files that came, and lets go of those that went.
+    /// Adds new files and removes the events of deleted ones.
     pub(super) fn update_sources(
         &mut self,
         found: Vec<(Identity, PathBuf)>,
@@ -50,10 +53,11 @@ impl Open {
                 None => self.forget(at)?,
             }
         }
-        // A file that someone puts between known ones cannot come before events that were read
-        // already: it is left out until the index is built again.
-        let known = |identity| self.sources.iter().any(|source| source.identity == identity);
-        let new = found.iter().rposition(|(identity, _)| known(*identity)).map_or(0, |at| at + 1);
+        // Ids grow in the order of arrival, so a file that appears between indexed ones is ignored until
+        // the index is rebuilt.
+        let is_known = |identity| self.sources.iter().any(|source| source.identity == identity);
+        let known = found.iter().rposition(|(identity, _)| is_known(*identity));
+        let new = known.map_or(0, |at| at + 1);
         for (identity, path) in found.into_iter().skip(new) {
             self.add(identity, path)?;
         }
@@ -72,7 +76,7 @@ impl Open {
         Ok(())
     }
 
-    /// Deletes what the index has of a file.
+    /// Deletes the events of a file.
     fn forget(&mut self, at: usize) -> Result<(), FollowError> {
         let source = self.sources.remove(at);
         let transaction = self.index.transaction()?;
@@ -81,11 +85,11 @@ impl Open {
         ids::forget(&transaction, source.number)?;
         transaction.execute("DELETE FROM files WHERE number = ?1", [source.number])?;
         transaction.commit()?;
-        tracing::info!(file = %source.path.display(), "a file that is gone left the index");
+        tracing::info!(file = %source.path.display(), "removed the events of a file from the index");
         Ok(())
     }
 
-    /// Bytes of all files, and how many of them are not read.
+    /// Total bytes of the files, and how many of these are not indexed.
     pub(super) fn size(&self) -> (u64, u64) {
         let len = |source: &Source| std::fs::metadata(&source.path).map_or(0, |found| found.len());
         self.sources.iter().fold((0, 0), |(bytes, lag_bytes), source| {
@@ -94,30 +98,31 @@ impl Open {
         })
     }
 
-    /// What there is in one file that is not in the index, if there is anything.
+    /// The part of a file that is not in the index, if any.
     pub(super) fn unread(&mut self, at: usize) -> Result<Option<Unread>, FollowError> {
         let source = &mut self.sources[at];
         let (number, position, expected) = (source.number, source.position, source.mark);
-        let is_known = source.file.is_some();
+        let was_open = source.file.is_some();
         let Some(file) = source.open()? else { return Ok(None) };
         let len = file.metadata()?.len();
-        // While the server did not run, it may have become another of the same length.
-        if len == position && is_known {
+        // Before the first read, also check the content: the file may have been replaced by one of the
+        // same length while the server was stopped.
+        if len == position && was_open {
             return Ok(None);
         }
         if len < position || files::mark(&file, position)? != expected {
-            tracing::info!(file = %source.path.display(), "the file was cut or written anew");
+            tracing::info!(file = %source.path.display(), "the file was truncated or rewritten; indexing it again");
             let (identity, path) = (source.identity, source.path.clone());
             self.forget(at)?;
             self.add(identity, path)?;
-            // It has another number now, and another place in the list.
+            // The file has a new number, and is the last in the list.
             return Ok(None);
         }
         Ok(Some(Unread { file, number, position, len }))
     }
 
-    /// Takes in a block of one file. It remains to be committed.
-    pub(super) fn take_in(&mut self, at: usize, block: &Block) -> Result<(), FollowError> {
+    /// Inserts a block of a file in the open transaction.
+    pub(super) fn insert(&mut self, at: usize, block: &Block) -> Result<(), FollowError> {
         let source = &mut self.sources[at];
         if self.uncommitted_bytes == 0 {
             self.index.execute_batch("BEGIN")?;
@@ -140,7 +145,7 @@ impl Open {
 }
 
 impl Source {
-    /// The file, if its path still leads to it.
+    /// Opens the file; `None` if the path no longer leads to it.
     fn open(&mut self) -> io::Result<Option<Arc<File>>> {
         if self.file.is_none() {
             let file = match File::open(&self.path) {
@@ -172,11 +177,11 @@ fn sources(index: &Connection) -> rusqlite::Result<Vec<Source>> {
     sources.collect()
 }
 
-/// Why the index cannot follow.
+/// Why indexing failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FollowError {
-    #[error("the index: {0}")]
+    #[error("index: {0}")]
     Index(#[from] rusqlite::Error),
-    #[error("the JSON Lines files: {0}")]
+    #[error("JSON Lines files: {0}")]
     Files(#[from] io::Error),
 }
