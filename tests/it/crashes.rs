@@ -1,4 +1,4 @@
-//! Whatever a server is killed in: what was answered 202 is stored, and stored once.
+//! Crashes: every event acknowledged with 202 is stored exactly once.
 
 use std::io::Write;
 use std::path::Path;
@@ -6,18 +6,18 @@ use std::path::Path;
 use crate::harness::load::Load;
 use crate::harness::{Storage, Workspace, assert_exactly, event, eventually, only};
 
-both!(killed_under_load_every_event_is_stored_exactly_once);
+both!(events_are_stored_exactly_once_after_kills_under_load);
 
-fn killed_under_load_every_event_is_stored_exactly_once(storage: Storage) {
+fn events_are_stored_exactly_once_after_kills_under_load(storage: Storage) {
     let workspace = Workspace::new(storage);
     let mut server = workspace.server().start();
     let mut load = Load::new(4, 10);
     for _ in 0..4 {
         let before = load.acknowledged();
         let round = load.start(&server.client);
-        eventually("events are taken", || {
-            let taken = round.acknowledged() - before;
-            if taken > 300 { Ok(()) } else { Err(taken) }
+        eventually("events are accepted", || {
+            let accepted = round.acknowledged() - before;
+            if accepted > 300 { Ok(()) } else { Err(accepted) }
         });
         server.kill9();
         round.stop();
@@ -32,7 +32,7 @@ fn append(path: &Path, bytes: &[u8]) {
     file.and_then(|mut file| file.write_all(bytes)).expect("the file can be appended to");
 }
 
-/// The only file in `directory` whose name ends in that way.
+/// Reads the only file in `directory` with this suffix.
 fn only_file(directory: &Path, suffix: &str) -> Vec<u8> {
     let entries = std::fs::read_dir(directory).expect("a directory");
     let paths = entries.map(|entry| entry.expect("an entry").path());
@@ -72,7 +72,7 @@ fn a_torn_last_record_of_a_segment_is_moved_aside() {
 }
 
 #[test]
-fn a_whole_last_line_that_lacks_its_line_feed_is_kept() {
+fn a_whole_last_line_without_a_line_feed_is_kept() {
     let workspace = Workspace::jsonl();
     let mut server = workspace.server().start();
     server.client.event(&event("1")).expect(202);
@@ -85,7 +85,7 @@ fn a_whole_last_line_that_lacks_its_line_feed_is_kept() {
 }
 
 #[test]
-fn a_damaged_record_is_set_aside_and_all_others_are_delivered() {
+fn a_damaged_record_is_rejected_and_all_others_are_delivered() {
     let workspace = Workspace::postgres_away();
     let mut server = workspace.server().start();
     let batch: Vec<_> = (0..100).map(|id| event(&id.to_string())).collect();
@@ -95,7 +95,10 @@ fn a_damaged_record_is_set_aside_and_all_others_are_delivered() {
     let segment = workspace.journal_files("seg")[0].clone();
     let mut bytes = std::fs::read(&segment).expect("a segment");
     let needle = b"\"event_id\":\"50\"";
-    let at = bytes.windows(needle.len()).position(|part| part == needle).expect("it is there");
+    let at = bytes
+        .windows(needle.len())
+        .position(|part| part == needle)
+        .expect("the event is in the segment");
     bytes[at + needle.len() - 2] ^= 0x08;
     std::fs::write(&segment, &bytes).expect("a segment");
 
@@ -112,7 +115,7 @@ fn a_damaged_record_is_set_aside_and_all_others_are_delivered() {
 }
 
 #[test]
-fn what_was_taken_while_the_database_was_away_survives_kills() {
+fn events_accepted_while_the_database_is_unreachable_survive_kills() {
     let workspace = Workspace::postgres_away();
     let mut server = workspace.server().start();
     for round in 0..3 {

@@ -1,5 +1,5 @@
-//! The index of jsonl storage is derived: whatever happens to it or to the file, it comes to show
-//! what the files have.
+//! The index of jsonl storage is derived from the files: whatever happens to it or to them, queries
+//! eventually return what the files have.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use crate::harness::eventually::when;
 use crate::harness::{Client, Workspace, event, eventually, ids};
 
-/// Waits until exactly these events can be read.
+/// Waits until queries return exactly these events.
 #[track_caller]
 fn shows(client: &Client, expected: &[&str]) -> Vec<Value> {
     let mut expected = expected.to_vec();
     expected.sort_unstable();
-    eventually("the events are shown", || {
+    eventually("the events are returned", || {
         let answer = client.get("/events?limit=1000", &[]);
         let body: Value = serde_json::from_str(&answer.text).unwrap_or_default();
         let events = body["events"].as_array().cloned().unwrap_or_default();
@@ -34,7 +34,7 @@ fn append(workspace: &Workspace, text: &str) {
 }
 
 #[test]
-fn lines_of_other_processes_are_found_and_shown_in_our_form() {
+fn lines_of_other_programs_are_found_in_the_stored_form() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().ready().start();
     server.client.event(&event("1")).expect(202);
@@ -48,7 +48,7 @@ fn lines_of_other_processes_are_found_and_shown_in_our_form() {
         "{\"event_type\": \"t\", \"session_id\": \"s\", \"event_id\": null}\n{\"half\": ",
     );
     server.client.event(&event("3")).expect(202);
-    eventually("the line without an id is shown", || {
+    eventually("the line without an id is returned", || {
         when(server.client.get("/events", &[]), |answer| {
             answer.json()["events"].as_array().is_some_and(|events| events.len() == 4)
         })
@@ -58,16 +58,16 @@ fn lines_of_other_processes_are_found_and_shown_in_our_form() {
     assert_eq!(events["events"][0]["tool_name"], "Bash");
     assert_eq!(events["events"][0]["extra"], json!({"more": 1}));
     let found = server.client.get("/events?session_id=s", &[]).json();
-    let made = found["events"][0]["event_id"].as_str().expect("an id").to_owned();
-    // The id that a line gets is the same in an index that is built again.
+    let generated = found["events"][0]["event_id"].as_str().expect("an id").to_owned();
+    // A rebuilt index gives the line the same id.
     std::fs::remove_file(index(&workspace)).expect("deleted");
-    shows(&server.client, &["1", "2", "3", &made]);
+    shows(&server.client, &["1", "2", "3", &generated]);
 }
 
 #[test]
-fn a_long_file_is_taken_in_block_by_block() {
+fn a_large_file_is_indexed_in_blocks() {
     let workspace = Workspace::jsonl();
-    // Small lines and large ones, of this server and of others, some twice, and no event among them.
+    // Small and large lines, stored and foreign lines, duplicates, and lines that are not events.
     let mut text = String::new();
     for number in 0..20_000 {
         let bytes = if number % 1000 == 500 { 400_000 } else { 10 };
@@ -95,13 +95,13 @@ fn a_long_file_is_taken_in_block_by_block() {
     let exported: Vec<Value> = lines.collect();
     let expected: Vec<_> = (0..20_000).map(|number| format!("{number:05}")).collect();
     assert_eq!(ids(&exported), expected);
-    // Each stands where the index says.
+    // The index has the right offset of each line.
     let found = server.client.get("/events?session_id=s&event_id=19999", &[]).expect(200).json();
     assert_eq!(found["events"][0]["data"]["text"], "x".repeat(10));
 }
 
 #[test]
-fn a_line_that_was_edited_in_its_place_spoils_no_answer() {
+fn a_line_edited_in_place_does_not_break_responses() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().ready().start();
     server.client.batch(&[event("1"), event("2"), event("3")]).expect(202);
@@ -114,25 +114,25 @@ fn a_line_that_was_edited_in_its_place_spoils_no_answer() {
 }
 
 #[test]
-fn an_index_that_is_deleted_damaged_or_not_ours_is_built_again() {
+fn a_deleted_damaged_or_foreign_index_is_rebuilt() {
     let workspace = Workspace::jsonl();
     let mut server = workspace.server().ready().start();
     server.client.batch(&[event("1"), event("2")]).expect(202);
     shows(&server.client, &["1", "2"]);
 
-    std::fs::remove_file(index(&workspace)).expect("deleted while it runs");
+    std::fs::remove_file(index(&workspace)).expect("deleted while the server runs");
     server.client.event(&event("3")).expect(202);
     shows(&server.client, &["1", "2", "3"]);
 
-    for harm in [&b"not a database, but long enough to be taken for one"[..], b"", &[0; 8192]] {
+    for damage in [&b"not a database, but as long as a database header"[..], b"", &[0; 8192]] {
         server.stop();
-        std::fs::write(index(&workspace), harm).expect("written");
+        std::fs::write(index(&workspace), damage).expect("written");
         server.restart();
         shows(&server.client, &["1", "2", "3"]);
     }
     server.stop();
     {
-        // Damaged inside, where opening it does not notice.
+        // Damaged where opening the index does not detect it.
         let mut bytes = std::fs::read(index(&workspace)).expect("the index");
         let from = bytes.len() / 8;
         bytes[from..].fill(0xa5);
@@ -141,7 +141,7 @@ fn an_index_that_is_deleted_damaged_or_not_ours_is_built_again() {
     server.restart();
     server.client.event(&event("4")).expect(202);
     shows(&server.client, &["1", "2", "3", "4"]);
-    eventually("all is well", || {
+    eventually("the server is healthy", || {
         when(server.client.health(), |health| {
             health["status"] == "healthy" && health["index"]["lag_bytes"] == 0
         })
@@ -149,22 +149,22 @@ fn an_index_that_is_deleted_damaged_or_not_ours_is_built_again() {
 }
 
 #[test]
-fn an_index_that_a_machines_fall_has_left_behind_is_built_again() {
+fn an_index_left_open_by_a_machine_crash_is_rebuilt() {
     let workspace = Workspace::jsonl();
     let mut server = workspace.server().ready().start();
     server.client.batch(&[event("1"), event("2")]).expect(202);
     shows(&server.client, &["1", "2"]);
     let change = |statements: &str| {
         let index = rusqlite::Connection::open(index(&workspace)).expect("the index");
-        index.execute_batch(statements).expect("it can be changed");
+        index.execute_batch(statements).expect("the index can be changed");
     };
-    // What another run of the machine was writing may lack anything.
+    // An index that was open during another boot may lack anything.
     server.kill9();
     change("UPDATE indexes SET boot = 'another'; DELETE FROM hook_events WHERE event_id = '1'");
     server.restart();
     shows(&server.client, &["1", "2"]);
-    server.logged("the machine went down");
-    // What was closed is safe, whichever run it was.
+    server.logged("the machine stopped");
+    // A closed index is complete, whatever the boot.
     server.stop();
     let index = rusqlite::Connection::open(index(&workspace)).expect("the index");
     let boot: Option<String> =
@@ -173,7 +173,7 @@ fn an_index_that_a_machines_fall_has_left_behind_is_built_again() {
 }
 
 #[test]
-fn an_index_goes_on_where_it_was_and_knows_a_file_that_is_another() {
+fn indexing_continues_after_a_restart_and_detects_a_replaced_file() {
     let workspace = Workspace::jsonl();
     let mut server = workspace.server().ready().start();
     server.client.batch(&[event("1"), event("2")]).expect(202);
@@ -183,16 +183,16 @@ fn an_index_goes_on_where_it_was_and_knows_a_file_that_is_another() {
     server.restart();
     shows(&server.client, &["1", "2", "3"]);
 
-    // With nothing new to read, it still knows how much there is.
+    // With nothing new to read, the total size is still reported.
     server.stop();
     server.restart();
     let bytes = std::fs::metadata(workspace.file()).expect("the file").len();
-    eventually("the index has all", || {
+    eventually("the index has the total size", || {
         when(server.client.health(), |health| health["index"]["bytes"] == bytes)
     });
 
     server.stop();
-    // As long as it was, and not the same.
+    // The same length, with other content.
     let text = std::fs::read_to_string(workspace.file()).expect("the file");
     let other = text.replace("\"event_id\":\"1\"", "\"event_id\":\"5\"");
     std::fs::write(workspace.file(), other.replace("\"event_id\":\"3\"", "\"event_id\":\"6\""))
@@ -202,7 +202,7 @@ fn an_index_goes_on_where_it_was_and_knows_a_file_that_is_another() {
 }
 
 #[test]
-fn files_that_are_put_aside_are_shown_until_they_are_gone() {
+fn events_of_rotated_files_are_returned_until_the_files_are_deleted() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().ready().start();
     server.client.event(&event("1")).expect(202);
@@ -230,7 +230,7 @@ fn files_that_are_put_aside_are_shown_until_they_are_gone() {
 }
 
 #[test]
-fn events_are_found_by_their_ids_in_whatever_part_of_whatever_file_they_are() {
+fn events_are_found_by_id_in_every_bucket_of_every_file() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().ready().start();
     let used = |event_id: &str, tool_use_id: &str| {
@@ -238,13 +238,13 @@ fn events_are_found_by_their_ids_in_whatever_part_of_whatever_file_they_are() {
         event["data"] = json!({ "tool_use_id": tool_use_id, "text": "x".repeat(3 << 20) });
         event
     };
-    // More than one stretch of 16 MiB; the last in a file of its own.
+    // More than one bucket of 16 MiB; the last one in another file.
     for number in 0..12 {
         server.client.event(&used(&number.to_string(), "use")).expect(202);
     }
     let aside = workspace.file().with_file_name("events.jsonl.1");
     std::fs::rename(workspace.file(), &aside).expect("renamed");
-    // These two have the same 32 bits of XXH3-64, by which ids are looked up.
+    // The hashes of these two ids collide: the same low 32 bits of XXH3-64.
     server.client.batch(&[used("last", "use"), event("id-8906"), event("id-50422")]).expect(202);
     let found = |query: &str| {
         let answer = server.client.get(&format!("/events?fields=event_id&{query}"), &[]);
@@ -257,24 +257,24 @@ fn events_are_found_by_their_ids_in_whatever_part_of_whatever_file_they_are() {
     for event_id in ["0", "5", "11", "last", "id-8906", "id-50422"] {
         assert_eq!(ids(&found(&format!("event_id={event_id}"))), [event_id]);
     }
-    let kept = || -> i64 {
+    let rows = || -> i64 {
         let index = rusqlite::Connection::open(index(&workspace)).expect("the index");
         index.query_row("SELECT count(*) FROM ids", [], |row| row.get(0)).expect("a number")
     };
-    assert_eq!(kept(), 2 * 13 + 2);
+    assert_eq!(rows(), 2 * 13 + 2);
     std::fs::remove_file(aside).expect("deleted");
-    eventually("it has left the index", || when(kept(), |kept| *kept == 2 + 2));
+    eventually("the ids of the deleted file are removed", || when(rows(), |rows| *rows == 2 + 2));
     count("tool_use_id=use", 1);
     count("event_id=5", 0);
 }
 
 #[test]
-fn an_index_that_cannot_be_written_stops_nothing() {
+fn events_are_accepted_while_the_index_cannot_be_written() {
     let workspace = Workspace::jsonl();
     std::fs::create_dir_all(index(&workspace).join("in the way")).expect("a directory");
     let server = workspace.server().ready().start();
     server.client.event(&event("1")).expect(202);
-    eventually("the trouble is told", || {
+    eventually("the error is reported", || {
         when(server.client.health(), |health| {
             health["status"] == "degraded" && health["index"]["error"].is_string()
         })
@@ -282,9 +282,9 @@ fn an_index_that_cannot_be_written_stops_nothing() {
     let answer = server.client.get("/events", &[]).expect(503);
     assert_eq!(answer.header("retry-after"), "2");
     server.client.event(&event("2")).expect(202);
-    std::fs::remove_dir_all(index(&workspace)).expect("out of the way");
+    std::fs::remove_dir_all(index(&workspace)).expect("removed");
     shows(&server.client, &["1", "2"]);
-    eventually("all is well", || {
+    eventually("the server is healthy", || {
         when(server.client.health(), |health| health["status"] == "healthy")
     });
 }

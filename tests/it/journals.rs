@@ -1,11 +1,11 @@
-//! Journals and databases that do not fit together as they were left: copied, emptied, shared.
+//! A journal and a database that do not match: one of them was copied, restored, emptied or shared.
 
 use std::path::Path;
 
 use crate::harness::{Cluster, Server, Storage, Workspace, assert_exactly, event};
 
 #[test]
-fn many_servers_that_start_at_once_on_an_empty_database_all_deliver() {
+fn servers_starting_together_on_an_empty_database_all_deliver() {
     let workspace = Workspace::postgres();
     let others: Vec<Workspace> = (0..6).map(|_| Workspace::new(Storage::Jsonl)).collect();
     let servers: Vec<Server> = std::thread::scope(|scope| {
@@ -16,7 +16,7 @@ fn many_servers_that_start_at_once_on_an_empty_database_all_deliver() {
         };
         let threads: Vec<_> =
             others.iter().enumerate().map(|one| scope.spawn(move || start(one))).collect();
-        threads.into_iter().map(|thread| thread.join().expect("a server starts")).collect()
+        threads.into_iter().map(|thread| thread.join().expect("the server starts")).collect()
     });
     for server in &servers {
         workspace.settled(server);
@@ -36,7 +36,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_copied_journal_goes_its_own_way() {
+fn a_copied_journal_gets_an_id_of_its_own() {
     let (workspace, clone) = (Workspace::postgres_away(), Workspace::jsonl());
     let mut server = workspace.server().set("SHUTDOWN_TIMEOUT", "1").start();
     server.client.batch(&[event("both-1"), event("both-2")]).expect(202);
@@ -57,7 +57,7 @@ fn a_copied_journal_goes_its_own_way() {
 }
 
 #[test]
-fn a_copy_of_a_delivered_journal_goes_its_own_way() {
+fn a_copy_of_a_delivered_journal_gets_an_id_of_its_own() {
     let (workspace, clone) = (Workspace::postgres(), Workspace::jsonl());
     let mut server = workspace.server().start();
     server.client.batch(&[event("both-1"), event("both-2")]).expect(202);
@@ -80,7 +80,7 @@ fn a_copy_of_a_delivered_journal_goes_its_own_way() {
 }
 
 #[test]
-fn a_position_deleted_by_hand_costs_nothing_and_doubles_nothing() {
+fn deleting_the_position_loses_and_duplicates_nothing() {
     let workspace = Workspace::postgres();
     let mut server = workspace.server().start();
     server.client.batch(&[event("1"), event("2")]).expect(202);
@@ -94,7 +94,7 @@ fn a_position_deleted_by_hand_costs_nothing_and_doubles_nothing() {
 }
 
 #[test]
-fn a_position_changed_by_hand_costs_nothing_and_doubles_nothing() {
+fn changing_the_position_loses_and_duplicates_nothing() {
     let workspace = Workspace::postgres();
     let mut server = workspace.server().start();
     for (number, position) in ["0", "1", "position - 1", "position + 1000000"].iter().enumerate() {
@@ -109,7 +109,7 @@ fn a_position_changed_by_hand_costs_nothing_and_doubles_nothing() {
 }
 
 #[test]
-fn a_journal_that_was_deleted_begins_anew() {
+fn a_deleted_journal_starts_empty() {
     let workspace = Workspace::postgres();
     let mut server = workspace.server().start();
     server.client.event(&event("1")).expect(202);
@@ -121,9 +121,9 @@ fn a_journal_that_was_deleted_begins_anew() {
     assert_exactly(&workspace.settled(&server), ["1", "2"]);
 }
 
-/// What a failover to a replica that lacks the last commits looks like, too.
+/// A failover to a replica without the last commits looks the same.
 #[test]
-fn a_database_restored_from_a_backup_gets_again_what_it_lacks() {
+fn events_missing_in_a_restored_database_are_delivered_again() {
     let cluster = Cluster::stopped();
     cluster.start();
     let workspace = Workspace::on(cluster.database());
@@ -147,7 +147,7 @@ fn a_database_restored_from_a_backup_gets_again_what_it_lacks() {
 }
 
 #[test]
-fn a_position_changed_under_a_running_server_is_noticed() {
+fn a_position_changed_while_the_server_runs_is_detected() {
     let workspace = Workspace::postgres();
     let server = workspace.server().start();
     server.client.batch(&[event("1"), event("2")]).expect(202);

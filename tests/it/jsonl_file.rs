@@ -1,4 +1,4 @@
-//! The JSON Lines file belongs to its owner: others may append to it, rotate it or truncate it.
+//! Other programs may append to the JSON Lines file, rotate it and truncate it at any time.
 
 use std::io::Write;
 use std::path::Path;
@@ -47,7 +47,7 @@ fn a_line_has_the_documented_keys_in_their_order() {
     let mut rest = first;
     for key in order {
         let at =
-            rest.find(key).unwrap_or_else(|| panic!("{key} is not where it should be: {first}"));
+            rest.find(key).unwrap_or_else(|| panic!("{key} is missing or out of order: {first}"));
         rest = &rest[at + key.len()..];
     }
     assert_eq!(rest, "");
@@ -55,7 +55,7 @@ fn a_line_has_the_documented_keys_in_their_order() {
 }
 
 #[test]
-fn lines_of_other_processes_stay_whole_and_count_as_seen_after_a_restart() {
+fn lines_of_other_programs_stay_whole_and_are_deduplicated_after_a_restart() {
     let workspace = Workspace::jsonl();
     let mut server = workspace.server().start();
     server.client.event(&event("1")).expect(202);
@@ -74,7 +74,7 @@ fn lines_of_other_processes_stay_whole_and_count_as_seen_after_a_restart() {
 }
 
 #[test]
-fn another_process_can_append_whole_lines_under_load() {
+fn another_program_can_append_whole_lines_under_load() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     server.client.event(&event("first")).expect(202);
@@ -92,11 +92,11 @@ fn another_process_can_append_whole_lines_under_load() {
             server.client.event(&event(&number.to_string())).expect(202);
         }
         done.store(true, Ordering::SeqCst);
-        foreign.join().expect("the other process does not fail")
+        foreign.join().expect("the other program succeeds")
     });
     let own = (0..300).map(|number| number.to_string());
     let all = own.chain((0..foreign).map(|number| format!("foreign-{number}")));
-    // A line that another process is about to finish looks torn, so an empty one may follow it.
+    // A line that another program has not finished yet looks torn, so an empty line may follow it.
     let text = std::fs::read_to_string(workspace.file()).expect("the file");
     let lines = text.lines().filter(|line| !line.is_empty());
     let stored: Vec<_> = lines.map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -104,7 +104,7 @@ fn another_process_can_append_whole_lines_under_load() {
 }
 
 #[test]
-fn another_process_that_appends_in_halves_takes_no_event_in() {
+fn events_stay_whole_while_another_program_appends_half_lines() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     server.client.event(&event("first")).expect(202);
@@ -123,7 +123,7 @@ fn another_process_that_appends_in_halves_takes_no_event_in() {
         done.store(true, Ordering::SeqCst);
     });
     let text = std::fs::read_to_string(workspace.file()).expect("the file");
-    // The other's own lines may be in pieces.
+    // The other program's lines may be split.
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let stored: Vec<_> = lines.filter(|line| line["event_id"].is_string()).collect();
     let own = (0..200).flat_map(|number| [number.to_string(), format!("{number}-second")]);
@@ -131,7 +131,7 @@ fn another_process_that_appends_in_halves_takes_no_event_in() {
 }
 
 #[test]
-fn a_renamed_file_is_followed_by_a_new_one() {
+fn a_new_file_is_created_after_a_rename() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     server.client.event(&event("1")).expect(202);
@@ -149,7 +149,7 @@ fn a_renamed_file_is_followed_by_a_new_one() {
 }
 
 #[test]
-fn a_file_renamed_under_load_loses_nothing() {
+fn renaming_the_file_under_load_loses_nothing() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().ready().start();
     let rotated = |number: usize| workspace.directory().join(format!("rotated-{number}"));
@@ -172,7 +172,7 @@ fn a_file_renamed_under_load_loses_nothing() {
 }
 
 #[test]
-fn a_deleted_directory_is_made_anew() {
+fn a_deleted_directory_is_created_again() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     server.client.event(&event("1")).expect(202);
@@ -182,7 +182,7 @@ fn a_deleted_directory_is_made_anew() {
 }
 
 #[test]
-fn a_truncated_file_goes_on_from_its_new_end() {
+fn appends_continue_at_the_end_of_a_truncated_file() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     server.client.batch(&[event("1"), event("2")]).expect(202);

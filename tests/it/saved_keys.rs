@@ -1,5 +1,5 @@
-//! Keys are saved beside the journal, so that a start need not read it; whatever becomes of what is
-//! saved, repeats stay known and nothing new is taken for one.
+//! Saved keys: duplicates are detected across restarts whatever the state of the file of saved keys, and
+//! no new event counts as a duplicate.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use serde_json::Value;
 use crate::harness::{Server, Storage, Workspace, assert_exactly, event, ids};
 
 both!(
-    thousands_of_repeats_are_known_after_kills,
-    repeats_are_known_whatever_became_of_the_saved_keys,
-    without_leave_to_save_keys_the_server_serves,
+    duplicates_are_detected_after_kills,
+    duplicates_are_detected_with_damaged_saved_keys,
+    the_server_runs_without_a_writable_file_of_saved_keys,
 );
 
 const BATCH: usize = 5000;
@@ -35,11 +35,11 @@ fn saved(workspace: &Workspace, storage: Storage) -> PathBuf {
     }
 }
 
-fn thousands_of_repeats_are_known_after_kills(storage: Storage) {
+fn duplicates_are_detected_after_kills(storage: Storage) {
     let workspace = Workspace::new(storage);
     let mut server = workspace.server().start();
     for round in 0..3 {
-        // Some are in the saved keys, and the last ones in the file alone.
+        // The keys of the last few events are not saved yet when the server is killed.
         send(&server, round * BATCH..(round + 1) * BATCH);
         send(&server, (round + 1) * BATCH..(round + 1) * BATCH + 10);
         server.kill9();
@@ -55,7 +55,7 @@ fn thousands_of_repeats_are_known_after_kills(storage: Storage) {
     assert_exactly(&workspace.settled(&server), (0..3 * BATCH + 10).map(name));
 }
 
-fn repeats_are_known_whatever_became_of_the_saved_keys(storage: Storage) {
+fn duplicates_are_detected_with_damaged_saved_keys(storage: Storage) {
     let workspace = Workspace::new(storage);
     let mut server = workspace.server().start();
     send(&server, 0..BATCH);
@@ -64,7 +64,7 @@ fn repeats_are_known_whatever_became_of_the_saved_keys(storage: Storage) {
     let older = std::fs::read(&keys).expect("saved keys");
     let damages: [&dyn Fn(&Path); 6] = [
         &|keys| std::fs::remove_file(keys).expect("deleted"),
-        &|keys| std::fs::write(keys, b"something else altogether").expect("written"),
+        &|keys| std::fs::write(keys, b"not saved keys").expect("written"),
         &|keys| std::fs::write(keys, &older).expect("written"),
         &|keys| {
             let mut bytes = std::fs::read(keys).expect("saved keys");
@@ -100,10 +100,10 @@ fn repeats_are_known_whatever_became_of_the_saved_keys(storage: Storage) {
     assert_exactly(&workspace.settled(&server), (0..sent).map(name));
 }
 
-fn without_leave_to_save_keys_the_server_serves(storage: Storage) {
+fn the_server_runs_without_a_writable_file_of_saved_keys(storage: Storage) {
     let workspace = Workspace::new(storage);
     let keys = saved(&workspace, storage);
-    // Root may write everywhere, but nobody writes a file where a directory is.
+    // A directory of the same name, because root may write to any file.
     std::fs::create_dir_all(&keys).expect("a directory");
     let mut server = workspace.server().start();
     send(&server, 0..BATCH);
@@ -114,19 +114,19 @@ fn without_leave_to_save_keys_the_server_serves(storage: Storage) {
     assert_exactly(&workspace.settled(&server), (0..BATCH).map(name));
 }
 
-/// Rewrites a file in place: its inode stays.
+/// Rewrites a file in place, so that it keeps its inode.
 fn rewrite(path: &Path, change: impl Fn(&str) -> String) {
     let text = std::fs::read_to_string(path).expect("the file");
     std::fs::write(path, change(&text)).expect("written");
 }
 
 #[test]
-fn keys_of_lines_that_are_gone_are_forgotten_and_those_in_their_place_known() {
+fn keys_of_replaced_lines_are_dropped_and_keys_of_the_new_lines_read() {
     let workspace = Workspace::jsonl();
     let mut server = workspace.server().start();
     send(&server, 0..BATCH);
     server.stop();
-    // Other events, of the same length to the byte.
+    // Replace the events by others of exactly the same length.
     rewrite(&workspace.file(), |text| text.replace("\"a-", "\"b-"));
     server.restart();
     send(&server, 0..BATCH);
@@ -136,7 +136,7 @@ fn keys_of_lines_that_are_gone_are_forgotten_and_those_in_their_place_known() {
 }
 
 #[test]
-fn keys_of_lines_that_were_cut_off_are_forgotten() {
+fn keys_of_truncated_lines_are_dropped() {
     let workspace = Workspace::jsonl();
     let mut server = workspace.server().start();
     send(&server, 0..BATCH);
@@ -150,7 +150,7 @@ fn keys_of_lines_that_were_cut_off_are_forgotten() {
     send(&server, 0..2 * BATCH);
     assert_exactly(&workspace.events(), (0..2 * BATCH).map(name));
 
-    // The same while the server runs: what is cut off then is forgotten at the next start.
+    // Truncated while the server runs: the keys are dropped at the next start.
     rewrite(&workspace.file(), |text| lines(text, 100));
     send(&server, 2 * BATCH..2 * BATCH + 100);
     server.kill9();
@@ -160,7 +160,7 @@ fn keys_of_lines_that_were_cut_off_are_forgotten() {
 }
 
 #[test]
-fn what_others_append_between_stop_and_start_is_known() {
+fn keys_of_lines_appended_while_the_server_is_stopped_are_read() {
     let workspace = Workspace::jsonl();
     let mut server = workspace.server().start();
     send(&server, 0..BATCH);
@@ -179,7 +179,7 @@ fn what_others_append_between_stop_and_start_is_known() {
 }
 
 #[test]
-fn keys_of_a_rotated_file_are_known() {
+fn keys_of_rotated_files_are_read() {
     let workspace = Workspace::jsonl();
     let mut server = workspace.server().set("JSONL_ROTATE", "1MiB").start();
     for part in 0..12 {
