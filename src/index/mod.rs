@@ -1,7 +1,6 @@
-//! The index: what `jsonl` storage is searched by. A SQLite database beside the JSON Lines file that
-//! knows of each line where it stands, and what it can be found by; the line itself stays in the file
-//! alone. Derived and disposable: one that is missing, damaged or of another version is built again
-//! from the file.
+//! The index of `jsonl` storage: a SQLite database beside the JSON Lines file that has the offset of each
+//! line and the columns to search by, while the line itself is only in the file. The index is derived
+//! from the file, and is built again if it is missing, damaged or of another version.
 
 mod files;
 mod follow;
@@ -10,6 +9,8 @@ mod lines;
 mod read;
 mod rows;
 mod schema;
+mod source_files;
+mod sql;
 mod tail;
 mod unread;
 mod writer;
@@ -21,41 +22,43 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub use follow::Status;
 
+use self::read::IndexReader;
 use crate::journal::Appended;
 use crate::metrics::Metrics;
-use crate::query::answer::{Answer, Answering, Place, ReadError};
-use crate::query::{Cell, Kind, Page, Statement, Tail};
+use crate::query::{
+    FromRow, PageQuery, PageReader, PageWriter, ReadError, Select, StreamPosition, TailQuery,
+};
 
-/// How many questions are answered at once. More wait a moment.
+/// Maximum number of queries at once. Further ones wait.
 const READERS_MAX: usize = 4;
 
-/// How long a question waits for its turn.
+/// Maximum time that a query waits until it may start.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An event's id in the index is its file's number, shifted by so many bits, and its offset in the
-/// file: so ids grow in the order in which events arrived.
+/// Number of bits for the offset in an event's id, which is the number of its file and its offset in the
+/// file. So ids grow in the order of arrival.
 const OFFSET_BITS: i64 = 40;
 
-/// The index, to read from; clones share it.
+/// The index for readers. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Index {
     shared: Arc<Shared>,
     status: watch::Receiver<Status>,
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
-/// What the follower and the readers share.
+/// State that the follower and the readers share.
 #[derive(Debug)]
 struct Shared {
     jsonl: PathBuf,
     index: PathBuf,
     is_damaged: AtomicBool,
-    /// Connections that no one uses, and which index they are connected to.
+    /// Idle connections, and the generation of the index that they are connected to.
     connections: Mutex<(u64, Vec<Connection>)>,
 }
 
@@ -85,8 +88,8 @@ impl Shared {
 }
 
 impl Index {
-    /// Starts to follow the JSON Lines file, until `stop` turns true. Needs a runtime; the task is
-    /// done when nothing more is written to the index.
+    /// Starts to follow the JSON Lines file, until `stop` turns true. Needs a runtime. The task ends
+    /// once nothing more is written to the index.
     pub fn follow(
         jsonl: &Path,
         appended: watch::Receiver<Appended>,
@@ -105,109 +108,114 @@ impl Index {
         let task = tokio::task::spawn_blocking(move || {
             follower.run(&Handle::current(), appended, stop);
         });
-        (Self { shared, status, turns: Arc::new(Semaphore::new(READERS_MAX)) }, task)
+        (Self { shared, status, permits: Arc::new(Semaphore::new(READERS_MAX)) }, task)
     }
 
-    /// Follows how the index gets on.
+    /// Progress of the index.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
     }
 
-    /// Answers with a page of events.
+    /// Starts to read a page of events.
     ///
     /// # Errors
-    /// If too many questions wait, or the index is not there yet.
-    pub async fn page(&self, page: Page) -> Result<Answer, ReadError> {
-        let (answering, answer) = Answering::new(page);
-        self.read(move |reader, runtime| {
-            let mut answering = answering;
-            match reader.page(&mut answering, runtime) {
-                Ok(full) => runtime.block_on(answering.end(full)),
-                Err(error) => {
-                    runtime.block_on(answering.fail(error));
-                }
-            }
+    /// If too many queries wait, or the index is not open yet.
+    pub async fn page(&self, page: PageQuery) -> Result<PageReader, ReadError> {
+        let (mut writer, page) = PageWriter::new(page);
+        self.read(move |reader, runtime| match reader.page(&mut writer, runtime) {
+            Ok(full) => runtime.block_on(writer.end(full)),
+            Err(error) => runtime.block_on(writer.fail(error)),
         })
         .await?;
-        Ok(answer)
+        Ok(page)
     }
 
-    /// The place after the newest event.
+    /// The position after the newest event.
     ///
     /// # Errors
     /// As [`Index::page`].
-    pub async fn newest(&self) -> Result<Place, ReadError> {
-        let (sender, newest) = tokio::sync::oneshot::channel();
-        // Whoever asked may have gone away.
-        self.read(move |reader, _| drop(sender.send(reader.newest()))).await?;
-        newest.await.unwrap_or_else(|_| Err(ReadError::Failed("the index: panic".to_owned())))
+    pub async fn newest(&self) -> Result<StreamPosition, ReadError> {
+        self.read_value(|reader| reader.newest()).await
     }
 
-    /// Answers with the next events after a place.
+    /// Starts to read the events after a position.
     ///
     /// # Errors
     /// As [`Index::page`].
-    pub async fn tail(&self, tail: Tail, after: &Place) -> Result<Answer, ReadError> {
-        let (answering, answer) = Answering::new(tail.page());
-        let after = after.clone();
-        self.read(move |reader, runtime| {
-            let mut answering = answering;
-            match reader.tail(&mut answering, &after, runtime) {
-                Ok((place, more)) => runtime.block_on(answering.reached(place, more)),
-                Err(error) => runtime.block_on(answering.fail(error)),
-            }
-        })
-        .await?;
-        Ok(answer)
-    }
-
-    /// Calls `add` with every row of an answer.
-    pub(crate) async fn fold<S: Send + 'static>(
+    pub async fn tail(
         &self,
-        statement: Statement,
-        kinds: &'static [Kind],
-        mut state: S,
-        add: fn(&mut S, &[Cell]),
-    ) -> Result<S, ReadError> {
-        let (sender, folded) = tokio::sync::oneshot::channel();
-        let work = move |reader: &mut read::Reader<'_>, _: &Handle| {
-            let rows = reader.each(&statement, kinds, |row| add(&mut state, row));
-            // Whoever asked may have gone away.
-            drop(sender.send(rows.map(|()| state)));
-        };
-        self.read(work).await?;
-        folded.await.unwrap_or_else(|_| Err(ReadError::Failed("the index: panic".to_owned())))
+        tail: TailQuery,
+        after: &StreamPosition,
+    ) -> Result<PageReader, ReadError> {
+        let (mut writer, page) = PageWriter::new(tail.into_page());
+        let after = after.clone();
+        self.read(move |reader, runtime| match reader.tail(&mut writer, &after, runtime) {
+            Ok((position, more)) => runtime.block_on(writer.reached(position, more)),
+            Err(error) => runtime.block_on(writer.fail(error)),
+        })
+        .await?;
+        Ok(page)
     }
 
-    /// Starts work on a connection of its own, on a thread that may block.
+    /// Calls `add` with each row of the result, and returns the state that it built.
+    pub(crate) async fn fold<R: FromRow, S: Send + 'static>(
+        &self,
+        select: &Select,
+        mut state: S,
+        add: fn(&mut S, R),
+    ) -> Result<S, ReadError> {
+        let statement = sql::select(&R::columns(), select);
+        self.read_value(move |reader| {
+            reader.each(&statement, |row| add(&mut state, row))?;
+            Ok(state)
+        })
+        .await
+    }
+
+    /// Runs a query that returns one value.
+    async fn read_value<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&mut IndexReader<'_>) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let (sender, value) = oneshot::channel();
+        // The client may be gone by then.
+        self.read(move |reader, _| drop(sender.send(query(reader)))).await?;
+        value.await.unwrap_or_else(|_| Err(panicked()))
+    }
+
+    /// Starts a query on a thread that may block. Returns once the index is open.
     async fn read(
         &self,
-        work: impl FnOnce(&mut read::Reader<'_>, &Handle) + Send + 'static,
+        query: impl FnOnce(&mut IndexReader<'_>, &Handle) + Send + 'static,
     ) -> Result<(), ReadError> {
         let generation = self.status.borrow().generation;
         if generation == 0 {
             let starting = "the index is being opened; try again in a moment";
             return Err(ReadError::Unavailable(starting.to_owned()));
         }
-        let turn = tokio::time::timeout(WAIT_TIMEOUT, self.turns.clone().acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else {
-            let busy = format!("{READERS_MAX} questions are being answered; try again in a moment");
+        let permit = tokio::time::timeout(WAIT_TIMEOUT, self.permits.clone().acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else {
+            let busy = format!("{READERS_MAX} queries are running; try again in a moment");
             return Err(ReadError::Unavailable(busy));
         };
         let shared = self.shared.clone();
-        let (opened, was_opened) = tokio::sync::oneshot::channel();
+        let (opened, was_opened) = oneshot::channel();
         tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            match read::Reader::open(&shared, generation) {
+            let _permit = permit;
+            match IndexReader::open(&shared, generation) {
                 Ok(mut reader) => {
-                    // Whoever asked may have gone away.
+                    // The client may be gone by then.
                     let _ = opened.send(Ok(()));
-                    work(&mut reader, &Handle::current());
+                    query(&mut reader, &Handle::current());
                     reader.close(generation);
                 }
                 Err(error) => drop(opened.send(Err(error))),
             }
         });
-        was_opened.await.unwrap_or_else(|_| Err(ReadError::Failed("the index: panic".to_owned())))
+        was_opened.await.unwrap_or_else(|_| Err(panicked()))
     }
+}
+
+fn panicked() -> ReadError {
+    ReadError::Failed("the index: panic".to_owned())
 }

@@ -1,29 +1,30 @@
-//! Events in the order in which they arrived: the order of their ids.
+//! Events in the order of their arrival, which is the order of their ids in the index.
 
 use std::collections::HashMap;
 
-use rusqlite::{OptionalExtension, params_from_iter};
+use rusqlite::OptionalExtension;
 use tokio::runtime::Handle;
 
 use super::OFFSET_BITS;
-use super::read::{Located, PLACE_COLUMNS, Reader, read_error};
-use crate::query::answer::{Answering, Place, ReadError, Step};
-use crate::query::{Statement, Value};
+use super::read::{IndexReader, prepare, query, read_error};
+use super::source_files::{LINE_POSITION_COLUMNS, LinePosition};
+use crate::query::sql::{Statement, Value};
+use crate::query::{Offered, PageQuery, PageWriter, ReadError, StreamPosition};
 
-/// What a [`Place`] says here: after the event at that offset of that file. In the index that has the
-/// name, the file's number tells which it is, even when it is gone; in another, which was built since,
-/// the inode does.
+/// What a [`StreamPosition`] means here: after the event at an offset of a file. In the index whose name
+/// it has, the number identifies the file, even a deleted one. In an index that was built since, the
+/// inode does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct After {
+struct FilePosition {
     index: i64,
     number: i64,
     inode: i64,
     offset: i64,
 }
 
-impl After {
-    fn read(place: &Place) -> Option<Self> {
-        let numbers = place.0.split('.').map(|number| i64::from_str_radix(number, 16));
+impl FilePosition {
+    fn parse(position: &StreamPosition) -> Option<Self> {
+        let numbers = position.0.split('.').map(|number| i64::from_str_radix(number, 16));
         let numbers: Vec<i64> = numbers.collect::<Result<_, _>>().ok()?;
         let [index, number, inode, offset] = numbers[..] else { return None };
         let is_id = (0..1 << (63 - OFFSET_BITS)).contains(&number)
@@ -31,30 +32,30 @@ impl After {
         is_id.then_some(Self { index, number, inode, offset })
     }
 
-    fn place(self) -> Place {
+    fn format(self) -> StreamPosition {
         let Self { index, number, inode, offset } = self;
-        Place(format!("{index:x}.{number:x}.{inode:x}.{offset:x}"))
+        StreamPosition(format!("{index:x}.{number:x}.{inode:x}.{offset:x}"))
     }
 }
 
-/// Turns ids into places.
-struct Places {
+/// Translates the ids of events into positions.
+struct Positions {
     index: i64,
     inodes: HashMap<i64, i64>,
 }
 
-impl Places {
-    fn of(&self, id: i64) -> Place {
+impl Positions {
+    fn after(&self, id: i64) -> StreamPosition {
         let (number, offset) = (id >> OFFSET_BITS, id & ((1 << OFFSET_BITS) - 1));
         let inode = self.inodes.get(&number).copied().unwrap_or_default();
-        After { index: self.index, number, inode, offset }.place()
+        FilePosition { index: self.index, number, inode, offset }.format()
     }
 }
 
-impl Reader<'_> {
-    /// The place after the newest event.
-    pub(super) fn newest(&self) -> Result<Place, ReadError> {
-        Ok(self.places()?.of(self.newest_id()?))
+impl IndexReader<'_> {
+    /// The position after the newest event.
+    pub(super) fn newest(&self) -> Result<StreamPosition, ReadError> {
+        Ok(self.positions()?.after(self.newest_id()?))
     }
 
     fn newest_id(&self) -> Result<i64, ReadError> {
@@ -62,80 +63,76 @@ impl Reader<'_> {
         newest.map(Option::unwrap_or_default).map_err(|error| read_error(&error))
     }
 
-    fn places(&self) -> Result<Places, ReadError> {
-        let places = || -> rusqlite::Result<_> {
+    fn positions(&self) -> Result<Positions, ReadError> {
+        let positions = || -> rusqlite::Result<_> {
             let index = self.index.query_row("SELECT name FROM indexes", [], |row| row.get(0))?;
             let mut files = self.index.prepare("SELECT number, inode FROM files")?;
             let inodes = files.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(Places { index, inodes: inodes.collect::<Result<_, _>>()? })
+            Ok(Positions { index, inodes: inodes.collect::<Result<_, _>>()? })
         };
-        places().map_err(|error| read_error(&error))
+        positions().map_err(|error| read_error(&error))
     }
 
-    /// Answers with events after a place; returns the place that was reached, and whether there are
-    /// more.
+    /// Writes the events after a position. Returns the position that was reached, and whether there
+    /// are more.
     pub(super) fn tail(
         &mut self,
-        answering: &mut Answering,
-        after: &Place,
+        writer: &mut PageWriter,
+        after: &StreamPosition,
         runtime: &Handle,
-    ) -> Result<(Place, bool), ReadError> {
-        // One state of the index for all that follows.
+    ) -> Result<(StreamPosition, bool), ReadError> {
+        // A transaction, so that all statements see the same state of the index.
         self.index.execute_batch("BEGIN").map_err(|error| read_error(&error))?;
-        let answered = self.tail_within(answering, after, runtime);
+        let reached = self.tail_in_transaction(writer, after, runtime);
         self.index.execute_batch("COMMIT").map_err(|error| read_error(&error))?;
-        answered
+        reached
     }
 
-    fn tail_within(
+    fn tail_in_transaction(
         &mut self,
-        answering: &mut Answering,
-        after: &Place,
+        writer: &mut PageWriter,
+        after: &StreamPosition,
         runtime: &Handle,
-    ) -> Result<(Place, bool), ReadError> {
-        let places = self.places()?;
-        let after = self.id_of(after, places.index)?;
+    ) -> Result<(StreamPosition, bool), ReadError> {
+        let positions = self.positions()?;
+        let after = self.id_at(after, positions.index)?;
         let newest = self.newest_id()?;
-        // In the order of ids without another index, which would need a sort.
-        let mut select =
-            Statement::new(&format!("SELECT {PLACE_COLUMNS} FROM hook_events NOT INDEXED"));
-        select.condition("id > ?", [Value::Number(after)]);
-        select.filter(&answering.page().filter);
-        let limit = answering.page().scan_max() + 1;
-        select.push(&format!(" ORDER BY id LIMIT {limit}"), []);
+        let statement = events_after(after, writer.page());
         let sql = |error: rusqlite::Error| read_error(&error);
         let Self { index, shared, files, deadline } = self;
-        let mut statement = index.prepare(&select.text).map_err(sql)?;
-        let mut rows = statement.query(params_from_iter(&select.values)).map_err(sql)?;
+        let mut prepared = prepare(index, &statement)?;
+        let mut rows = query(&mut prepared, &statement)?;
         let mut reached = after;
         while let Some(row) = rows.next().map_err(sql)? {
-            if answering.is_full() {
-                return Ok((places.of(reached), true));
+            if writer.is_full() {
+                return Ok((positions.after(reached), true));
             }
-            let found = Located::by(row).map_err(sql)?;
-            reached = found.id;
-            let line = files.line(&found, index, shared)?;
-            if answering.offer_at(found.key, Some(places.of(reached)), line) == Step::Send {
-                if !runtime.block_on(answering.send()) {
+            let event = LinePosition::from_row(row).map_err(sql)?;
+            reached = event.id;
+            let line = files.line(&event, index, shared)?;
+            let offered = writer.offer_at(event.key, Some(positions.after(reached)), line);
+            if offered == Offered::ChunkFull {
+                if !runtime.block_on(writer.send()) {
                     break;
                 }
-                deadline.begin_anew();
+                deadline.extend();
             }
         }
-        // All that the filter lets through has been seen. An index that is being built again may not
-        // have come as far as the place yet, which then stays.
-        Ok((places.of(newest.max(after)), false))
+        // All matching events were seen. An index that is being built again may not have reached the
+        // position yet, which then stays where it is.
+        Ok((positions.after(newest.max(after)), false))
     }
 
-    fn id_of(&self, place: &Place, index: i64) -> Result<i64, ReadError> {
+    /// The id of the event at a position.
+    fn id_at(&self, position: &StreamPosition, index: i64) -> Result<i64, ReadError> {
         let unknown = || {
             ReadError::Gone(format!(
-                "the place {:?} (Last-Event-ID) is not known, or its file was deleted; connect \
+                "the position {:?} (Last-Event-ID) is unknown, or its file was deleted; connect \
                  without it, and read older events with GET /events",
-                place.0
+                position.0
             ))
         };
-        let after = After::read(place).ok_or_else(unknown)?;
+        let after = FilePosition::parse(position).ok_or_else(unknown)?;
         let number = if after.index == index || after.number == 0 {
             Some(after.number)
         } else {
@@ -145,4 +142,15 @@ impl Reader<'_> {
         };
         Ok(number.ok_or_else(unknown)? << OFFSET_BITS | after.offset)
     }
+}
+
+/// The query for the events with larger ids. It reads them in the order of their ids; another index
+/// would need a sort.
+fn events_after(id: i64, page: &PageQuery) -> Statement {
+    let columns = LINE_POSITION_COLUMNS;
+    let mut statement = Statement::new(format!("SELECT {columns} FROM hook_events NOT INDEXED"));
+    statement.push(" WHERE id > ?", [Value::Integer(id)]);
+    statement.push_and(page.filter.conditions());
+    statement.push(&format!(" ORDER BY id LIMIT {}", page.scan_max() + 1), []);
+    statement
 }

@@ -1,4 +1,4 @@
-//! Stores: where events are read from.
+//! The store that events are read from, and what is computed from its rows: sessions and statistics.
 
 mod recent_sessions;
 mod sessions;
@@ -9,62 +9,65 @@ pub use stats::{Distribution, Stats, StatsBucket, ToolStats};
 
 use crate::index;
 use crate::postgres;
-use crate::query::{Answer, Cell, Kind, Page, Place, ReadError, Statement, Tail};
+use crate::query::{FromRow, PageQuery, PageReader, ReadError, Select, StreamPosition, TailQuery};
 
 /// The one store that a server reads from.
 #[derive(Clone, Debug)]
 pub enum Store {
-    /// Of `jsonl` storage.
+    /// The index of `jsonl` storage.
     Index(index::Index),
-    /// Of `postgres` storage.
+    /// The database of `postgres` storage.
     Postgres(postgres::Database),
 }
 
 impl Store {
-    /// Answers with a page of events.
+    /// Starts to read a page of events.
     ///
     /// # Errors
-    /// If the store cannot be asked now. What goes wrong later is told in the answer.
-    pub async fn page(&self, page: Page) -> Result<Answer, ReadError> {
+    /// If the store is unavailable. Later errors are in the response.
+    pub async fn page(&self, page: PageQuery) -> Result<PageReader, ReadError> {
         match self {
             Self::Index(index) => index.page(page).await,
             Self::Postgres(database) => database.page(page).await,
         }
     }
 
-    /// The place after all events that can be read now.
+    /// The position after all events that can be read now.
     ///
     /// # Errors
-    /// If the store cannot be asked now.
-    pub async fn newest(&self) -> Result<Place, ReadError> {
+    /// If the store is unavailable.
+    pub async fn newest(&self) -> Result<StreamPosition, ReadError> {
         match self {
             Self::Index(index) => index.newest().await,
             Self::Postgres(database) => database.newest().await,
         }
     }
 
-    /// Answers with the next events after a place, in the order in which they arrived.
+    /// Starts to read the events that arrived after a position.
     ///
     /// # Errors
-    /// If the store cannot be asked now, or the place is not known.
-    pub async fn tail(&self, tail: Tail, after: &Place) -> Result<Answer, ReadError> {
+    /// If the store is unavailable or does not know the position.
+    pub async fn tail(
+        &self,
+        tail: TailQuery,
+        after: &StreamPosition,
+    ) -> Result<PageReader, ReadError> {
         match self {
             Self::Index(index) => index.tail(tail, after).await,
             Self::Postgres(database) => database.tail(tail, after).await,
         }
     }
 
-    /// Calls `add` with every row of the answer to a statement; returns what it made of them.
-    async fn fold<S: Send + 'static>(
+    /// Calls `add` with each row of the result, and returns the state that it built.
+    async fn fold<R: FromRow, S: Send + 'static>(
         &self,
-        statement: Statement,
-        kinds: &'static [Kind],
+        select: &Select,
         state: S,
-        add: fn(&mut S, &[Cell]),
+        add: fn(&mut S, R),
     ) -> Result<S, ReadError> {
         match self {
-            Self::Index(index) => index.fold(statement, kinds, state, add).await,
-            Self::Postgres(database) => database.fold(statement, kinds, state, add).await,
+            Self::Index(index) => index.fold(select, state, add).await,
+            Self::Postgres(database) => database.fold(select, state, add).await,
         }
     }
 }

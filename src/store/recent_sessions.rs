@@ -1,80 +1,100 @@
-//! Which sessions have the newest events: found on a walk from the newest event backwards, which ends
-//! when there are enough of them. So a page of a day's sessions takes some of the day's events, mostly
-//! few, and not all.
+//! The sessions with the newest events. They are found by reading events backwards, newest first, until
+//! there are enough sessions. So a page of a day's sessions reads a few of the day's events, mostly,
+//! instead of all.
 
 use std::collections::HashSet;
 
 use super::Store;
 use crate::event::Timestamp;
-use crate::query::answer::ReadError;
-use crate::query::{Cell, Filter, Key, Kind, Statement, Value};
+use crate::query::{Boundary, Comparison, Filter, Order, PageKey, ReadError, Select, output_row};
 
-/// Events of the first stride. Each stride is four times as long as the one before it.
-const STRIDE_EVENTS: usize = 500;
+/// Number of events in the first batch. Each batch is four times as large as the one before it.
+const BATCH_EVENTS: usize = 500;
 
-/// Most sessions in one question about them.
-const ASKED_MAX: usize = 500;
+/// Maximum number of sessions in one query about them.
+const QUERY_SESSIONS_MAX: usize = 500;
 
-/// A session's id, and when the newest of its events that a filter lets through happened.
-pub(super) type Newest = (String, Timestamp);
-
-/// How far a walk has come.
-#[derive(Default)]
-struct Walk {
-    /// Events of the last stride.
-    events: usize,
-    /// The oldest event so far.
-    place: Option<Newest>,
-    met: HashSet<String>,
-    /// Sessions that were met in the last stride first.
-    new: Vec<Newest>,
+/// A session, and the time of its newest event among those that match a filter.
+#[derive(Clone, Debug)]
+pub(super) struct RecentSession {
+    pub(super) session_id: String,
+    pub(super) newest: Timestamp,
 }
 
-impl Walk {
-    fn step(&mut self, row: &[Cell]) {
-        let (Some(session_id), Some(timestamp)) = (row[0].text(), row[1].time()) else { return };
-        self.events += 1;
-        self.place = Some((session_id.to_owned(), timestamp));
-        if !self.met.contains(session_id) {
-            self.met.insert(session_id.to_owned());
-            self.new.push((session_id.to_owned(), timestamp));
+output_row! {
+    struct EventRow {
+        session_id: String = "session_id",
+        timestamp: Timestamp = "\"timestamp\"",
+    }
+}
+
+output_row! {
+    struct SessionRow {
+        session_id: String = "session_id",
+    }
+}
+
+/// Sessions that have been met while reading backwards.
+#[derive(Default)]
+struct Backwards {
+    /// The oldest event so far.
+    oldest: Option<RecentSession>,
+    /// Number of events in the current batch.
+    batch_events: usize,
+    /// Sessions of the current batch that no earlier one had.
+    batch_sessions: Vec<RecentSession>,
+    all_session_ids: HashSet<String>,
+}
+
+impl Backwards {
+    fn add(&mut self, row: EventRow) {
+        self.batch_events += 1;
+        let event = RecentSession { session_id: row.session_id, newest: row.timestamp };
+        if !self.all_session_ids.contains(&event.session_id) {
+            self.all_session_ids.insert(event.session_id.clone());
+            self.batch_sessions.push(event.clone());
         }
+        self.oldest = Some(event);
     }
 }
 
 impl Store {
-    /// The sessions that have events which a filter lets through, those with the newest of these
-    /// events first, after a place among them; at most so many.
-    pub(super) async fn newest_sessions(
+    /// The sessions that have events which match a filter, in descending order of the newest of these
+    /// events, starting after a position in that order.
+    pub(super) async fn recent_sessions(
         &self,
         filter: &Filter,
-        after: Option<&Key>,
+        after: Option<&PageKey>,
         limit: usize,
-    ) -> Result<Vec<Newest>, ReadError> {
+    ) -> Result<Vec<RecentSession>, ReadError> {
         let mut found = Vec::new();
-        let place = after.map(|key| (key.session_id.clone(), key.timestamp));
-        let mut walk = Walk { place, ..Walk::default() };
-        let mut stride = STRIDE_EVENTS;
+        let oldest = after
+            .map(|key| RecentSession { session_id: key.session_id.clone(), newest: key.timestamp });
+        let mut backwards = Backwards { oldest, ..Backwards::default() };
+        let mut batch_max = BATCH_EVENTS;
         loop {
-            let mut select = Statement::new("SELECT session_id, \"timestamp\" FROM hook_events");
-            select.filter(filter);
-            if let Some((session_id, timestamp)) = &walk.place {
-                let (time, id) = (Value::Time(*timestamp), Value::Text(session_id.clone()));
-                // Implied by the next one, which alone would not use an index.
-                select.condition("\"timestamp\" <= ?", [time.clone()]);
-                select.condition("(\"timestamp\", session_id) < (?, ?)", [time, id]);
-            }
-            let order = "\"timestamp\" DESC, session_id DESC";
-            select.push(&format!(" ORDER BY {order} LIMIT {stride}"), []);
-            walk.events = 0;
-            walk = self.fold(select, &[Kind::Text, Kind::Time], walk, Walk::step).await?;
-            let is_last = walk.events < stride;
-            for new in std::mem::take(&mut walk.new).chunks(ASKED_MAX) {
+            let select = Select {
+                filter: filter.clone(),
+                boundary: backwards.oldest.take().map(|event| Boundary {
+                    comparison: Comparison::Less,
+                    timestamp: event.newest,
+                    session_id: event.session_id,
+                    event_id: None,
+                }),
+                order_by: ["timestamp", "session_id"].map(|by| (by, Order::Descending)).to_vec(),
+                limit: Some(batch_max),
+                ..Select::default()
+            };
+            backwards.batch_events = 0;
+            backwards = self.fold(&select, backwards, Backwards::add).await?;
+            let is_last = backwards.batch_events < batch_max;
+            for new in std::mem::take(&mut backwards.batch_sessions).chunks(QUERY_SESSIONS_MAX) {
                 let before = match after {
-                    Some(place) => self.sessions_before(new, filter, place).await?,
+                    Some(key) => self.sessions_before(new, filter, key).await?,
                     None => HashSet::new(),
                 };
-                found.extend(new.iter().filter(|(id, _)| !before.contains(id)).cloned());
+                let new = new.iter().filter(|session| !before.contains(&session.session_id));
+                found.extend(new.cloned());
                 if found.len() >= limit {
                     found.truncate(limit);
                     return Ok(found);
@@ -83,26 +103,32 @@ impl Store {
             if is_last {
                 return Ok(found);
             }
-            stride *= 4;
+            batch_max *= 4;
         }
     }
 
-    /// Which of these sessions have newer events, so that they stand before the place.
+    /// Those of the sessions that have newer events, so that an earlier page had them.
     async fn sessions_before(
         &self,
-        sessions: &[Newest],
+        sessions: &[RecentSession],
         filter: &Filter,
-        place: &Key,
+        key: &PageKey,
     ) -> Result<HashSet<String>, ReadError> {
-        let mut select = Statement::new("SELECT DISTINCT session_id FROM hook_events");
-        select.filter(filter);
-        select.sessions(sessions.iter().map(|(id, _)| id.as_str()));
-        let (time, id) = (Value::Time(place.timestamp), Value::Text(place.session_id.clone()));
-        select.condition("\"timestamp\" >= ?", [time.clone()]);
-        select.condition("(\"timestamp\", session_id) >= (?, ?)", [time, id]);
-        self.fold(select, &[Kind::Text], HashSet::new(), |before, row| {
-            before.extend(row[0].text().map(str::to_owned));
-        })
-        .await
+        let select = Select {
+            filter: filter.clone(),
+            session_ids: sessions.iter().map(|session| session.session_id.clone()).collect(),
+            boundary: Some(Boundary {
+                comparison: Comparison::AtLeast,
+                timestamp: key.timestamp,
+                session_id: key.session_id.clone(),
+                event_id: None,
+            }),
+            group_by: Some("session_id"),
+            ..Select::default()
+        };
+        let add = |before: &mut HashSet<String>, row: SessionRow| {
+            before.insert(row.session_id);
+        };
+        self.fold(&select, HashSet::new(), add).await
     }
 }

@@ -1,4 +1,4 @@
-//! Sessions, as their events tell.
+//! Sessions, computed from their events.
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -6,118 +6,122 @@ use serde_json::value::RawValue;
 use super::Store;
 use crate::event::Timestamp;
 use crate::json::each_member;
-use crate::query::Members;
-use crate::query::answer::{Part, ReadError};
-use crate::query::{Cell, Filter, Key, Kind, Order, Page, Statement, Value};
+use crate::query::{
+    Chunk, Filter, Members, Order, PageKey, PageQuery, ReadError, Select, output_row,
+};
 
-/// A session whose last event is older has gone quiet.
+/// A session without events for longer than this is quiet.
 const QUIET_MICROS: i64 = 10 * 60 * 1_000_000;
 
 /// Events that end a session.
-const ENDED: &str = "('session_completed', 'session_ended')";
+const ENDED: [&str; 2] = ["session_completed", "session_ended"];
 
 /// Events after which an agent waits for a person.
-const WAITING: &str = "('agent_stopped', 'permission_requested', 'system_notification')";
+const WAITING: [&str; 3] = ["agent_stopped", "permission_requested", "system_notification"];
 
-/// Most events from the beginning of a session in which its working directory is looked for.
+/// Events that end the use of a tool.
+const TOOL_ENDED: [&str; 2] = ["tool_execution_completed", TOOL_FAILED];
+const TOOL_FAILED: &str = "tool_execution_failed";
+
+/// Number of events at the beginning of a session in which its working directory is looked for.
 const CWD_EVENTS: usize = 20;
 
-/// Most sub-agents and tools that are listed.
+/// Maximum number of sub-agents and of tools that are listed.
 const LIST_MAX: usize = 100;
 
-/// What a session is doing.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionState {
-    /// Its last event said that it ended.
+    /// Its last event ended it.
     Ended,
     /// Its last event was a stop, a request for permission or a notification.
     Waiting,
-    /// None of these, and no event for ten minutes.
+    /// Otherwise, if it had no event for ten minutes.
     Quiet,
-    /// None of these.
+    /// Otherwise.
     Running,
 }
 
 /// A session.
 #[derive(Clone, Debug, Serialize)]
 pub struct Session {
-    /// Its id.
+    /// The session's id.
     pub session_id: String,
-    /// What it is doing.
+    /// The session's state.
     pub state: SessionState,
-    /// When its first event happened.
+    /// Time of the first event.
     #[serde(serialize_with = "as_text")]
     pub started_at: Timestamp,
-    /// When its last event happened.
+    /// Time of the last event.
     #[serde(serialize_with = "as_text")]
     pub last_event_at: Timestamp,
-    /// How many events it has.
+    /// Number of events.
     pub events: i64,
-    /// How many prompts.
+    /// Number of prompts.
     pub prompts: i64,
-    /// How many uses of tools ended well or failed.
+    /// Number of uses of tools that completed or failed.
     pub tool_uses: i64,
-    /// How many of them failed.
+    /// Number of uses of tools that failed.
     pub tool_failures: i64,
-    /// How many were not allowed.
+    /// Number of uses of tools that were blocked.
     pub tools_blocked: i64,
-    /// Tokens that models read, where events tell.
+    /// Tokens that models read, as far as events report them.
     pub input_tokens: i64,
-    /// Tokens that models wrote.
+    /// Tokens that models wrote, as far as events report them.
     pub output_tokens: i64,
-    /// What that cost, in US dollars.
+    /// Cost of the models in US dollars, as far as events report it.
     pub cost_usd: f64,
-    /// A workflow it belongs to.
+    /// A workflow that the session belongs to.
     pub workflow_id: Option<String>,
-    /// Its agent.
+    /// The agent.
     pub agent: Option<String>,
 }
 
-/// A page of sessions, those with the newest events first.
+/// A page of sessions, in descending order of their newest events.
 #[derive(Clone, Debug)]
 pub struct Sessions {
     /// The sessions.
     pub sessions: Vec<Session>,
-    /// After which the next page begins: its last event's time, and its id.
-    pub next: Option<Key>,
+    /// The last session's id and newest event, after which the next page begins.
+    pub next: Option<PageKey>,
 }
 
-/// One session with more of what is in it.
+/// A session in detail.
 #[derive(Clone, Debug, Serialize)]
 pub struct SessionDetails {
-    /// What a list of sessions has of it.
+    /// The same as in a list of sessions.
     #[serde(flatten)]
     pub session: Session,
-    /// Where it works.
+    /// Working directory.
     pub cwd: Option<String>,
-    /// What it was asked first.
+    /// The first prompt.
     pub first_prompt: Option<String>,
-    /// Its tools, and how often each was used and failed; up to 100.
+    /// Tools, in descending order of uses; up to 100.
     pub tools: Vec<ToolUse>,
-    /// The sub-agents that it started; the first 100.
+    /// The first 100 sub-agents.
     pub subagents: Vec<SubAgent>,
 }
 
 /// A tool that a session used.
 #[derive(Clone, Debug, Serialize)]
 pub struct ToolUse {
-    /// Its name.
+    /// The tool's name.
     pub tool_name: String,
-    /// How often it ended well or failed.
+    /// Number of uses that completed or failed.
     pub uses: i64,
-    /// How often it failed.
+    /// Number of uses that failed.
     pub failures: i64,
 }
 
 /// A sub-agent.
 #[derive(Clone, Debug, Serialize)]
 pub struct SubAgent {
-    /// Its id, if the agent told.
+    /// The sub-agent's id, if the agent reports it.
     pub agent_id: Option<String>,
-    /// Its kind, if the agent told.
+    /// The kind of sub-agent, if the agent reports it.
     pub agent_type: Option<String>,
-    /// When it was started.
+    /// Time of its start.
     pub started_at: Option<String>,
 }
 
@@ -126,130 +130,169 @@ fn as_text<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::E
     serializer.collect_str(time)
 }
 
-/// What [`Store::summaries`] selects.
-const SUMMARY: [Kind; 15] = [
-    Kind::Text,
-    Kind::Time,
-    Kind::Time,
-    Kind::Time,
-    Kind::Time,
-    Kind::Number,
-    Kind::Number,
-    Kind::Number,
-    Kind::Number,
-    Kind::Number,
-    Kind::Text,
-    Kind::Text,
-    Kind::Float,
-    Kind::Float,
-    Kind::Float,
-];
+output_row! {
+    struct SessionRow {
+        session_id: String = "session_id",
+        started_at: Timestamp = "min(\"timestamp\")",
+        last_event_at: Timestamp = "max(\"timestamp\")",
+        last_ended_at: Option<Timestamp> = latest_of(&ENDED),
+        last_waiting_at: Option<Timestamp> = latest_of(&WAITING),
+        events: i64 = "count(*)",
+        prompts: i64 = count_of(&["user_prompt_submitted"]),
+        tool_uses: i64 = count_of(&TOOL_ENDED),
+        tool_failures: i64 = count_of(&[TOOL_FAILED]),
+        tools_blocked: i64 = count_of(&["tool_blocked"]),
+        workflow_id: Option<String> = "max(workflow_id)",
+        agent: Option<String> = "max(agent)",
+        input_tokens: Option<f64> = sum_of("input_tokens"),
+        output_tokens: Option<f64> = sum_of("output_tokens"),
+        cost_usd: Option<f64> = sum_of("cost_usd"),
+    }
+}
+
+output_row! {
+    struct ToolRow {
+        tool_name: String = "tool_name",
+        uses: i64 = "count(*)",
+        failures: i64 = count_of(&[TOOL_FAILED]),
+    }
+}
+
+/// SQL for the number of events of these types.
+fn count_of(types: &[&str]) -> String {
+    format!("count(CASE WHEN event_type IN ({}) THEN 1 END)", literals(types))
+}
+
+/// SQL for the time of the newest event of these types.
+fn latest_of(types: &[&str]) -> String {
+    format!("max(CASE WHEN event_type IN ({}) THEN \"timestamp\" END)", literals(types))
+}
+
+/// SQL for the sum of a column, in floating point, which no client's numbers can overflow.
+fn sum_of(column: &str) -> String {
+    format!("sum(CAST({column} AS double precision))")
+}
+
+fn literals(types: &[&str]) -> String {
+    types.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
+}
+
+impl From<SessionRow> for Session {
+    fn from(row: SessionRow) -> Self {
+        let quiet_since = Timestamp::now().micros() - QUIET_MICROS;
+        let state = if row.last_ended_at == Some(row.last_event_at) {
+            SessionState::Ended
+        } else if row.last_waiting_at == Some(row.last_event_at) {
+            SessionState::Waiting
+        } else if row.last_event_at.micros() < quiet_since {
+            SessionState::Quiet
+        } else {
+            SessionState::Running
+        };
+        Self {
+            session_id: row.session_id,
+            state,
+            started_at: row.started_at,
+            last_event_at: row.last_event_at,
+            events: row.events,
+            prompts: row.prompts,
+            tool_uses: row.tool_uses,
+            tool_failures: row.tool_failures,
+            tools_blocked: row.tools_blocked,
+            input_tokens: row.input_tokens.unwrap_or_default() as i64,
+            output_tokens: row.output_tokens.unwrap_or_default() as i64,
+            // Digits after the ninth are rounding errors of the sum.
+            cost_usd: (row.cost_usd.unwrap_or_default() * 1e9).round() / 1e9,
+            workflow_id: row.workflow_id,
+            agent: row.agent,
+        }
+    }
+}
 
 impl Store {
-    /// The sessions that have events which a filter lets through, those with the newest of these
-    /// events first. What is told of them is of all their events.
+    /// The sessions that have events which match a filter, in descending order of the newest of these
+    /// events. Their figures are of all their events, whether they match or not.
     ///
     /// # Errors
-    /// If the store cannot answer.
+    /// If the query fails.
     pub async fn sessions(
         &self,
         filter: &Filter,
-        after: Option<&Key>,
+        after: Option<&PageKey>,
         limit: usize,
     ) -> Result<Sessions, ReadError> {
-        let mut found = self.newest_sessions(filter, after, limit + 1).await?;
-        let is_more = found.len() > limit;
-        found.truncate(limit);
-        let next = found.last().filter(|_| is_more).map(|(session_id, timestamp)| Key {
-            timestamp: *timestamp,
-            session_id: session_id.clone(),
+        let mut recent = self.recent_sessions(filter, after, limit + 1).await?;
+        let is_more = recent.len() > limit;
+        recent.truncate(limit);
+        let next = recent.last().filter(|_| is_more).map(|last| PageKey {
+            timestamp: last.newest,
+            session_id: last.session_id.clone(),
             event_id: String::new(),
         });
-        let ids: Vec<String> = found.into_iter().map(|(session_id, _)| session_id).collect();
-        let mut sessions = self.summaries(&ids).await?;
-        let place = |session: &Session| ids.iter().position(|id| *id == session.session_id);
-        sessions.sort_by_key(place);
+        let ids: Vec<String> = recent.into_iter().map(|recent| recent.session_id).collect();
+        let mut sessions = self.sessions_by_id(ids.clone()).await?;
+        let rank = |session: &Session| ids.iter().position(|id| *id == session.session_id);
+        sessions.sort_by_key(rank);
         Ok(Sessions { sessions, next })
     }
 
     /// One session; `None` if it has no event.
     ///
     /// # Errors
-    /// If the store cannot answer.
+    /// If the query fails.
     pub async fn session(&self, session_id: &str) -> Result<Option<SessionDetails>, ReadError> {
-        let mut found = self.summaries(&[session_id.to_owned()]).await?;
+        let mut found = self.sessions_by_id(vec![session_id.to_owned()]).await?;
         let Some(session) = found.pop() else { return Ok(None) };
-        let text = |line: &[u8], name: &str| payload_text(line, name);
-        let begin = self.first(session_id, None, CWD_EVENTS).await?;
-        let prompts = self.first(session_id, Some("user_prompt_submitted"), 1).await?;
-        let subagents = self.first(session_id, Some("subagent_started"), LIST_MAX).await?;
+        let begin = self.first_events(session_id, None, CWD_EVENTS).await?;
+        let prompts = self.first_events(session_id, Some("user_prompt_submitted"), 1).await?;
+        let subagents = self.first_events(session_id, Some("subagent_started"), LIST_MAX).await?;
         Ok(Some(SessionDetails {
             session,
-            cwd: begin.iter().find_map(|line| text(line, "cwd")),
-            first_prompt: prompts.first().and_then(|line| text(line, "prompt")),
+            cwd: begin.iter().find_map(|line| payload_text(line, "cwd")),
+            first_prompt: prompts.first().and_then(|line| payload_text(line, "prompt")),
             tools: self.tools_of(session_id).await?,
             subagents: subagents
                 .iter()
                 .map(|line| SubAgent {
-                    agent_id: text(line, "agent_id"),
-                    agent_type: text(line, "agent_type"),
+                    agent_id: payload_text(line, "agent_id"),
+                    agent_type: payload_text(line, "agent_type"),
                     started_at: member_text(line, "timestamp"),
                 })
                 .collect(),
         }))
     }
 
-    async fn summaries(&self, ids: &[String]) -> Result<Vec<Session>, ReadError> {
-        if ids.is_empty() {
+    async fn sessions_by_id(&self, session_ids: Vec<String>) -> Result<Vec<Session>, ReadError> {
+        if session_ids.is_empty() {
             return Ok(Vec::new());
         }
-        let sum = |types: &str| format!("count(CASE WHEN event_type IN ({types}) THEN 1 END)");
-        // In floating point, which no sender's numbers make overflow.
-        let total = |column: &str| format!("sum(CAST({column} AS double precision))");
-        let last =
-            |types: &str| format!("max(CASE WHEN event_type IN {types} THEN \"timestamp\" END)");
-        let mut select = Statement::new(&format!(
-            "SELECT session_id, min(\"timestamp\"), max(\"timestamp\"), {}, {}, count(*), {}, {}, {}, \
-             {}, max(workflow_id), max(agent), {}, {}, {} FROM hook_events",
-            last(ENDED),
-            last(WAITING),
-            sum("'user_prompt_submitted'"),
-            sum("'tool_execution_completed', 'tool_execution_failed'"),
-            sum("'tool_execution_failed'"),
-            sum("'tool_blocked'"),
-            total("input_tokens"),
-            total("output_tokens"),
-            total("cost_usd"),
-        ));
-        select.sessions(ids.iter().map(String::as_str));
-        select.push(" GROUP BY session_id", []);
-        self.fold(select, &SUMMARY, Vec::new(), |found, row| found.extend(summary(row))).await
+        let select = Select { session_ids, group_by: Some("session_id"), ..Select::default() };
+        let add = |sessions: &mut Vec<Session>, row: SessionRow| sessions.push(row.into());
+        self.fold(&select, Vec::new(), add).await
     }
 
     async fn tools_of(&self, session_id: &str) -> Result<Vec<ToolUse>, ReadError> {
-        let mut select = Statement::new(
-            "SELECT tool_name, count(*), \
-             count(CASE WHEN event_type = 'tool_execution_failed' THEN 1 END) FROM hook_events",
-        );
-        select.by = Some("events_key");
-        select.condition("session_id = ?", [Value::Text(session_id.to_owned())]);
-        select.condition("tool_name IS NOT NULL", []);
-        let uses = "event_type IN ('tool_execution_completed', 'tool_execution_failed')";
-        select.condition(uses, []);
-        select.push(&format!(" GROUP BY tool_name ORDER BY 2 DESC, 1 LIMIT {LIST_MAX}"), []);
-        let kinds = &[Kind::Text, Kind::Number, Kind::Number];
-        self.fold(select, kinds, Vec::new(), |tools, row| {
-            tools.push(ToolUse {
-                tool_name: row[0].text().unwrap_or_default().to_owned(),
-                uses: row[1].number(),
-                failures: row[2].number(),
-            });
-        })
-        .await
+        let select = Select {
+            filter: Filter {
+                equal: vec![("session_id", session_id.to_owned())],
+                event_types: TOOL_ENDED.map(str::to_owned).to_vec(),
+                ..Filter::default()
+            },
+            not_null: Some("tool_name"),
+            group_by: Some("tool_name"),
+            order_by: vec![("uses", Order::Descending), ("tool_name", Order::Ascending)],
+            limit: Some(LIST_MAX),
+            ..Select::default()
+        };
+        let add = |tools: &mut Vec<ToolUse>, row: ToolRow| {
+            let ToolRow { tool_name, uses, failures } = row;
+            tools.push(ToolUse { tool_name, uses, failures });
+        };
+        self.fold(&select, Vec::new(), add).await
     }
 
-    /// The lines of the first events of a session, of any type or of one.
-    async fn first(
+    /// The lines of a session's first events, of any type or of one.
+    async fn first_events(
         &self,
         session_id: &str,
         event_type: Option<&str>,
@@ -260,13 +303,12 @@ impl Store {
             event_types: event_type.map(str::to_owned).into_iter().collect(),
             ..Filter::default()
         };
-        let members = ["data", "extra", "timestamp"].map(str::to_owned).to_vec();
-        let members = Members::Only(members);
-        let page = Page { filter, order: Order::Ascending, limit, members, after: None };
-        let mut answer = self.page(page).await?;
+        let members = Members::Only(["data", "extra", "timestamp"].map(str::to_owned).to_vec());
+        let page = PageQuery { filter, order: Order::Ascending, limit, members, after: None };
+        let mut reader = self.page(page).await?;
         let mut lines = Vec::new();
-        while let Some(part) = answer.next().await {
-            if let Part::Events(events) = part? {
+        while let Some(chunk) = reader.next().await {
+            if let Chunk::Events(events) = chunk? {
                 lines.extend(events.into_iter().map(|event| event.line));
             }
         }
@@ -274,38 +316,7 @@ impl Store {
     }
 }
 
-fn summary(row: &[Cell]) -> Option<Session> {
-    let (started_at, last_event_at) = (row[1].time()?, row[2].time()?);
-    let now = Timestamp::now().micros();
-    let state = if row[3].time() == Some(last_event_at) {
-        SessionState::Ended
-    } else if row[4].time() == Some(last_event_at) {
-        SessionState::Waiting
-    } else if now - last_event_at.micros() > QUIET_MICROS {
-        SessionState::Quiet
-    } else {
-        SessionState::Running
-    };
-    Some(Session {
-        session_id: row[0].text()?.to_owned(),
-        state,
-        started_at,
-        last_event_at,
-        events: row[5].number(),
-        prompts: row[6].number(),
-        tool_uses: row[7].number(),
-        tool_failures: row[8].number(),
-        tools_blocked: row[9].number(),
-        input_tokens: row[12].float().unwrap_or_default() as i64,
-        output_tokens: row[13].float().unwrap_or_default() as i64,
-        // What adding up left behind the ninth digit is of no meaning.
-        cost_usd: (row[14].float().unwrap_or_default() * 1e9).round() / 1e9,
-        workflow_id: row[10].text().map(str::to_owned),
-        agent: row[11].text().map(str::to_owned),
-    })
-}
-
-/// A text in `data`, or in `extra`, of a line.
+/// A text in the payload of a line: in `data`, or in `extra`.
 fn payload_text(line: &[u8], name: &str) -> Option<String> {
     let mut found = None;
     each_member(line, |member, value| {

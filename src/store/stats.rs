@@ -1,4 +1,4 @@
-//! What happened in a time: events by time and type, and how long tools took.
+//! Statistics of a time range: events by time and type, tokens and cost, and durations of tools.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -6,40 +6,39 @@ use serde::Serialize;
 
 use super::Store;
 use crate::event::Timestamp;
-use crate::query::answer::ReadError;
-use crate::query::{Cell, Filter, Kind, Statement};
+use crate::query::{Filter, Order, ReadError, Select, output_row};
 
-/// Most events that one answer is made of: the newest.
+/// Maximum number of events, the newest ones, that statistics are computed from.
 const STATS_EVENTS_MAX: usize = 1_000_000;
 
-/// Most types and tools that are told apart; what comes beyond them goes together.
+/// Maximum number of event types, and of tools, with separate figures. The others share one entry.
 const NAMES_MAX: usize = 200;
 const OTHERS: &str = "(others)";
 
-/// What happened in a time.
+/// Statistics of the events that match a filter.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stats {
-    /// How many events there were.
+    /// Number of events.
     pub events: usize,
-    /// Whether there were more, older ones, which are left out.
+    /// Whether older events were left out because there were too many.
     pub truncated: bool,
-    /// Events by time: the buckets that have any, oldest first.
+    /// Events by time: the buckets that have any, in ascending order.
     pub buckets: Vec<StatsBucket>,
-    /// What models used in all of it.
+    /// Tokens and cost in all buckets.
     #[serde(flatten)]
     pub usage: Usage,
-    /// Tools, those with the most uses first.
+    /// Tools, in descending order of uses.
     pub tools: Vec<ToolStats>,
 }
 
-/// What models used, where events tell.
+/// Tokens and cost of models, as far as events report them.
 #[derive(Clone, Copy, Debug, Default, Serialize, PartialEq)]
 pub struct Usage {
-    /// Tokens that they read.
+    /// Tokens that models read.
     pub input_tokens: i64,
-    /// Tokens that they wrote.
+    /// Tokens that models wrote.
     pub output_tokens: i64,
-    /// What that cost, in US dollars, to the billionth.
+    /// Cost in US dollars, rounded to the billionth.
     pub cost_usd: f64,
 }
 
@@ -50,55 +49,55 @@ impl Usage {
         self.cost_usd += other.cost_usd;
     }
 
-    /// Without what adding binary fractions leaves behind.
+    /// Removes the rounding errors of the sum.
     fn rounded(self) -> Self {
         Self { cost_usd: (self.cost_usd * 1e9).round() / 1e9, ..self }
     }
 }
 
-/// The events of some time.
+/// The events of one bucket of time.
 #[derive(Clone, Debug, Serialize)]
 pub struct StatsBucket {
-    /// When it begins: RFC 3339.
+    /// Start of the bucket, as RFC 3339.
     pub start: String,
-    /// How many events it has.
+    /// Number of events.
     pub events: usize,
-    /// How many of each type.
+    /// Number of events of each type.
     pub types: BTreeMap<String, usize>,
-    /// What models used in it.
+    /// Tokens and cost in this bucket.
     #[serde(flatten)]
     pub usage: Usage,
 }
 
-/// A tool's figures.
+/// Statistics of a tool.
 #[derive(Clone, Debug, Serialize)]
 pub struct ToolStats {
-    /// Its name.
+    /// The tool's name.
     pub tool_name: String,
-    /// How often it ended well or failed.
+    /// Number of uses that completed or failed.
     pub uses: usize,
-    /// How often it failed.
+    /// Number of uses that failed.
     pub failures: usize,
-    /// How often it was not allowed.
+    /// Number of uses that were blocked.
     pub blocked: usize,
-    /// How long it ran, by what its agent says (`duration_ms`); without waiting for permission.
+    /// Execution time as the agent reports it (`duration_ms`), without the wait for permission.
     pub execution_ms: Option<Distribution>,
-    /// From `tool_execution_started` to its end, paired by `tool_use_id`: running and waiting.
+    /// Time from `tool_execution_started` to the end, paired by `tool_use_id`: execution and waiting.
     pub elapsed_ms: Option<Distribution>,
 }
 
-/// How a figure is distributed: percentiles by the nearest rank.
+/// Distribution of a figure: percentiles by the nearest-rank method.
 #[derive(Clone, Debug, Serialize, PartialEq)]
 pub struct Distribution {
-    /// How many values there are.
+    /// Number of values.
     pub count: usize,
-    /// Half of them are not larger.
+    /// The median.
     pub p50: f64,
-    /// 95 in 100 are not larger.
+    /// The 95th percentile.
     pub p95: f64,
-    /// 99 in 100 are not larger.
+    /// The 99th percentile.
     pub p99: f64,
-    /// The largest.
+    /// The maximum.
     pub max: f64,
 }
 
@@ -111,25 +110,45 @@ impl Distribution {
     }
 }
 
-/// What is counted while rows come.
-struct Counting {
+output_row! {
+    struct EventRow {
+        timestamp: Timestamp = "\"timestamp\"",
+        event_type: String = "event_type",
+        tool_name: Option<String> = "tool_name",
+        tool_use_id: Option<String> = "tool_use_id",
+        duration_ms: Option<f64> = "duration_ms",
+        session_id: String = "session_id",
+        input_tokens: Option<i64> = "input_tokens",
+        output_tokens: Option<i64> = "output_tokens",
+        cost_usd: Option<f64> = "cost_usd",
+    }
+}
+
+/// A use of a tool: the session's id and the `tool_use_id`.
+type ToolUseKey = (String, String);
+
+/// Figures of the events read so far.
+#[derive(Default)]
+struct StatsBuilder {
     bucket_micros: i64,
     events: usize,
-    buckets: BTreeMap<i64, Bucket>,
+    buckets: BTreeMap<i64, BucketFigures>,
     types: HashSet<String>,
-    tools: HashMap<String, Tool>,
-    started: HashMap<(String, String), i64>,
-    ended: HashMap<(String, String), (String, i64)>,
+    tools: HashMap<String, ToolFigures>,
+    /// Start times of uses, in microseconds.
+    started: HashMap<ToolUseKey, i64>,
+    /// Tools and end times of uses.
+    ended: HashMap<ToolUseKey, (String, i64)>,
 }
 
 #[derive(Default)]
-struct Bucket {
+struct BucketFigures {
     types: BTreeMap<String, usize>,
     usage: Usage,
 }
 
 #[derive(Default)]
-struct Tool {
+struct ToolFigures {
     uses: usize,
     failures: usize,
     blocked: usize,
@@ -137,37 +156,45 @@ struct Tool {
     elapsed_ms: Vec<f64>,
 }
 
-/// The name, if it is one of the first; else one that stands for all others.
+/// The name under which figures are kept: once there are too many, all new names share one.
 fn limited(name: &str, is_known: bool, known: usize) -> String {
     let fits = is_known || known < NAMES_MAX;
     if fits { name } else { OTHERS }.to_owned()
 }
 
-impl Counting {
-    fn add(&mut self, row: &[Cell]) {
-        let (Some(time), Some(event_type)) = (row[0].time(), row[1].text()) else { return };
+impl StatsBuilder {
+    fn add(&mut self, row: EventRow) {
         self.events += 1;
         if self.events > STATS_EVENTS_MAX {
             return;
         }
-        let name = limited(event_type, self.types.contains(event_type), self.types.len());
+        self.add_to_bucket(&row);
+        self.add_to_tool(row);
+    }
+
+    fn add_to_bucket(&mut self, row: &EventRow) {
+        let is_known = self.types.contains(&row.event_type);
+        let name = limited(&row.event_type, is_known, self.types.len());
         if !self.types.contains(&name) {
             self.types.insert(name.clone());
         }
-        let bucket = time.micros().div_euclid(self.bucket_micros);
+        let bucket = row.timestamp.micros().div_euclid(self.bucket_micros);
         let bucket = self.buckets.entry(bucket).or_default();
         *bucket.types.entry(name).or_default() += 1;
         bucket.usage.add(Usage {
-            input_tokens: row[6].number(),
-            output_tokens: row[7].number(),
-            cost_usd: row[8].float().unwrap_or_default(),
+            input_tokens: row.input_tokens.unwrap_or_default(),
+            output_tokens: row.output_tokens.unwrap_or_default(),
+            cost_usd: row.cost_usd.unwrap_or_default(),
         });
+    }
 
-        let Some(tool_name) = row[2].text() else { return };
-        let use_of = || Some((row[5].text()?.to_owned(), row[3].text()?.to_owned()));
-        let (is_end, is_failure) = match event_type {
+    fn add_to_tool(&mut self, row: EventRow) {
+        let Some(tool_name) = row.tool_name else { return };
+        let micros = row.timestamp.micros();
+        let tool_use = row.tool_use_id.map(|tool_use_id| (row.session_id, tool_use_id));
+        let (is_end, is_failure) = match row.event_type.as_str() {
             "tool_execution_started" => {
-                self.started.extend(use_of().map(|key| (key, time.micros())));
+                self.started.extend(tool_use.map(|key| (key, micros)));
                 return;
             }
             "tool_execution_completed" => (true, false),
@@ -175,35 +202,29 @@ impl Counting {
             "tool_blocked" => (false, false),
             _ => return,
         };
-        let name = limited(tool_name, self.tools.contains_key(tool_name), self.tools.len());
+        let name = limited(&tool_name, self.tools.contains_key(&tool_name), self.tools.len());
         let tool = self.tools.entry(name.clone()).or_default();
         tool.blocked += usize::from(!is_end);
         if is_end {
             tool.uses += 1;
             tool.failures += usize::from(is_failure);
-            tool.execution_ms.extend(row[4].float());
-            self.ended.extend(use_of().map(|key| (key, (name, time.micros()))));
+            tool.execution_ms.extend(row.duration_ms);
+            self.ended.extend(tool_use.map(|key| (key, (name, micros))));
         }
     }
 
     fn finish(mut self) -> Stats {
-        for (key, (name, ended)) in self.ended {
-            let elapsed = self.started.get(&key).map(|started| (ended - started) as f64 / 1000.0);
-            if let Some(tool) = self.tools.get_mut(&name) {
-                // An end before its start is a clock's fault.
-                tool.elapsed_ms.extend(elapsed.filter(|elapsed| *elapsed >= 0.0));
-            }
-        }
+        self.add_elapsed_times();
         let mut usage = Usage::default();
-        let buckets = self.buckets.into_iter().map(|(bucket, Bucket { types, usage: used })| {
-            usage.add(used);
+        let buckets = self.buckets.into_iter().map(|(bucket, figures)| {
+            usage.add(figures.usage);
             StatsBucket {
                 start: Timestamp::from_micros(bucket * self.bucket_micros)
                     .unwrap_or(Timestamp::MIN)
                     .to_string(),
-                events: types.values().sum(),
-                types,
-                usage: used.rounded(),
+                events: figures.types.values().sum(),
+                types: figures.types,
+                usage: figures.usage.rounded(),
             }
         });
         let buckets = buckets.collect();
@@ -225,46 +246,37 @@ impl Counting {
             tools,
         }
     }
+
+    /// Pairs the ends of tool uses with their starts.
+    fn add_elapsed_times(&mut self) {
+        for (key, (name, ended)) in std::mem::take(&mut self.ended) {
+            let elapsed = self.started.get(&key).map(|started| (ended - started) as f64 / 1000.0);
+            if let Some(tool) = self.tools.get_mut(&name) {
+                // An end before its start comes from a wrong clock.
+                tool.elapsed_ms.extend(elapsed.filter(|elapsed| *elapsed >= 0.0));
+            }
+        }
+    }
 }
 
-/// What [`Store::stats`] selects.
-const KINDS: [Kind; 9] = [
-    Kind::Time,
-    Kind::Text,
-    Kind::Text,
-    Kind::Text,
-    Kind::Float,
-    Kind::Text,
-    Kind::Number,
-    Kind::Number,
-    Kind::Float,
-];
-
 impl Store {
-    /// What happened among the events that a filter lets through, in buckets of that many seconds.
+    /// Statistics of the events that match a filter, with buckets of that many seconds.
     ///
     /// # Errors
-    /// If the store cannot answer.
+    /// If the query fails.
     pub async fn stats(&self, filter: &Filter, bucket_seconds: i64) -> Result<Stats, ReadError> {
-        let mut select = Statement::new(
-            "SELECT \"timestamp\", event_type, tool_name, tool_use_id, duration_ms, session_id, \
-             input_tokens, output_tokens, cost_usd FROM hook_events",
-        );
-        select.filter(filter);
-        select.push(&format!(" ORDER BY \"timestamp\" DESC LIMIT {}", STATS_EVENTS_MAX + 1), []);
-        let counting = Counting {
-            bucket_micros: bucket_seconds * 1_000_000,
-            events: 0,
-            buckets: BTreeMap::new(),
-            types: HashSet::new(),
-            tools: HashMap::new(),
-            started: HashMap::new(),
-            ended: HashMap::new(),
+        let select = Select {
+            filter: filter.clone(),
+            order_by: vec![("timestamp", Order::Descending)],
+            limit: Some(STATS_EVENTS_MAX + 1),
+            ..Select::default()
         };
-        let counting = self.fold(select, &KINDS, counting, Counting::add).await?;
-        // Sorts what may be a million figures.
-        tokio::task::spawn_blocking(|| counting.finish())
+        let builder =
+            StatsBuilder { bucket_micros: bucket_seconds * 1_000_000, ..StatsBuilder::default() };
+        let builder = self.fold(&select, builder, StatsBuilder::add).await?;
+        // Sorts up to a million figures.
+        tokio::task::spawn_blocking(|| builder.finish())
             .await
-            .map_err(|error| ReadError::Failed(format!("the figures: {error}")))
+            .map_err(|error| ReadError::Failed(format!("statistics: {error}")))
     }
 }

@@ -13,7 +13,7 @@ use super::cut;
 use super::parameters::{FILTER, Parameters, cursor_to};
 use crate::http::App;
 use crate::http::problem::Problem;
-use crate::query::{Answer, Part, ReadError};
+use crate::query::{Chunk, PageReader, ReadError};
 
 const PAGE: [&str; 5] = ["order", "limit", "cursor", "fields", "data"];
 
@@ -32,17 +32,17 @@ pub(in crate::http) async fn events(
 
 /// Where the body is.
 enum At {
-    Part(Box<Answer>, Part, bool),
-    Next(Box<Answer>, bool),
+    Chunk(Box<PageReader>, Chunk, bool),
+    Next(Box<PageReader>, bool),
     End,
 }
 
 /// The body, part by part. An error cuts it off: what has been sent cannot be taken back.
-fn body(answer: Answer, first: Part) -> impl stream::Stream<Item = Result<Bytes, ReadError>> {
+fn body(answer: PageReader, first: Chunk) -> impl stream::Stream<Item = Result<Bytes, ReadError>> {
     let begin = Bytes::from_static(b"{\"events\":[");
-    let parts = stream::try_unfold(At::Part(Box::new(answer), first, true), |at| async move {
+    let parts = stream::try_unfold(At::Chunk(Box::new(answer), first, true), |at| async move {
         let (answer, part, is_first) = match at {
-            At::Part(answer, part, is_first) => (answer, part, is_first),
+            At::Chunk(answer, part, is_first) => (answer, part, is_first),
             At::Next(mut answer, is_first) => {
                 let part = answer.next().await.unwrap_or_else(|| Err(cut()))?;
                 (answer, part, is_first)
@@ -51,7 +51,7 @@ fn body(answer: Answer, first: Part) -> impl stream::Stream<Item = Result<Bytes,
         };
         let mut out = Vec::new();
         match part {
-            Part::Events(events) => {
+            Chunk::Events(events) => {
                 let mut is_first = is_first;
                 for event in events {
                     if !std::mem::take(&mut is_first) {
@@ -61,8 +61,8 @@ fn body(answer: Answer, first: Part) -> impl stream::Stream<Item = Result<Bytes,
                 }
                 Ok(Some((Bytes::from(out), At::Next(answer, is_first))))
             }
-            end @ (Part::End(_) | Part::Reached(..)) => {
-                let next = if let Part::End(next) = end { next } else { None };
+            end @ (Chunk::End(_) | Chunk::Reached(..)) => {
+                let next = if let Chunk::End(next) = end { next } else { None };
                 let cursor = next.map(|key| cursor_to(&key));
                 let cursor = serde_json::to_string(&cursor).unwrap_or_default();
                 Ok(Some((Bytes::from(format!("],\"next_cursor\":{cursor}}}")), At::End)))

@@ -11,7 +11,7 @@ use crate::event::MEMBERS;
 use crate::event::Timestamp;
 use crate::event::timestamp;
 use crate::http::problem::Problem;
-use crate::query::{COLUMNS, Filter, Key, Members, Order, Page};
+use crate::query::{FILTER_COLUMNS, Filter, Members, Order, PageKey, PageQuery};
 
 /// Most events in one answer of `GET /events`.
 pub(super) const LIMIT_MAX: usize = 1000;
@@ -69,7 +69,7 @@ impl<'u> Parameters<'u> {
     /// The events that the parameters of [`FILTER`] ask for.
     pub(super) fn filter(&self) -> Result<Filter, Problem> {
         let mut filter = Filter::default();
-        for column in COLUMNS {
+        for column in FILTER_COLUMNS {
             filter.equal.extend(self.get(column).map(|value| (column, value.to_owned())));
         }
         for types in self.all("event_type") {
@@ -165,7 +165,7 @@ impl<'u> Parameters<'u> {
     }
 
     /// Where a page begins.
-    pub(super) fn cursor(&self) -> Result<Option<Key>, Problem> {
+    pub(super) fn cursor(&self) -> Result<Option<PageKey>, Problem> {
         let Some(cursor) = self.get("cursor") else { return Ok(None) };
         read_cursor(cursor).map(Some).ok_or_else(|| {
             let error = "is not a cursor of this server; allowed: the next_cursor of an answer";
@@ -184,10 +184,10 @@ impl<'u> Parameters<'u> {
     }
 
     /// A page of `GET /events`.
-    pub(super) fn page(&self) -> Result<Page, Problem> {
+    pub(super) fn page(&self) -> Result<PageQuery, Problem> {
         let order =
             self.word("order", &[("asc", Order::Ascending), ("desc", Order::Descending)])?;
-        Ok(Page {
+        Ok(PageQuery {
             filter: self.filter()?,
             order: order.unwrap_or_default(),
             after: self.cursor()?,
@@ -217,7 +217,7 @@ pub(super) fn usual_length(seconds: i64, parts_max: i64) -> i64 {
 }
 
 /// A cursor: the place of the last event, in a form that is meant for this server alone.
-pub(super) fn cursor_to(key: &Key) -> String {
+pub(super) fn cursor_to(key: &PageKey) -> String {
     let mut cursor = form_urlencoded::Serializer::new(String::new());
     let time = key.timestamp.micros().to_string();
     cursor.append_pair(&time, &key.session_id).append_pair("", &key.event_id);
@@ -229,12 +229,16 @@ pub(super) fn cursor_to(key: &Key) -> String {
     })
 }
 
-fn read_cursor(cursor: &str) -> Option<Key> {
+fn read_cursor(cursor: &str) -> Option<PageKey> {
     let pairs = cursor.as_bytes().chunks(2);
     let bytes = pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
     let bytes: Vec<u8> = bytes.collect::<Option<_>>()?;
     let mut pairs = form_urlencoded::parse(&bytes);
     let ((time, session_id), (_, event_id)) = (pairs.next()?, pairs.next()?);
     let timestamp = Timestamp::from_micros(time.parse().ok()?)?;
-    Some(Key { timestamp, session_id: session_id.into_owned(), event_id: event_id.into_owned() })
+    Some(PageKey {
+        timestamp,
+        session_id: session_id.into_owned(),
+        event_id: event_id.into_owned(),
+    })
 }

@@ -21,7 +21,7 @@ use crate::http::App;
 use crate::http::problem::Problem;
 use crate::index;
 use crate::postgres::deliver;
-use crate::query::{Answer, Part, Place, ReadError, Tail};
+use crate::query::{Chunk, PageReader, ReadError, StreamPosition, TailQuery};
 use crate::store::Store;
 
 /// Most streams at once.
@@ -50,7 +50,7 @@ pub(in crate::http) async fn stream(
 ) -> Result<Response, Problem> {
     let store = app.store.clone();
     let parameters = Parameters::read(request.uri(), &[&FILTER, &["fields", "data", "after"]])?;
-    let tail = Tail { filter: parameters.filter()?, members: parameters.members()? };
+    let tail = TailQuery { filter: parameters.filter()?, members: parameters.members()? };
     if app.drain.is_draining() {
         return Err(Problem::draining());
     }
@@ -60,12 +60,12 @@ pub(in crate::http) async fn stream(
     // `EventSource` sends the header by itself; the parameter is for whoever begins.
     let last = request.headers().get("last-event-id").map(|value| value.to_str());
     let place = match (last, parameters.get("after")) {
-        (Some(Ok(text)), _) if !text.is_empty() => Place::named(text),
+        (Some(Ok(text)), _) if !text.is_empty() => StreamPosition::new(text),
         (Some(Err(_)), _) => {
             let error = "the header Last-Event-ID is not the id of an event of this stream";
             return Err(Problem::new(StatusCode::GONE, error));
         }
-        (_, Some(text)) => Place::named(text),
+        (_, Some(text)) => StreamPosition::new(text),
         _ => store.newest().await?,
     };
     // Whether the place is known shows here, while the status can still say so.
@@ -129,13 +129,13 @@ fn frames(
 struct Feed {
     app: Arc<App>,
     store: Store,
-    tail: Tail,
+    tail: TailQuery,
     sender: mpsc::Sender<Bytes>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Feed {
-    async fn run(self, place: Place, answer: Answer, part: Part) -> End {
+    async fn run(self, place: StreamPosition, answer: PageReader, part: Chunk) -> End {
         let draining = self.app.drain.clone();
         tokio::select! {
             end = self.feed(place, answer, part) => end,
@@ -143,7 +143,7 @@ impl Feed {
         }
     }
 
-    async fn feed(&self, mut place: Place, mut answer: Answer, part: Part) -> End {
+    async fn feed(&self, mut place: StreamPosition, mut answer: PageReader, part: Chunk) -> End {
         // The place first, so that a client which has seen no event yet can come back to it.
         let begin = format!("retry: 1000\nid: {place}\nevent: begin\ndata: {{}}\n\n");
         if let Err(end) = self.send(begin.into()).await {
@@ -156,11 +156,11 @@ impl Feed {
         let mut look = true;
         loop {
             let more = match part {
-                Ok(Part::Events(events)) => {
+                Ok(Chunk::Events(events)) => {
                     let mut frame = Vec::new();
                     for event in events {
-                        if let Some(place) = event.place {
-                            frame.extend_from_slice(format!("id: {place}\ndata: ").as_bytes());
+                        if let Some(position) = event.position {
+                            frame.extend_from_slice(format!("id: {position}\ndata: ").as_bytes());
                             frame.extend_from_slice(&event.line);
                             frame.extend_from_slice(b"\n\n");
                         }
@@ -171,11 +171,11 @@ impl Feed {
                     part = answer.next().await.unwrap_or_else(|| Err(cut()));
                     continue;
                 }
-                Ok(Part::Reached(reached, more)) => {
+                Ok(Chunk::Reached(reached, more)) => {
                     place = reached;
                     more
                 }
-                Ok(Part::End(_)) => false,
+                Ok(Chunk::End(_)) => false,
                 Err(error) => return End::Store(error),
             };
             let look_at_once = more || std::mem::take(&mut look);

@@ -9,7 +9,7 @@ use tokio_postgres::types::{FromSql, Type};
 use crate::decode::compacted;
 use crate::event::{ColumnKind, Event, PromotedColumn, PromotedColumns, Timestamp};
 use crate::postgres::columns::POSTGRES_EPOCH_MICROS;
-use crate::query::Key;
+use crate::query::PageKey;
 
 const FIRST: [&str; 7] = [
     "session_id",
@@ -38,7 +38,7 @@ pub(super) fn event_columns(with_data: bool) -> String {
 }
 
 /// Returns a row as the page key and stored line of its event.
-pub(super) fn line(row: &Row) -> Result<(Key, Vec<u8>), tokio_postgres::Error> {
+pub(super) fn line(row: &Row) -> Result<(PageKey, Vec<u8>), tokio_postgres::Error> {
     let text = |at: usize| row.try_get::<_, Option<&str>>(at).map(|text| text.map(Cow::Borrowed));
     let time = |at: usize| row.try_get::<_, Time>(at).map(|time| time.0);
     let event = Event {
@@ -57,7 +57,7 @@ pub(super) fn line(row: &Row) -> Result<(Key, Vec<u8>), tokio_postgres::Error> {
     let mut line = Vec::with_capacity(event.data.len() + 512);
     event.write_line(&mut line);
     let (session_id, event_id) = (event.session_id.into_owned(), event.event_id.into_owned());
-    Ok((Key { timestamp: event.timestamp, session_id, event_id }, line))
+    Ok((PageKey { timestamp: event.timestamp, session_id, event_id }, line))
 }
 
 fn promoted(row: &Row) -> Result<PromotedColumns<'_>, tokio_postgres::Error> {

@@ -23,7 +23,7 @@ use super::parameters::{FILTER, Parameters};
 use crate::event::{MEMBERS, Member};
 use crate::http::App;
 use crate::http::problem::Problem;
-use crate::query::{Answer, Found, Members, Order, Page, Part, ReadError};
+use crate::query::{Chunk, FoundEvent, Members, Order, PageQuery, PageReader, ReadError};
 use crate::store::Store;
 
 /// Events that one question to the store is about. Many, since each begins a statement; not all,
@@ -51,7 +51,7 @@ pub(in crate::http) async fn export(
     let format = [("ndjson", Format::Ndjson), ("csv", Format::Csv), ("parquet", Format::Parquet)];
     let format = parameters.word("format", &format)?.unwrap_or(Format::Ndjson);
     let order = [("asc", Order::Ascending), ("desc", Order::Descending)];
-    let page = Page {
+    let page = PageQuery {
         filter: parameters.filter()?,
         order: parameters.word("order", &order)?.unwrap_or(Order::Ascending),
         after: None,
@@ -86,13 +86,13 @@ pub(in crate::http) async fn export(
 /// An export on its way.
 struct Export {
     store: Store,
-    page: Page,
-    answer: Answer,
+    page: PageQuery,
+    answer: PageReader,
     writer: Writer,
 }
 
 /// The body, part by part. An error cuts it off: what has been sent cannot be taken back.
-fn body(export: Export, first: Part) -> impl stream::Stream<Item = Result<Bytes, ReadError>> {
+fn body(export: Export, first: Chunk) -> impl stream::Stream<Item = Result<Bytes, ReadError>> {
     stream::try_unfold(Some((export, Some(first))), |state| async move {
         let Some((mut export, mut part)) = state else { return Ok(None) };
         loop {
@@ -101,13 +101,13 @@ fn body(export: Export, first: Part) -> impl stream::Stream<Item = Result<Bytes,
                 None => export.answer.next().await.unwrap_or_else(|| Err(cut()))?,
             };
             let (events, is_end) = match next {
-                Part::Events(events) => (events, false),
-                Part::End(Some(key)) => {
+                Chunk::Events(events) => (events, false),
+                Chunk::End(Some(key)) => {
                     export.page.after = Some(key);
                     export.answer = export.store.page(export.page.clone()).await?;
                     continue;
                 }
-                Part::End(None) | Part::Reached(..) => (Vec::new(), true),
+                Chunk::End(None) | Chunk::Reached(..) => (Vec::new(), true),
             };
             let (kept, bytes) = tokio::task::spawn_blocking(move || {
                 let bytes = export.writer.write(&events, is_end);
@@ -165,7 +165,7 @@ impl Writer {
     }
 
     /// What is to be sent of these events, and of those before that it kept.
-    fn write(&mut self, events: &[Found], is_end: bool) -> io::Result<Vec<u8>> {
+    fn write(&mut self, events: &[FoundEvent], is_end: bool) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
         match self {
             Self::Parquet { parquet, .. } => parquet.encode(events, is_end),

@@ -20,7 +20,7 @@ use crate::buffer;
 use crate::event::{ColumnKind, Member, MemberKind, parse_count, parse_measure, timestamp};
 use crate::json::each_member;
 use crate::json::text::unescape;
-use crate::query::Found;
+use crate::query::FoundEvent;
 
 /// A row group is complete when it has this number of events, or their lines this number of bytes. It is
 /// in memory until then.
@@ -55,7 +55,7 @@ impl Parquet {
     }
 
     /// Adds events and returns the bytes to send: none until a row group is complete.
-    pub(super) fn encode(&mut self, events: &[Found], is_end: bool) -> io::Result<Vec<u8>> {
+    pub(super) fn encode(&mut self, events: &[FoundEvent], is_end: bool) -> io::Result<Vec<u8>> {
         for event in events {
             self.add(event);
             if self.events == GROUP_EVENTS || self.bytes >= GROUP_BYTES {
@@ -70,7 +70,7 @@ impl Parquet {
         Ok(std::mem::take(self.file.inner_mut()))
     }
 
-    fn add(&mut self, event: &Found) {
+    fn add(&mut self, event: &FoundEvent) {
         let mut cells = vec![None; self.columns.len()];
         let mut next = 0;
         each_member(&event.line, |name, value| {

@@ -1,0 +1,100 @@
+//! A page of events in the order of their time.
+
+use super::Filter;
+use super::select::{Boundary, Comparison, Select};
+use crate::event::Timestamp;
+
+/// Maximum number of events that one page of a text search looks at, because no index helps it.
+const SEARCH_EVENTS_MAX: usize = 50_000;
+
+/// Order by time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Oldest first.
+    Ascending,
+    /// Newest first.
+    #[default]
+    Descending,
+}
+
+/// Sort key of an event, which a page cursor carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageKey {
+    /// The event's time.
+    pub timestamp: Timestamp,
+    /// The session's id.
+    pub session_id: String,
+    /// The event's id.
+    pub event_id: String,
+}
+
+/// A query for one page of events.
+#[derive(Clone, Debug, Default)]
+pub struct PageQuery {
+    /// Which events.
+    pub filter: Filter,
+    /// Order of the events.
+    pub order: Order,
+    /// Starts after this event.
+    pub after: Option<PageKey>,
+    /// Maximum number of events.
+    pub limit: usize,
+    /// Members of each event in the response.
+    pub members: Members,
+}
+
+impl PageQuery {
+    /// Maximum number of events to look at.
+    pub(crate) fn scan_max(&self) -> usize {
+        if self.filter.text.is_some() { SEARCH_EVENTS_MAX } else { self.limit }
+    }
+
+    /// Returns whether the payload (`data` and `extra`) has to be read.
+    pub(crate) fn needs_data(&self) -> bool {
+        self.filter.text.is_some() || self.members.has("data")
+    }
+
+    /// The rows of the page, and one more, which shows that there is a next page.
+    pub(crate) fn select(&self) -> Select {
+        let comparison = match self.order {
+            Order::Ascending => Comparison::Greater,
+            Order::Descending => Comparison::Less,
+        };
+        let order = ["timestamp", "session_id", "event_id"].map(|column| (column, self.order));
+        Select {
+            filter: self.filter.clone(),
+            boundary: self.after.as_ref().map(|key| Boundary {
+                comparison,
+                timestamp: key.timestamp,
+                session_id: key.session_id.clone(),
+                event_id: Some(key.event_id.clone()),
+            }),
+            order_by: order.to_vec(),
+            limit: Some(self.scan_max() + 1),
+            ..Select::default()
+        }
+    }
+}
+
+/// Members of an event that a response has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Members {
+    /// All members.
+    #[default]
+    All,
+    /// All members except the payload (`data` and `extra`).
+    WithoutData,
+    /// Only these members.
+    Only(Vec<String>),
+}
+
+impl Members {
+    /// Returns whether the response has the member.
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::WithoutData => name != "data" && name != "extra",
+            Self::Only(names) => names.iter().any(|wanted| wanted == name),
+        }
+    }
+}
