@@ -18,7 +18,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// The identity of the file at a path; `None` if there is none.
+    /// Returns the identity of the file at a path; `None` if the file does not exist.
     pub(super) fn of(path: &Path) -> io::Result<Option<Self>> {
         match std::fs::metadata(path) {
             Ok(metadata) => Ok(Some(Self::of_metadata(&metadata))),
@@ -36,28 +36,19 @@ impl Identity {
 pub(super) fn survey(path: &Path) -> io::Result<Vec<(Identity, PathBuf)>> {
     loop {
         let current = Identity::of(path)?;
-        let mut found = Vec::new();
-        let rotated = match RotatedNames::of(path).list() {
+        let rotated = match RotatedNames::of(path).oldest_first() {
+            // The directory does not exist.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             rotated => rotated?,
         };
-        for (_, rotated) in rotated {
-            match std::fs::metadata(&rotated) {
-                Ok(metadata) => {
-                    let identity = Identity::of_metadata(&metadata);
-                    found.push((metadata.modified()?, identity, rotated));
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
         // If the file was rotated meanwhile, the list may lack it.
         if Identity::of(path)? != current {
             continue;
         }
-        found.sort();
-        let mut files: Vec<_> =
-            found.into_iter().map(|(_, identity, path)| (identity, path)).collect();
+        let mut files: Vec<_> = rotated
+            .into_iter()
+            .map(|(path, metadata)| (Identity::of_metadata(&metadata), path))
+            .collect();
         files.retain(|(identity, _)| Some(*identity) != current);
         files.extend(current.map(|identity| (identity, path.to_owned())));
         return Ok(files);

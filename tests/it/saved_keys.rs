@@ -191,3 +191,23 @@ fn keys_of_rotated_files_are_read() {
     let window = "hooks_events_duplicate_total{reason=\"window\"}";
     assert_eq!(server.client.metric(window), 12_000);
 }
+
+#[test]
+fn keys_of_files_rotated_by_logrotate_are_read() {
+    let workspace = Workspace::jsonl();
+    let mut server = workspace.server().start();
+    send(&server, 0..10);
+    for (from, number) in [("events.jsonl", 1), ("events.jsonl.1", 2)] {
+        let to = workspace.file().with_file_name(format!("events.jsonl.{number}"));
+        std::fs::rename(workspace.file().with_file_name(from), to).expect("renamed");
+    }
+    send(&server, 10..20);
+    let to = workspace.file().with_file_name("events.jsonl.1");
+    std::fs::rename(workspace.file(), to).expect("renamed");
+    send(&server, 20..30);
+    server.stop();
+    server.restart();
+    send(&server, 0..30);
+    let window = "hooks_events_duplicate_total{reason=\"window\"}";
+    assert_eq!(server.client.metric(window), 30);
+}

@@ -5,6 +5,7 @@
 //! | this server | `events-20261123T090000123456Z.jsonl` |
 //! | logrotate | `events.jsonl.1`, `events.jsonl-20261123` |
 
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use crate::event::timestamp::parse_text;
 
 /// The program that rotated a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RotatedBy {
+enum RotatedBy {
     /// This server, at that time.
     Server(Timestamp),
     /// logrotate, by number or by date.
@@ -63,8 +64,23 @@ impl RotatedNames {
         is_number.then_some(RotatedBy::Logrotate)
     }
 
+    /// Rotated files, oldest first by the time of their last change.
+    pub(crate) fn oldest_first(&self) -> io::Result<Vec<(PathBuf, Metadata)>> {
+        let mut files = Vec::new();
+        for (_, path) in self.list()? {
+            match std::fs::metadata(&path) {
+                Ok(metadata) => files.push((metadata.modified()?, path, metadata)),
+                // Renamed or deleted by another program since the directory was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        files.sort_by(|(a, a_path, _), (b, b_path, _)| (a, a_path).cmp(&(b, b_path)));
+        Ok(files.into_iter().map(|(_, path, metadata)| (path, metadata)).collect())
+    }
+
     /// The rotated files in the directory, in no particular order.
-    pub(crate) fn list(&self) -> io::Result<Vec<(RotatedBy, PathBuf)>> {
+    fn list(&self) -> io::Result<Vec<(RotatedBy, PathBuf)>> {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&self.directory)? {
             let entry = entry?;

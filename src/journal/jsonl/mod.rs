@@ -33,7 +33,7 @@ pub(crate) struct JsonlAppender {
 }
 
 impl JsonlAppender {
-    /// Opens the file, takes its lock, and repairs its end. The lock is a file of its own, because a
+    /// Opens the file, takes its lock, and repairs its end. The lock is a separate file, because a
     /// lock on the JSON Lines file would be rotated away with it.
     pub(crate) fn open(path: &Path, rotation: Rotation) -> Result<Self, OpenError> {
         let io = |error| OpenError::io(path, error);
@@ -191,21 +191,25 @@ impl JsonlAppender {
 
     /// The keys of the newest records, newest first.
     pub(crate) fn recent_keys(&mut self, key_of: KeyOf) -> io::Result<Vec<u128>> {
-        // Lines that are read here count as seen, so they must be durable.
-        self.file.handle().sync_all()?;
         if let Some(parent) = self.path.parent() {
             sync_dir(parent)?;
         }
-        let mut files = RotatedNames::of(&self.path).by_server()?;
+        let rotated = RotatedNames::of(&self.path).oldest_first()?;
+        let mut files: Vec<PathBuf> = rotated.into_iter().map(|(path, _)| path).collect();
         files.push(self.path.clone());
         let spans = self.saved_keys.load();
         let mut newest_first = Vec::with_capacity(WINDOW_CAPACITY);
         for path in files.into_iter().rev() {
+            let with_path = |error: io::Error| {
+                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+            };
             let file = match File::open(&path) {
                 // Renamed or deleted by another program since the directory was listed.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                file => file?,
+                file => file.map_err(with_path)?,
             };
+            // Lines that are read here count as seen, so they must be durable.
+            file.sync_all().map_err(with_path)?;
             let mut reader = KeyReader {
                 saved_keys: &mut self.saved_keys,
                 spans: &spans,
@@ -213,7 +217,7 @@ impl JsonlAppender {
                 keys_max: WINDOW_RECORDS,
                 newest_first: &mut newest_first,
             };
-            reader.read(&file)?;
+            reader.read(&file).map_err(with_path)?;
             if newest_first.len() >= WINDOW_RECORDS {
                 break;
             }

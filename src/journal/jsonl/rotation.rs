@@ -26,7 +26,8 @@ pub struct Rotation {
     rotate: Rotate,
     retention: Option<Duration>,
     deleted: IntCounter,
-    failing: bool,
+    /// True if the last rename failed, so that each failure is logged once.
+    is_failing: bool,
 }
 
 impl Rotation {
@@ -34,7 +35,7 @@ impl Rotation {
     /// `deleted`.
     pub fn new(rotate: Rotate, retention_days: Option<u32>, deleted: IntCounter) -> Self {
         let retention = retention_days.map(|days| Duration::from_hours(24) * days);
-        Self { rotate, retention, deleted, failing: false }
+        Self { rotate, retention, deleted, is_failing: false }
     }
 
     /// Returns true if the file has to be rotated before the next append.
@@ -56,7 +57,7 @@ impl Rotation {
         let aside = match rename_aside(path) {
             Ok(aside) => aside,
             Err(error) => {
-                if !std::mem::replace(&mut self.failing, true) {
+                if !std::mem::replace(&mut self.is_failing, true) {
                     tracing::error!(
                         file = %path.display(), %error,
                         "rotation failed; appending to the same file until it succeeds"
@@ -65,7 +66,7 @@ impl Rotation {
                 return Ok(false);
             }
         };
-        self.failing = false;
+        self.is_failing = false;
         if let Some(parent) = path.parent() {
             sync_dir(parent)?;
         }
