@@ -7,7 +7,7 @@ const OWN_MAPPING_BYTES: usize = 33 << 20;
 /// Minimum size for which a mapping is worth its cost.
 const LARGE_BYTES: usize = 128 << 10;
 
-/// An empty buffer with capacity for at least `items` items. A large one gets a mapping of its own, so
+/// An empty buffer with capacity for at least `items` items. A large one gets its own mapping, so
 /// that its memory returns to the system when it is dropped; unused capacity takes address space only.
 pub(crate) fn with_capacity<T>(items: usize) -> Vec<T> {
     let is_large = items * size_of::<T>() >= LARGE_BYTES;

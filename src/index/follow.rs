@@ -28,7 +28,7 @@ const THOUSANDS_MAX: f64 = 15.0;
 /// Niceness of the follower's thread, the maximum: requests go first.
 const NICENESS: i32 = 19;
 
-/// How often to look for lines of other programs, and for new and deleted files.
+/// Interval at which to look for lines of other programs, and for new and deleted files.
 const SURVEY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Pause after a failure.
@@ -42,7 +42,7 @@ const FAR_BEHIND_BYTES: u64 = 64 << 20;
 /// sessions in its lines, and a short transaction has about as many of them.
 const TRANSACTION_BYTES: u64 = 8 << 20;
 
-/// How often progress is logged when far behind.
+/// Interval at which progress is logged when far behind.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// State of the index: lag and errors.
@@ -81,7 +81,7 @@ impl Follower {
         Self { shared, writer: None, progress, surveyed: None, rate: Rate::new() }
     }
 
-    /// Indexes until `stop` is true. Blocks, so it needs a thread of its own.
+    /// Indexes until `stop` is true. Blocks, so it needs a dedicated thread.
     pub(super) fn run(
         mut self,
         runtime: &Handle,

@@ -105,7 +105,7 @@ fn tables() -> String {
 }
 
 /// Returns the version of an index with these tables: a hash, so that an index with other columns is
-/// recognised and built again.
+/// detected and rebuilt.
 fn version(tables: &str) -> i32 {
     xxhash_rust::xxh3::xxh3_64_with_seed(tables.as_bytes(), CONTENT_VERSION) as i32
 }

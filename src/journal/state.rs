@@ -6,8 +6,8 @@ use tokio::sync::watch;
 
 use super::AppendError;
 
-/// How long a failed append makes the server report that it cannot accept events. After that only
-/// another append can find out, so the health endpoint must not keep senders away any longer.
+/// Time for which the server reports a failed append as "cannot accept events". After that only another
+/// append can find out, so the health endpoint must not keep senders away any longer.
 const BLOCKED_FOR: Duration = Duration::from_secs(10);
 
 /// Called after each group commit with the time that write and fsync took, and the number of records.

@@ -36,7 +36,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_copied_journal_gets_an_id_of_its_own() {
+fn a_copied_journal_gets_a_new_id() {
     let (workspace, clone) = (Workspace::postgres_away(), Workspace::jsonl());
     let mut server = workspace.server().set("SHUTDOWN_TIMEOUT", "1").start();
     server.client.batch(&[event("both-1"), event("both-2")]).expect(202);
@@ -57,7 +57,7 @@ fn a_copied_journal_gets_an_id_of_its_own() {
 }
 
 #[test]
-fn a_copy_of_a_delivered_journal_gets_an_id_of_its_own() {
+fn a_copy_of_a_delivered_journal_gets_a_new_id() {
     let (workspace, clone) = (Workspace::postgres(), Workspace::jsonl());
     let mut server = workspace.server().start();
     server.client.batch(&[event("both-1"), event("both-2")]).expect(202);
