@@ -1,32 +1,43 @@
-//! The event store for AI agents' hook events.
+//! An event store for the hook events of AI agents.
 //!
 //! ```text
-//! agents --HTTP--> decode --> journal --fsync--> 202
-//!                                |
-//!                                +--> forwarder --> store (PostgreSQL)
+//! agents  -> http -> decode -> redact -> journal -> 202 Accepted
+//!                                           |
+//!                       jsonl: index <------+------> postgres: forwarder, database
+//!                                |                      |
+//! readers <- http <- query <- store <-------------------+
 //! ```
 //!
-//! The modules stand in the order in which an event passes them; ARCHITECTURE.md has the reasons.
+//! Modules are listed in the order in which data flows; `ARCHITECTURE.md` gives the reasons.
 
+// The composition root and the command line.
 pub mod cli;
+pub mod serve;
+
+// Settings and the process.
 pub mod config;
-pub mod event;
-pub mod metrics;
+mod shutdown;
+pub mod telemetry;
+
+// The write path: a request becomes events, events become records, records reach a store.
+pub mod http;
 
 pub mod decode;
-pub mod http;
-pub mod journal;
 pub mod redact;
 
-pub mod index;
-pub mod json;
-pub mod postgres;
-pub mod query;
+pub mod journal;
 pub mod rejected;
+
+pub mod index;
+pub mod postgres;
+
+// The read path: a query, and the store that executes it.
+pub mod query;
 pub mod store;
 
+// Foundations, which know nothing of the modules above.
 mod buffer;
-pub mod serve;
-pub mod shutdown;
-pub mod telemetry;
+pub mod event;
+pub mod json;
+pub mod metrics;
 mod tls;

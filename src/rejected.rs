@@ -1,8 +1,8 @@
-//! `rejected.jsonl`: events that could not be stored, with the reason and the original, so that
-//! none is dropped silently.
+//! `rejected.jsonl`: events that could not be stored, each with the reason and the original.
 //!
-//! What the sender was told of is kept up to a size (`REJECTED_MAX_BYTES`), so that whoever sends bad
-//! events without end fills no disk. What was answered 202 is kept in any case.
+//! Events that were rejected in the response are copied up to `REJECTED_MAX_BYTES`, so that a sender
+//! of invalid events cannot fill the disk. Events that were accepted with 202 and that the database
+//! refused are always kept.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -14,103 +14,74 @@ use serde_json::value::RawValue;
 
 use crate::event::Timestamp;
 
-/// The file to which rejected events are appended; made with the first of them.
+/// The file of rejected events, created with the first of them.
 #[derive(Debug)]
 pub struct RejectedFile {
     path: PathBuf,
     bytes_max: u64,
-    /// Held while writing; whether there was no room the last time.
-    full: Mutex<bool>,
+    /// Locked while writing; true if the last entries did not fit.
+    is_full: Mutex<bool>,
 }
 
 /// One rejected event.
 #[derive(Clone, Debug)]
-pub struct Entry<'a> {
-    /// The field at fault, if it is one field's.
-    pub field: Option<&'a str>,
-    /// Why.
-    pub error: &'a str,
+pub(crate) struct Entry<'a> {
+    /// The invalid field, if it is one.
+    pub(crate) field: Option<&'a str>,
+    pub(crate) error: &'a str,
     /// The event as it was sent.
-    pub original: &'a [u8],
+    pub(crate) original: &'a [u8],
 }
 
-/// Whether the entries must be on disk before the next step.
+/// Durability of entries, by what their sender was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// The sender hears of them; a crash of the machine may lose this copy, and a full file has no
-    /// room for it.
+pub(crate) enum Durability {
+    /// Rejected in the response: written without fsync, and dropped when the file is full.
     Written,
-    /// The sender was told 202.
+    /// Accepted with 202: written even if the file is full, with fsync.
     Synced,
 }
 
-/// What became of entries.
+/// The result of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
-    /// They are in the file.
+pub(crate) enum Kept {
     All,
-    /// None is: the file is as large as it may be.
+    /// Nothing was written because the file is full.
     None,
 }
 
 impl RejectedFile {
-    /// Entries go to the file at `path`, those that are only [`Durability::Written`] while it has at
-    /// most `bytes_max` bytes.
-    pub fn new(path: PathBuf, bytes_max: u64) -> Self {
-        Self { path, bytes_max, full: Mutex::new(false) }
+    /// Creates the handle; `bytes_max` limits entries that are only [`Durability::Written`].
+    pub(crate) fn new(path: PathBuf, bytes_max: u64) -> Self {
+        Self { path, bytes_max, is_full: Mutex::new(false) }
     }
 
-    /// Where entries go.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Appends entries. Blocks on the disk.
-    ///
-    /// # Errors
-    /// If they cannot be written.
-    pub fn append<'a>(
+    pub(crate) fn append<'a>(
         &self,
         entries: impl Iterator<Item = Entry<'a>>,
         durability: Durability,
     ) -> io::Result<Kept> {
-        let rejected_at = Timestamp::now().to_string();
-        let mut lines = Vec::new();
-        for entry in entries {
-            let text = String::from_utf8_lossy(entry.original);
-            let json = serde_json::from_str::<&RawValue>(&text).ok();
-            // A line feed between a value's tokens would break the line.
-            let one_line = json.filter(|json| !json.get().contains('\n'));
-            let line = Line {
-                rejected_at: &rejected_at,
-                field: entry.field,
-                error: entry.error,
-                event: one_line,
-                text: one_line.is_none().then_some(&*text),
-            };
-            serde_json::to_writer(&mut lines, &line)?;
-            lines.push(b'\n');
-        }
-        let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
-        // Opened each time, which is rare, so that whoever moves the file away loses nothing.
+        let lines = encode(entries)?;
+        let mut is_full = self.is_full.lock().unwrap_or_else(PoisonError::into_inner);
+        // Appends are rare. Opening the file each time lets an operator move it away at any time.
         let mut file = OpenOptions::new().append(true).create(true).open(&self.path)?;
         if durability == Durability::Written {
-            let was_full = *full;
-            *full = file.metadata()?.len() + lines.len() as u64 > self.bytes_max;
-            if *full {
+            let fits = file.metadata()?.len() + lines.len() as u64 <= self.bytes_max;
+            let was_full = std::mem::replace(&mut *is_full, !fits);
+            if !fits {
                 if !was_full {
-                    tracing::warn!(
-                        file = %self.path.display(), bytes_max = self.bytes_max,
-                        "no more copies of invalid events are kept (REJECTED_MAX_BYTES) until the \
-                         file is moved away; hooks_rejected_dropped_total counts them"
-                    );
+                    self.warn_full();
                 }
                 return Ok(Kept::None);
             }
         }
         if let Err(error) = file.write_all(&lines) {
-            // Part of a line may be there; the next entry must not become part of it. If this
-            // fails too, the reader sees one bad line.
+            // Ends a partial line, so that the next entry does not become part of it.
             let _ = file.write_all(b"\n");
             return Err(error);
         }
@@ -120,6 +91,14 @@ impl RejectedFile {
             File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
         }
         Ok(Kept::All)
+    }
+
+    fn warn_full(&self) {
+        tracing::warn!(
+            file = %self.path.display(), bytes_max = self.bytes_max,
+            "the file of rejected events is full (REJECTED_MAX_BYTES): copies of invalid events are \
+             dropped until it is moved away, and counted in hooks_rejected_dropped_total"
+        );
     }
 }
 
@@ -132,7 +111,28 @@ struct Line<'a> {
     /// The original, if it is JSON on one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<&'a RawValue>,
-    /// Else its text.
+    /// The original as text, if it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
+}
+
+fn encode<'a>(entries: impl Iterator<Item = Entry<'a>>) -> io::Result<Vec<u8>> {
+    let rejected_at = Timestamp::now().to_string();
+    let mut lines = Vec::new();
+    for entry in entries {
+        let text = String::from_utf8_lossy(entry.original);
+        let json = serde_json::from_str::<&RawValue>(&text).ok();
+        // A line feed between two tokens would break the line.
+        let event = json.filter(|json| !json.get().contains('\n'));
+        let line = Line {
+            rejected_at: &rejected_at,
+            field: entry.field,
+            error: entry.error,
+            event,
+            text: event.is_none().then_some(&*text),
+        };
+        serde_json::to_writer(&mut lines, &line)?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
 }

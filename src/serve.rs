@@ -1,4 +1,4 @@
-//! The server put together: who starts after whom, and who ends before whom.
+//! The composition root: starts all parts in order of dependency, and stops them in reverse.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,59 +10,58 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, Storage};
-use crate::decode::Firings;
 use crate::event::line;
 use crate::http::{
-    self, Access, App, ConnectionLimits, Drain, Forwarding, InFlight, Rates, Server, Tls,
+    self, Access, App, ConnectionLimits, Drain, Forwarding, IngestState, ReadState, Server, Tls,
 };
 use crate::index::Index;
-use crate::journal::{self, Fatal, Journal, OpenJournal, Rotation, SyncObserver};
+use crate::journal::{self, Fatal, Journal, OpenJournal, Reader, Rotation, SyncObserver};
 use crate::metrics::Metrics;
-use crate::postgres::Database;
 use crate::postgres::deliver::Forwarder;
+use crate::postgres::{Address, Database};
 use crate::redact::Redactor;
 use crate::rejected::RejectedFile;
 use crate::shutdown::Signals;
 use crate::store::Store;
 
-/// How long connections may take to close once every request is answered, and a forwarder that has
-/// nothing left to do to notice.
+/// Time for connections to close after the last response, and for an idle forwarder to stop.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long the disk is given for what is queued, at least. Giving up on it is an error, which a disk
-/// that is merely busy does not deserve.
+/// Minimum time for the journal to flush at shutdown. Giving up is an error, which a disk that is
+/// merely busy should not cause.
 const FLUSH_TIMEOUT_MIN: Duration = Duration::from_secs(30);
 
-/// Serves until a signal, or until something fails that must not.
+/// Runs the server until a signal stops it or a part of it fails.
 ///
 /// # Errors
-/// If the server cannot start, or had to give up.
+/// If the server cannot start, or a part of it has failed.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
-    let reloads = config.access.api_keys_file.is_some() || config.tls.cert.is_some();
-    let mut signals = Signals::new(reloads).context("signals")?;
+    let config = Arc::new(config);
+    let can_reload = config.access.api_keys_file.is_some() || config.tls.cert.is_some();
+    let mut signals = Signals::new(can_reload).context("signals")?;
     let mut running = Running::start(&config).await?;
     loop {
         tokio::select! {
-            signal = signals.ending.next() => {
+            signal = signals.stop.next() => {
                 tracing::info!(signal, "shutting down; a second signal stops at once");
                 break;
             }
-            () = signals.hangup.next() => running.reload(),
+            () = signals.reload.next() => running.reload(),
             error = running.failed() => {
-                running.tell_waiting().await;
+                running.answer_pending().await;
                 return Err(error);
             }
         }
     }
     tokio::select! {
         stopped = running.stop(config.http.shutdown_timeout) => stopped?,
-        signal = signals.ending.next() => bail!("second signal ({signal}): stopped at once"),
+        signal = signals.stop.next() => bail!("second signal ({signal}): stopped at once"),
     }
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Everything that runs. What dies before its time ends the process.
+/// All parts of a running server. A part that ends before shutdown ends the process.
 struct Running {
     storage: Storage,
     access: Arc<Access>,
@@ -70,100 +69,63 @@ struct Running {
     drain: Drain,
     journal: Journal,
     journal_ended: oneshot::Receiver<Result<(), Fatal>>,
-    /// In `jsonl` storage, what writes the index.
-    forwarder: JoinHandle<()>,
-    stop_forwarder: watch::Sender<bool>,
-    server: JoinHandle<()>,
-    stop_server: oneshot::Sender<()>,
+    delivery: Task<watch::Sender<bool>>,
+    server: Task<oneshot::Sender<()>>,
+}
+
+/// A task and the sender that stops it.
+struct Task<S> {
+    handle: JoinHandle<()>,
+    stop: S,
 }
 
 impl Running {
-    async fn start(config: &Config) -> anyhow::Result<Self> {
+    async fn start(config: &Arc<Config>) -> anyhow::Result<Self> {
+        // First everything that fails on a bad setting, so that a failure leaves no files behind.
         let storage = config.check()?;
         let redactor = Redactor::new(&config.redaction.redact).map_err(|error| anyhow!(error))?;
-        let tls =
-            config.tls.files().map(|(certificate, key)| Tls::new(certificate.into(), key.into()));
-        let tls = tls.transpose().map_err(|error| anyhow!(error))?.map(Arc::new);
+        let tls = load_tls(config)?;
+        let access = load_access(config)?;
         let metrics = Arc::new(Metrics::new(storage.name())?);
-        let place = Place::open(config, &storage, &metrics)?;
-        let (host, port) = (config.listen.host, config.listen.port);
-        let listener = TcpListener::bind((host, port))
-            .await
-            .with_context(|| format!("cannot listen on {host}:{port} (HOST, PORT)"))?;
+
+        let paths = StoragePaths::new(config, &storage);
+        let opened = open_journal(config, &storage, &paths.journal, &metrics)?;
+        let listener = listen(config).await?;
         let address = listener.local_addr()?;
-        let rejected =
-            Arc::new(RejectedFile::new(place.rejected, config.storage.rejected_max_bytes));
+        let rejected = RejectedFile::new(paths.rejected, config.storage.rejected_max_bytes);
+        let rejected = Arc::new(rejected);
 
-        let (framing, reader) = (place.opened.framing(), place.opened.reader());
+        let (framing, reader) = (opened.framing(), opened.reader());
         let (journal, journal_ended) =
-            place.opened.start(line::line_key, observer(metrics.clone()))?;
-
-        let (stop_forwarder, forwarder_stop) = watch::channel(false);
-        let (forwarder, forwarding, store) = if let (Storage::Postgres(database), Some(reader)) =
-            (&storage, reader)
-        {
-            let forwarder = Forwarder::new(
-                reader.clone(),
-                journal.appended(),
-                (**database).clone(),
-                rejected.clone(),
-                metrics.clone(),
-                forwarder_stop,
-                config.storage.retention_days,
-            );
-            let status = forwarder.status();
-            let journal_bytes_max = config.journal.max_bytes;
-            let forwarding = Forwarding { status, reader, journal_bytes_max };
-            let store = Store::Postgres(Database::new((**database).clone()));
-            (tokio::spawn(forwarder.run()), Some(forwarding), store)
-        } else {
-            let (appended, metrics) = (journal.appended(), metrics.clone());
-            let (index, follower) = Index::follow(&place.path, appended, metrics, forwarder_stop);
-            (follower, None, Store::Index(index))
+            opened.start(line::line_key, sync_observer(metrics.clone()))?;
+        let delivery = match (&storage, reader) {
+            (Storage::Postgres(address), Some(reader)) => {
+                Delivery::to_postgres(config, address, reader, &journal, &rejected, &metrics)
+            }
+            _ => Delivery::to_index(&paths.journal, &journal, &metrics),
         };
 
         let drain = Drain::default();
-        let access =
-            Access::new(config.access.api_keys.clone(), config.access.api_keys_file.clone());
-        let access = Arc::new(access.map_err(|error| anyhow!(error))?);
-        let limits = connection_limits(config)?;
         let app = Arc::new(App {
-            journal: journal.clone(),
-            framing,
+            config: config.clone(),
             storage: storage.name(),
-            forwarding,
-            store,
-            rejected,
             metrics: metrics.clone(),
             access: access.clone(),
-            rates: Rates::new(config.limits.rate_limit_events, config.limits.rate_limit_bytes),
             drain: drain.clone(),
-            in_flight: InFlight::new(config.limits.max_inflight_bytes),
-            streams: http::streams(),
-            parquet_exports: http::parquet_exports(),
-            ack: config.http.ack,
-            firings: Firings::default(),
-            body_bytes_max: usize::try_from(config.limits.max_body_bytes)?,
-            batch_events_max: config.limits.max_batch_events as usize,
-            depth_max: config.limits.max_depth as usize,
-            keeps_key_names: config.access.store_key_name,
-            redactor,
-            body_timeout: config.http.body_timeout,
-            stored_timeout: config.http.stored_timeout,
-            header_bytes_max: limits.header_bytes_max,
-            headers_max: limits.headers_max,
+            journal: journal.clone(),
+            forwarding: delivery.forwarding,
+            ingest: IngestState::new(config, framing, redactor, rejected),
+            read: ReadState::new(delivery.store),
         });
-        let (stop_server, server_stop) = oneshot::channel();
-        let server = Server::new(listener, tls.clone(), limits, metrics);
-        let server = tokio::spawn(server.run(http::router(app), server_stop));
+        let server = Server::new(listener, tls.clone(), connection_limits(config)?, metrics);
+        let server = start_server(server, app);
 
-        let path = std::path::absolute(&place.path).unwrap_or(place.path);
         let scheme = if tls.is_some() { "https" } else { "http" };
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             "listening on {scheme}://{address}, storage {}, writing to {}",
             describe(&storage),
-            path.display()
+            std::path::absolute(&paths.journal).unwrap_or(paths.journal).display()
         );
         Ok(Self {
             storage,
@@ -172,14 +134,12 @@ impl Running {
             drain,
             journal,
             journal_ended,
-            forwarder,
-            stop_forwarder,
+            delivery: delivery.task,
             server,
-            stop_server,
         })
     }
 
-    /// Reads again what can change while the server runs.
+    /// Reloads the API keys and the certificate.
     fn reload(&self) {
         self.access.reload();
         if let Some(tls) = &self.tls {
@@ -187,95 +147,168 @@ impl Running {
         }
     }
 
-    /// Completes when a part ends that nobody asked to.
+    /// Completes when a part ends unexpectedly; returns the reason.
     async fn failed(&mut self) -> anyhow::Error {
         tokio::select! {
             ended = &mut self.journal_ended => match ended {
                 Ok(Err(fatal)) => fatal.into(),
-                Ok(Ok(())) => anyhow!("the journal's writer ended before its time"),
-                Err(_) => anyhow!("the journal's writer has panicked"),
+                Ok(Ok(())) => anyhow!("the journal writer ended unexpectedly"),
+                Err(_) => anyhow!("the journal writer panicked"),
             },
-            ended = &mut self.forwarder => anyhow!("the forwarder ended: {ended:?}"),
-            ended = &mut self.server => anyhow!("the HTTP server ended: {ended:?}"),
+            ended = &mut self.delivery.handle => anyhow!("the forwarder ended: {ended:?}"),
+            ended = &mut self.server.handle => anyhow!("the HTTP server ended: {ended:?}"),
         }
     }
 
-    /// Gives those who wait for an answer the time to get one, which now says that it failed.
-    async fn tell_waiting(self) {
-        let tell = async {
+    /// Gives pending requests time for their response, which is an error after a failure.
+    async fn answer_pending(self) {
+        let answered = async {
             self.drain.drained().await;
-            // As in `stop`.
-            let _ = self.stop_server.send(());
-            let _ = self.server.await;
+            // Fails if the server has ended already.
+            let _ = self.server.stop.send(());
+            let _ = self.server.handle.await;
         };
-        // Who does not listen by then hears it from the closed connection.
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, tell).await;
+        // Requests that are not answered by then see their connection close.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, answered).await;
     }
 
-    /// Answers the requests in flight, then flushes the journal, then lets the forwarder catch up.
-    /// Each of the three gets that much time, the last two at least as much as they need when nothing
-    /// is wrong. Health and metrics are answered until the end.
+    /// Answers the requests in flight, flushes the journal, and lets the forwarder catch up. Each of
+    /// the three may take `timeout`; the last two get at least the time that they need when all is
+    /// well. Health and metrics are served until the end.
     async fn stop(self, timeout: Duration) -> anyhow::Result<()> {
         if tokio::time::timeout(timeout, self.drain.drained()).await.is_err() {
-            tracing::warn!("some requests were not finished in time");
+            tracing::warn!("some requests did not finish within SHUTDOWN_TIMEOUT");
         }
         self.journal.close().await;
         let flush_timeout = timeout.max(FLUSH_TIMEOUT_MIN);
         match tokio::time::timeout(flush_timeout, self.journal_ended).await {
             Ok(Ok(flushed)) => flushed?,
-            Ok(Err(_)) => bail!("the journal's writer has panicked"),
+            Ok(Err(_)) => bail!("the journal writer panicked"),
             Err(_) => bail!("the journal was not flushed within {} s", flush_timeout.as_secs()),
         }
-        self.stop_forwarder.send_replace(true);
-        match tokio::time::timeout(timeout.max(CLOSE_TIMEOUT), self.forwarder).await {
-            Ok(ended) => ended.context("the forwarder has panicked")?,
+        self.delivery.stop.send_replace(true);
+        match tokio::time::timeout(timeout.max(CLOSE_TIMEOUT), self.delivery.handle).await {
+            Ok(ended) => ended.context("the forwarder panicked")?,
             Err(_) => match self.storage {
                 Storage::Postgres(_) => tracing::warn!(
-                    "not all events reached the database in time; they are in the journal and will \
-                     be delivered after the next start"
+                    "not all events reached the database within SHUTDOWN_TIMEOUT; they are in the \
+                     journal and will be delivered after the next start"
                 ),
                 Storage::Jsonl => tracing::info!(
-                    "the index lacks the newest events; it takes them in after the next start"
+                    "the newest events are not indexed yet; they will be after the next start"
                 ),
             },
         }
-        // A server that is gone already needs no telling.
-        let _ = self.stop_server.send(());
-        // Whoever still has a connection open now has no request on it.
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.server).await;
+        // Fails if the server has ended already.
+        let _ = self.server.stop.send(());
+        // Connections that are still open by then have no request.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.server.handle).await;
         Ok(())
     }
 }
 
-/// Where a server writes.
-struct Place {
-    opened: OpenJournal,
-    path: PathBuf,
+/// The task that moves events from the journal to the store, and the store to read them from.
+struct Delivery {
+    task: Task<watch::Sender<bool>>,
+    store: Store,
+    forwarding: Option<Forwarding>,
+}
+
+impl Delivery {
+    fn to_postgres(
+        config: &Config,
+        address: &Address,
+        reader: Reader,
+        journal: &Journal,
+        rejected: &Arc<RejectedFile>,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let forwarder = Forwarder::new(
+            reader.clone(),
+            journal.appended(),
+            address.clone(),
+            rejected.clone(),
+            metrics.clone(),
+            stopped,
+            config.storage.retention_days,
+        );
+        let forwarding = Some(Forwarding { status: forwarder.status(), reader });
+        let handle = tokio::spawn(forwarder.run());
+        let store = Store::Postgres(Database::new(address.clone()));
+        Self { task: Task { handle, stop }, store, forwarding }
+    }
+
+    fn to_index(file: &Path, journal: &Journal, metrics: &Arc<Metrics>) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let (index, handle) = Index::follow(file, journal.appended(), metrics.clone(), stopped);
+        Self { task: Task { handle, stop }, store: Store::Index(index), forwarding: None }
+    }
+}
+
+/// Paths of the files that a server writes.
+struct StoragePaths {
+    /// The JSON Lines file, or the directory of segments.
+    journal: PathBuf,
+    /// `rejected.jsonl`.
     rejected: PathBuf,
 }
 
-impl Place {
-    fn open(config: &Config, storage: &Storage, metrics: &Metrics) -> anyhow::Result<Self> {
-        Ok(match storage {
+impl StoragePaths {
+    fn new(config: &Config, storage: &Storage) -> Self {
+        let (journal, directory) = match storage {
             Storage::Jsonl => {
-                let path = config.jsonl.path.clone();
-                let rejected = path.parent().unwrap_or(Path::new("")).join("rejected.jsonl");
-                let deleted = metrics.retention_deleted.with_label_values(&["file"]);
-                let rotation =
-                    Rotation::new(config.jsonl.rotate, config.storage.retention_days, deleted);
-                Self { opened: journal::open_lines(&path, rotation)?, path, rejected }
+                let file = &config.jsonl.path;
+                (file, file.parent().unwrap_or(Path::new("")))
             }
-            Storage::Postgres(_) => {
-                let path = config.journal.dir.clone();
-                let opened = journal::open_segments(
-                    &path,
-                    config.journal.max_bytes,
-                    config.journal.retention,
-                )?;
-                Self { opened, rejected: path.join("rejected.jsonl"), path }
-            }
-        })
+            Storage::Postgres(_) => (&config.journal.dir, config.journal.dir.as_path()),
+        };
+        Self { journal: journal.clone(), rejected: directory.join("rejected.jsonl") }
     }
+}
+
+fn load_tls(config: &Config) -> anyhow::Result<Option<Arc<Tls>>> {
+    let Some((certificate, key)) = config.tls.files() else { return Ok(None) };
+    let tls = Tls::new(certificate.into(), key.into()).map_err(|error| anyhow!(error))?;
+    Ok(Some(Arc::new(tls)))
+}
+
+fn load_access(config: &Config) -> anyhow::Result<Arc<Access>> {
+    let settings = &config.access;
+    let access = Access::new(settings.api_keys.clone(), settings.api_keys_file.clone());
+    Ok(Arc::new(access.map_err(|error| anyhow!(error))?))
+}
+
+fn open_journal(
+    config: &Config,
+    storage: &Storage,
+    path: &Path,
+    metrics: &Metrics,
+) -> anyhow::Result<OpenJournal> {
+    Ok(match storage {
+        Storage::Jsonl => {
+            let deleted = metrics.retention_deleted.with_label_values(&["file"]);
+            let rotation =
+                Rotation::new(config.jsonl.rotate, config.storage.retention_days, deleted);
+            journal::open_lines(path, rotation)?
+        }
+        Storage::Postgres(_) => {
+            let settings = &config.journal;
+            journal::open_segments(path, settings.max_bytes, settings.retention)?
+        }
+    })
+}
+
+async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
+    let (host, port) = (config.listen.host, config.listen.port);
+    let bound = TcpListener::bind((host, port)).await;
+    bound.with_context(|| format!("cannot listen on {host}:{port} (HOST, PORT)"))
+}
+
+fn start_server(server: Server, app: Arc<App>) -> Task<oneshot::Sender<()>> {
+    let (stop, stopped) = oneshot::channel();
+    let handle = tokio::spawn(server.run(http::router(app), stopped));
+    Task { handle, stop }
 }
 
 fn connection_limits(config: &Config) -> anyhow::Result<ConnectionLimits> {
@@ -289,15 +322,17 @@ fn connection_limits(config: &Config) -> anyhow::Result<ConnectionLimits> {
     })
 }
 
-fn observer(metrics: Arc<Metrics>) -> SyncObserver {
-    SyncObserver(Box::new(move |took, records| {
-        metrics.sync_seconds.observe(took.as_secs_f64());
+fn sync_observer(metrics: Arc<Metrics>) -> SyncObserver {
+    SyncObserver(Box::new(move |duration, records| {
+        metrics.sync_seconds.observe(duration.as_secs_f64());
         metrics.sync_records.observe(records as f64);
     }))
 }
 
-/// The storage in words, without secrets.
+/// Describes the storage in the log, without secrets.
 fn describe(storage: &Storage) -> String {
-    let Storage::Postgres(database) = storage else { return "jsonl".to_owned() };
-    format!("postgres ({database})")
+    match storage {
+        Storage::Jsonl => "jsonl".to_owned(),
+        Storage::Postgres(address) => format!("postgres ({address})"),
+    }
 }

@@ -1,63 +1,57 @@
-//! Signals: the first asks for an orderly end, the second gets an immediate one. SIGHUP asks to read
-//! again what can change while the server runs.
+//! Signals: SIGTERM and SIGINT stop the server, SIGHUP reloads keys and certificate.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that a server takes over from the operating system's default.
+/// The signals that the server handles.
 #[derive(Debug)]
-pub struct Signals {
-    /// SIGTERM and SIGINT.
-    pub ending: Ending,
-    /// SIGHUP, if there is anything to read again.
-    pub hangup: Hangup,
-}
-
-/// SIGHUP, or never.
-#[derive(Debug)]
-pub struct Hangup(Option<Signal>);
-
-/// SIGTERM and SIGINT.
-#[derive(Debug)]
-pub struct Ending {
-    terminate: Signal,
-    interrupt: Signal,
+pub(crate) struct Signals {
+    pub(crate) stop: StopSignal,
+    pub(crate) reload: ReloadSignal,
 }
 
 impl Signals {
-    /// Takes the signals over; SIGHUP only to `reload`, since else it should end the server whose
-    /// terminal was closed.
-    ///
-    /// # Errors
-    /// If the operating system refuses.
-    pub fn new(reload: bool) -> io::Result<Self> {
+    /// Installs the handlers. Without anything to reload, SIGHUP keeps its default action and ends a
+    /// server whose terminal was closed.
+    pub(crate) fn new(can_reload: bool) -> io::Result<Self> {
         Ok(Self {
-            ending: Ending {
+            stop: StopSignal {
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
             },
-            hangup: Hangup(reload.then(|| signal(SignalKind::hangup())).transpose()?),
+            reload: ReloadSignal(can_reload.then(|| signal(SignalKind::hangup())).transpose()?),
         })
     }
 }
 
-impl Hangup {
-    /// Completes with the next one.
-    pub async fn next(&mut self) {
-        match &mut self.0 {
-            Some(signal) => drop(signal.recv().await),
-            None => std::future::pending().await,
+/// SIGTERM and SIGINT.
+#[derive(Debug)]
+pub(crate) struct StopSignal {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignal {
+    /// Completes with the name of the next signal.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
     }
 }
 
-impl Ending {
-    /// Completes with the next of them, and its name.
-    pub async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+/// SIGHUP; `None` if it is not handled.
+#[derive(Debug)]
+pub(crate) struct ReloadSignal(Option<Signal>);
+
+impl ReloadSignal {
+    /// Completes with the next signal; never, if SIGHUP is not handled.
+    pub(crate) async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `GET /health`, `/health/live`, `/health/ready`.
+//! `GET /health`, `GET /health/live` and `GET /health/ready`.
 
 use std::sync::Arc;
 
@@ -7,33 +7,44 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::json;
 
-use super::App;
+use super::{App, Forwarding};
+use crate::index::Index;
 use crate::store::Store;
 
-/// From this age of the oldest event that is not stored, the database counts as not keeping up.
+/// Lag from which the server counts as degraded although the database is connected.
 const LAG_DEGRADED_SECONDS: f64 = 60.0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Health {
     Healthy,
-    /// Events are taken, but do not reach the database or the index.
+    /// Events are accepted and do not reach the database or the index.
     Degraded,
-    /// Events can't be taken.
+    /// Events cannot be accepted.
     Unhealthy,
 }
 
 #[derive(Serialize)]
-struct Report {
+struct HealthReport {
     status: Health,
     storage: &'static str,
     version: &'static str,
     uptime_seconds: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    #[serde(flatten)]
+    delivery: DeliveryReport,
+}
+
+/// State of what lies behind the journal.
+#[derive(Default, Serialize)]
+struct DeliveryReport {
+    #[serde(skip)]
+    is_degraded: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    database: Option<Database>,
+    database: Option<DatabaseReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     forwarder: Option<ForwarderReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,7 +54,7 @@ struct Report {
 }
 
 #[derive(Serialize)]
-struct Database {
+struct DatabaseReport {
     reachable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -64,7 +75,7 @@ struct JournalReport {
 
 #[derive(Serialize)]
 struct IndexReport {
-    /// Whether all that was there at the start can be found.
+    /// True when all events that existed at start are indexed.
     ready: bool,
     bytes: u64,
     lag_bytes: u64,
@@ -72,8 +83,47 @@ struct IndexReport {
     error: Option<String>,
 }
 
-/// Why events can't be taken now.
-fn refusing(app: &App) -> Option<String> {
+impl DeliveryReport {
+    fn of(app: &App) -> Self {
+        match (&app.read.store, &app.forwarding) {
+            (Store::Index(index), _) => Self::of_index(index),
+            (_, Some(forwarding)) => Self::of_forwarder(app, forwarding),
+            (_, None) => Self::default(),
+        }
+    }
+
+    fn of_index(index: &Index) -> Self {
+        let status = index.status().borrow().clone();
+        Self {
+            is_degraded: status.error.is_some(),
+            index: Some(IndexReport {
+                ready: status.ready,
+                bytes: status.bytes,
+                lag_bytes: status.lag_bytes,
+                error: status.error,
+            }),
+            ..Self::default()
+        }
+    }
+
+    fn of_forwarder(app: &App, forwarding: &Forwarding) -> Self {
+        let status = forwarding.status.borrow().clone();
+        let appended = *app.journal.appended().borrow();
+        let (lag_events, lag_seconds) = (status.lag_events(appended), status.lag_seconds(appended));
+        let (bytes, segments) = forwarding.reader.size();
+        let bytes_max = app.config.journal.max_bytes;
+        Self {
+            is_degraded: !status.connected || lag_seconds > LAG_DEGRADED_SECONDS,
+            database: Some(DatabaseReport { reachable: status.connected, error: status.error }),
+            forwarder: Some(ForwarderReport { lag_events, lag_seconds }),
+            journal: Some(JournalReport { bytes, bytes_max, segments }),
+            index: None,
+        }
+    }
+}
+
+/// Returns the reason why events cannot be accepted now.
+fn not_ready_reason(app: &App) -> Option<String> {
     if app.drain.is_draining() {
         return Some("shutting down".to_owned());
     }
@@ -83,69 +133,37 @@ fn refusing(app: &App) -> Option<String> {
     app.journal.blocked().map(|error| error.to_string())
 }
 
-/// How the server is, for people and monitors.
+/// Returns the state of the server and its parts; 503 if events cannot be accepted.
 pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
-    let refusing = refusing(&app);
-    let mut status = if refusing.is_some() { Health::Unhealthy } else { Health::Healthy };
-    let mut report = Report {
+    let error = not_ready_reason(&app);
+    let delivery = DeliveryReport::of(&app);
+    let (code, status) = match (&error, delivery.is_degraded) {
+        (Some(_), _) => (StatusCode::SERVICE_UNAVAILABLE, Health::Unhealthy),
+        (None, true) => (StatusCode::OK, Health::Degraded),
+        (None, false) => (StatusCode::OK, Health::Healthy),
+    };
+    let report = HealthReport {
         status,
         storage: app.storage,
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: app.metrics.uptime_seconds() as u64,
-        error: refusing,
-        database: None,
-        forwarder: None,
-        journal: None,
-        index: None,
-    };
-    if let Store::Index(index) = &app.store {
-        let index = index.status().borrow().clone();
-        if status == Health::Healthy && index.error.is_some() {
-            status = Health::Degraded;
-            report.status = status;
-        }
-        report.index = Some(IndexReport {
-            ready: index.ready,
-            bytes: index.bytes,
-            lag_bytes: index.lag_bytes,
-            error: index.error,
-        });
-    }
-    if let Some(forwarding) = &app.forwarding {
-        let forwarder = forwarding.status.borrow().clone();
-        let appended = *app.journal.appended().borrow();
-        let lag_seconds = forwarder.lag_seconds(appended);
-        if status == Health::Healthy && (!forwarder.connected || lag_seconds > LAG_DEGRADED_SECONDS)
-        {
-            status = Health::Degraded;
-        }
-        let (bytes, segments) = forwarding.reader.size();
-        report.status = status;
-        report.database =
-            Some(Database { reachable: forwarder.connected, error: forwarder.error.clone() });
-        report.forwarder =
-            Some(ForwarderReport { lag_events: forwarder.lag_events(appended), lag_seconds });
-        report.journal =
-            Some(JournalReport { bytes, bytes_max: forwarding.journal_bytes_max, segments });
-    }
-    let code = match status {
-        Health::Healthy | Health::Degraded => StatusCode::OK,
-        Health::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
+        error,
+        delivery,
     };
     (code, Json(report)).into_response()
 }
 
-/// The process runs.
+/// Returns 200 while the process runs.
 pub(super) async fn live() -> Response {
-    Json(serde_json::json!({ "status": "alive" })).into_response()
+    Json(json!({ "status": "alive" })).into_response()
 }
 
-/// Events can be taken.
+/// Returns 200 while events can be accepted, and 503 otherwise.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
-    match refusing(&app) {
-        None => Json(serde_json::json!({ "status": "ready" })).into_response(),
+    match not_ready_reason(&app) {
+        None => Json(json!({ "status": "ready" })).into_response(),
         Some(error) => {
-            let body = serde_json::json!({ "status": "not ready", "error": error });
+            let body = json!({ "status": "not ready", "error": error });
             (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
         }
     }

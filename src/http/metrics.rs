@@ -1,4 +1,4 @@
-//! `GET /metrics` and `/metrics/prometheus`.
+//! `GET /metrics` and `GET /metrics/prometheus`.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use super::App;
 use super::problem::Problem;
 
-/// Prometheus text, or JSON if that is what the caller asks for.
+/// Returns all metrics as Prometheus text, or the most important as JSON if the client accepts it.
 pub(super) async fn metrics(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
@@ -29,21 +29,25 @@ pub(super) async fn metrics(
     prometheus(State(app)).await
 }
 
-/// Prometheus text.
+/// Returns all metrics as Prometheus text.
 pub(super) async fn prometheus(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    if let Some(forwarding) = &app.forwarding {
-        let status = forwarding.status.borrow().clone();
-        let appended = *app.journal.appended().borrow();
-        let (bytes, segments) = forwarding.reader.size();
-        app.metrics.journal_bytes.set(bytes as i64);
-        let waiting = forwarding.reader.end().saturating_sub(status.position);
-        app.metrics.journal_waiting_bytes.set(waiting as i64);
-        app.metrics.journal_segments.set(segments as i64);
-        app.metrics.lag_events.set(status.lag_events(appended) as i64);
-        app.metrics.lag_seconds.set(status.lag_seconds(appended));
-    }
+    refresh_gauges(&app);
     let text = app.metrics.text().map_err(|error| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("metrics: {error}"))
     })?;
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+/// Sets the gauges that are read when they are asked for.
+fn refresh_gauges(app: &App) {
+    let Some(forwarding) = &app.forwarding else { return };
+    let status = forwarding.status.borrow().clone();
+    let appended = *app.journal.appended().borrow();
+    let (bytes, segments) = forwarding.reader.size();
+    let waiting_bytes = forwarding.reader.end().saturating_sub(status.position);
+    app.metrics.journal_bytes.set(bytes as i64);
+    app.metrics.journal_waiting_bytes.set(waiting_bytes as i64);
+    app.metrics.journal_segments.set(segments as i64);
+    app.metrics.lag_events.set(status.lag_events(appended) as i64);
+    app.metrics.lag_seconds.set(status.lag_seconds(appended));
 }

@@ -1,21 +1,30 @@
-//! The HTTP side: routes, limits, answers.
+//! The HTTP interface.
+//!
+//! ```text
+//! connection (transport) -> middleware -> access -> ingest   POST events
+//!                                               -> read     GET events, sessions, statistics
+//!                                               -> health, metrics
+//! ```
+
+mod transport;
 
 mod access;
 mod app;
+mod middleware;
+mod problem;
+mod router;
+
 mod health;
 mod ingest;
 mod metrics;
-mod middleware;
-mod problem;
 mod read;
-mod router;
-mod transport;
 
-pub use access::{Access, Scope};
-pub use app::{App, Forwarding, parquet_exports, streams};
-pub use ingest::{Drain, InFlight, Rates};
-pub use router::router;
+pub use access::Access;
+pub(crate) use app::{App, Forwarding};
+pub(crate) use ingest::{Drain, IngestState};
+pub(crate) use read::ReadState;
+pub(crate) use router::router;
 pub use transport::{ConnectionLimits, Server, Tls};
 
-/// The media type of lines as a server has stored them, which `import` sends.
-pub const STORED_LINES: &str = "application/vnd.hooks-backend.stored+jsonl";
+/// Media type of events in the format in which they are stored, one a line, as `import` sends them.
+pub(crate) const STORED_LINES: &str = "application/vnd.hooks-backend.stored+jsonl";

@@ -13,7 +13,6 @@ use super::access::Scope;
 use super::app::App;
 use super::problem::Problem;
 use super::{health, ingest, metrics, middleware, read};
-use crate::decode::Format;
 
 /// A row of the table: one method of one path, and the scope that a request needs.
 struct Endpoint {
@@ -46,12 +45,8 @@ impl Endpoint {
 fn endpoints() -> Vec<Endpoint> {
     use Scope::{Ingest, Read};
     vec![
-        needs(Ingest, "/events", post(|app, request| ingest::ingest(app, Format::Object, request))),
-        needs(
-            Ingest,
-            "/events/batch",
-            post(|app, request| ingest::ingest(app, Format::Array, request)),
-        ),
+        needs(Ingest, "/events", post(ingest::events::single)),
+        needs(Ingest, "/events/batch", post(ingest::events::batch)),
         needs(Ingest, "/hooks", post(ingest::hooks::emitted)),
         needs(Ingest, "/hooks/{agent}", post(ingest::hooks::agent)),
         needs(Ingest, "/hooks/{agent}/{event}", post(ingest::hooks::event)),
@@ -72,7 +67,7 @@ fn endpoints() -> Vec<Endpoint> {
 }
 
 /// Builds the router of all endpoints, each behind the check of its scope.
-pub fn router(app: Arc<App>) -> Router {
+pub(crate) fn router(app: Arc<App>) -> Router {
     let mut router = Router::new();
     for Endpoint { path, handler, scope, deny } in endpoints() {
         let handler = match scope {
@@ -89,7 +84,7 @@ pub fn router(app: Arc<App>) -> Router {
     router
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .fallback(|| async { Problem::not_found() })
-        .layer(from_fn_with_state(app.clone(), middleware::guard))
+        .layer(from_fn_with_state(app.clone(), middleware::outermost))
         .with_state(app)
 }
 

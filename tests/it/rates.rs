@@ -27,7 +27,7 @@ fn who_sends_too_many_events_is_told_when_to_come_again(storage: Storage) {
     for _ in 0..2 {
         let answer = send(&server.client, "key-a", 1000, 1);
         let problem = problem(&answer, 429, "events");
-        assert!(problem["detail"].to_string().contains("1 events a second (RATE_LIMIT_EVENTS)"));
+        assert!(problem["detail"].to_string().contains("1 events per second (RATE_LIMIT_EVENTS)"));
         let seconds: u64 = answer.header("retry-after").parse().expect("seconds");
         assert!((900..=999).contains(&seconds), "{answer:?}");
     }

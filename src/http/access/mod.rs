@@ -16,7 +16,7 @@ use super::problem::Problem;
 
 /// A permission that an API key grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub(super) enum Scope {
     /// Sending events.
     Ingest,
     /// Reading stored events.

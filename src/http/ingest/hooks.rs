@@ -1,74 +1,87 @@
-//! `POST /hooks/{agent}`: agents' own payloads. An agent may take the answer for a decision, so it
-//! says nothing: `200 {}`.
+//! `POST /hooks/{agent}` and `POST /hooks/{agent}/{event}`: payloads in the agents' own formats, and
+//! `POST /hooks`: the lines that `hooks-backend emit` sends.
+//!
+//! Agents may read a hook's response as a decision, so the response to a payload is always `200 {}`.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::{self as ingest, Input, media_type};
-use crate::decode::{agent_names, is_agent};
+use super::IngestRequest;
+use super::events::IngestResponse;
+use super::headers::media_type;
+use super::pipeline::ingest;
+use crate::decode::{self, Context, Hook, agent_names, is_agent};
 use crate::http::App;
 use crate::http::problem::Problem;
 
-/// A hook whose address names the agent alone.
+/// `POST /hooks/{agent}`.
 pub(in crate::http) async fn agent(
     State(app): State<Arc<App>>,
     Path(agent): Path<String>,
-    request: Request,
+    request: IngestRequest,
 ) -> Result<Response, Problem> {
-    hook(&app, agent, None, request).await
+    payload(&app, agent, None, request).await
 }
 
-/// A hook whose address names the event, too.
+/// `POST /hooks/{agent}/{event}`.
 pub(in crate::http) async fn event(
     State(app): State<Arc<App>>,
     Path((agent, event)): Path<(String, String)>,
-    request: Request,
+    request: IngestRequest,
 ) -> Result<Response, Problem> {
-    hook(&app, agent, Some(event), request).await
+    payload(&app, agent, Some(event), request).await
 }
 
-async fn hook(
-    app: &Arc<App>,
+async fn payload(
+    app: &App,
     agent: String,
     event: Option<String>,
-    request: Request,
+    request: IngestRequest,
 ) -> Result<Response, Problem> {
-    let input = |headers: &HeaderMap| {
-        if !is_agent(&agent) {
-            return Err(Problem::new(
-                StatusCode::NOT_FOUND,
-                format!(
-                    "no agent is called {agent:?} here; allowed: {}",
-                    agent_names().collect::<Vec<_>>().join(", ")
-                ),
-            ));
-        }
-        match media_type(headers)?.as_str() {
-            "application/json" => Ok(Input::Hook { agent, event }),
-            other => Err(Problem::unsupported_type(other, "application/json")),
-        }
+    if !is_agent(&agent) {
+        let allowed = agent_names().collect::<Vec<_>>().join(", ");
+        let detail = format!("no agent is named {agent:?}; allowed: {allowed}");
+        return Err(Problem::new(StatusCode::NOT_FOUND, detail));
+    }
+    let media_type = media_type(&request.headers)?;
+    if media_type != "application/json" {
+        return Err(Problem::unsupported_type(&media_type, "application/json"));
+    }
+    let header = |name| Some(request.headers.get(name)?.to_str().ok()?.to_owned().into());
+    let hook = Hook {
+        agent: agent.into(),
+        event: event.map(Into::into),
+        fired_at: request.origin.received_at,
+        workflow_id: header("x-workflow-id"),
+        phase_id: header("x-phase-id"),
+        milestone_id: header("x-milestone-id"),
     };
-    ingest::take(app, request, input).await?.into_result()?;
+    let firings = app.ingest.firings.clone();
+    let decode = move |body: &[u8], context: &Context<'_>| {
+        decode::decode_hook(&hook, body, &firings, context)
+    };
+    ingest(request, decode).await?.require_valid()?;
     Ok(Json(json!({})).into_response())
 }
 
-/// The lines of `hooks-backend emit`, whose answers are those of a batch.
+/// `POST /hooks`.
 pub(in crate::http) async fn emitted(
     State(app): State<Arc<App>>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let input = |headers: &HeaderMap| match media_type(headers)?.as_str() {
-        "application/x-ndjson" => Ok(Input::Emitted),
-        other => Err(Problem::unsupported_type(
-            other,
-            "application/x-ndjson, with the lines of 'hooks-backend emit' (an agent's own payload \
-             goes to /hooks/{agent})",
-        )),
-    };
-    Ok(ingest::take(&app, request, input).await?.into_result()?.into_response())
+    request: IngestRequest,
+) -> Result<IngestResponse, Problem> {
+    let media_type = media_type(&request.headers)?;
+    if media_type != "application/x-ndjson" {
+        let allowed = "application/x-ndjson, with the lines of 'hooks-backend emit' (an agent's own \
+                       payload goes to /hooks/{agent})";
+        return Err(Problem::unsupported_type(&media_type, allowed));
+    }
+    let firings = app.ingest.firings.clone();
+    let decode =
+        move |body: &[u8], context: &Context<'_>| decode::decode_emitted(body, &firings, context);
+    IngestResponse::of(ingest(request, decode).await?)
 }

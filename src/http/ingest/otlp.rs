@@ -1,42 +1,48 @@
-//! `POST /v1/logs`: OpenTelemetry logs, OTLP/HTTP 1.x. Answers are in the encoding of the request.
+//! `POST /v1/logs`: OpenTelemetry logs by OTLP/HTTP 1.x. Responses are in the encoding of the request.
 
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequest, Request, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use prost::Message;
 use serde_json::{Value, json};
 
-use super::{self as ingest, Accepted, Input, media_type};
-use crate::decode::{ExportResponse, OtlpEncoding, PartialSuccess, Status};
+use super::IngestRequest;
+use super::headers::media_type;
+use super::pipeline::{Outcome, ingest};
+use crate::decode::{self, Context, ExportResponse, OtlpEncoding, PartialSuccess, Status};
 use crate::http::App;
 use crate::http::problem::Problem;
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
 
-/// Takes an export of log records. Those that cannot be stored are counted in the answer and not
-/// to be sent again; the rest is stored.
+/// Receives an export of log records. Records that are invalid are counted in the response as a
+/// partial success, which tells the exporter not to send them again.
 pub(in crate::http) async fn logs(State(app): State<Arc<App>>, request: Request) -> Response {
-    // Without an encoding that is known, the answer is a problem document.
-    let encoding = encoding(request.headers());
-    let input = |headers: &HeaderMap| {
-        if let Some(encoding) = encoding {
-            return Ok(Input::Otlp(encoding));
-        }
+    let Some(encoding) = encoding(request.headers()) else {
+        let found = media_type(request.headers()).unwrap_or_default();
         let allowed = "application/x-protobuf, application/json";
-        Err(Problem::unsupported_type(&media_type(headers)?, allowed))
+        return Problem::unsupported_type(&found, allowed).into_response();
     };
-    let taken = ingest::take(&app, request, input).await;
-    match (taken, encoding) {
-        (Ok(accepted), Some(encoding)) => success(encoding, &accepted),
-        (Err(problem), Some(encoding)) => failure(encoding, problem),
-        (Ok(_), None) => StatusCode::OK.into_response(),
-        (Err(problem), None) => problem.into_response(),
+    match export(&app, encoding, request).await {
+        Ok(outcome) => success(encoding, &outcome),
+        Err(problem) => failure(encoding, problem),
     }
+}
+
+async fn export(
+    app: &Arc<App>,
+    encoding: OtlpEncoding,
+    request: Request,
+) -> Result<Outcome, Problem> {
+    let request = IngestRequest::from_request(request, app).await?;
+    let decode =
+        move |body: &[u8], context: &Context<'_>| decode::decode_logs(encoding, body, context);
+    ingest(request, decode).await
 }
 
 /// Renders the response to a request without access.
@@ -55,17 +61,21 @@ fn encoding(headers: &HeaderMap) -> Option<OtlpEncoding> {
     }
 }
 
-fn success(encoding: OtlpEncoding, accepted: &Accepted) -> Response {
-    let partial_success = accepted.rejected.first().map(|first| PartialSuccess {
-        rejected_log_records: accepted.rejected.len() as i64,
-        error_message: format!("the first of them, at {}: {}", first.index(), first.error()),
+fn success(encoding: OtlpEncoding, outcome: &Outcome) -> Response {
+    let partial_success = outcome.rejected.first().map(|first| PartialSuccess {
+        rejected_log_records: outcome.rejected.len() as i64,
+        error_message: format!(
+            "the first rejected record, at {}: {}",
+            first.index(),
+            first.error()
+        ),
     });
     let body = match encoding {
         OtlpEncoding::Protobuf => ExportResponse { partial_success }.encode_to_vec(),
         OtlpEncoding::Json => {
             let partial = partial_success.map(|partial| {
                 json!({ "partialSuccess": {
-                    // 64 bits are a string in protobuf's JSON.
+                    // The JSON mapping of protobuf writes 64-bit integers as strings.
                     "rejectedLogRecords": partial.rejected_log_records.to_string(),
                     "errorMessage": partial.error_message,
                 } })
@@ -76,7 +86,7 @@ fn success(encoding: OtlpEncoding, accepted: &Accepted) -> Response {
     ([(CONTENT_TYPE, content_type(encoding))], body).into_response()
 }
 
-/// The same status and headers as elsewhere, and a `google.rpc.Status` for a body.
+/// Renders a problem with its status and headers, and a `google.rpc.Status` as the body.
 fn failure(encoding: OtlpEncoding, problem: Problem) -> Response {
     let message = problem.detail().to_owned();
     let body = match encoding {

@@ -1,9 +1,9 @@
-//! How much each sender may send: `RATE_LIMIT_EVENTS` and `RATE_LIMIT_BYTES`.
+//! Rate limits for each sender: `RATE_LIMIT_EVENTS` and `RATE_LIMIT_BYTES`.
 //!
-//! Each sender has an allowance that is filled up to a second's worth. What a request costs is known only
-//! once it has been received and decoded, so it is let in as long as anything is left, and may leave the
-//! allowance in debt; until that is paid, requests are refused. So a batch larger than a second's worth
-//! gets through, and the average holds all the same.
+//! A token bucket with the capacity of one second. The cost of a request is known only after it has
+//! been received and decoded, so a request is admitted while any tokens are left, and may leave the
+//! bucket in debt; requests are then rejected until the debt is repaid. A batch that is larger than
+//! one second's worth is therefore accepted, and the average rate still holds.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,28 +13,28 @@ use std::time::{Duration, Instant};
 use crate::http::problem::Problem;
 use crate::metrics::Limit;
 
-/// Most senders that are told apart, about 2 MiB of them. Beyond it, those not seen before share one
-/// allowance until others have been idle long enough to be forgotten.
+/// Maximum number of buckets, about 2 MiB. Beyond it, new senders share one bucket until others have
+/// been idle long enough to be evicted.
 const SENDERS_MAX: usize = 16 * 1024;
 
-/// How often a full table is searched for senders that can be forgotten.
-const FORGET_INTERVAL: Duration = Duration::from_secs(1);
+/// Minimum interval between two scans of a full table for buckets to evict.
+const EVICT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Who sends.
+/// The identity that rate limits apply to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::http) enum Sender {
+pub(super) enum Sender {
     /// The name of an API key.
     Key(Arc<str>),
-    /// An address; of IPv6 the network of 64 bits, which is what one customer has.
+    /// An IP address; of IPv6, the /64 network, which one customer has.
     Address(IpAddr),
-    /// Whoever came when the table was full.
+    /// All senders that arrive while the table is full.
     Others,
 }
 
 impl Sender {
-    /// By key if there is one, else by address.
-    pub(in crate::http) fn new(key: Option<Arc<str>>, peer: Option<IpAddr>) -> Self {
-        match (key, peer.map(|peer| peer.to_canonical())) {
+    /// Identifies a sender by its API key, or by its address if it has none.
+    pub(super) fn new(key_name: Option<Arc<str>>, peer: Option<IpAddr>) -> Self {
+        match (key_name, peer.map(|peer| peer.to_canonical())) {
             (Some(name), _) => Self::Key(name),
             (None, Some(IpAddr::V6(address))) => {
                 Self::Address(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into())
@@ -45,120 +45,125 @@ impl Sender {
     }
 }
 
-/// What all senders have left.
+/// The buckets of all senders.
 #[derive(Debug)]
-pub struct Rates {
+pub(super) struct RateLimits {
     events_per_second: Option<f64>,
     bytes_per_second: Option<f64>,
-    senders: Mutex<Senders>,
+    buckets: Mutex<Buckets>,
 }
 
 #[derive(Debug)]
-struct Senders {
-    left: HashMap<Sender, Left>,
-    searched: Instant,
+struct Buckets {
+    by_sender: HashMap<Sender, Bucket>,
+    scanned_at: Instant,
 }
 
-/// What one sender has left; below zero, its debt.
+/// The tokens that a sender has left; negative if it is in debt.
 #[derive(Clone, Copy, Debug)]
-struct Left {
+struct Bucket {
     events: f64,
     bytes: f64,
-    at: Instant,
+    refilled_at: Instant,
 }
 
-impl Rates {
-    /// Nothing stands for no limit.
-    pub fn new(events_per_second: Option<u64>, bytes_per_second: Option<u64>) -> Self {
+impl RateLimits {
+    /// `None` means no limit.
+    pub(super) fn new(events_per_second: Option<u64>, bytes_per_second: Option<u64>) -> Self {
+        let buckets = Buckets { by_sender: HashMap::new(), scanned_at: Instant::now() };
         Self {
             events_per_second: events_per_second.map(|rate| rate as f64),
             bytes_per_second: bytes_per_second.map(|rate| rate as f64),
-            senders: Mutex::new(Senders { left: HashMap::new(), searched: Instant::now() }),
+            buckets: Mutex::new(buckets),
         }
     }
 
-    /// Lets a request in, or says when to come again.
-    pub(in crate::http) fn admit(&self, sender: &Sender) -> Result<(), Problem> {
+    /// Rejects a request while its sender is in debt.
+    pub(super) fn check(&self, sender: &Sender) -> Result<(), Problem> {
         if self.is_off() {
             return Ok(());
         }
-        let left = *self.left(&mut self.lock(), sender, Instant::now());
-        for (rate, left, what, limit) in [
-            (self.events_per_second, left.events, "events", Limit::RateEvents),
-            (self.bytes_per_second, left.bytes, "bytes", Limit::RateBytes),
+        let bucket = *self.bucket(&mut self.lock(), sender, Instant::now());
+        for (rate, tokens, unit, limit) in [
+            (self.events_per_second, bucket.events, "events", Limit::RateEvents),
+            (self.bytes_per_second, bucket.bytes, "bytes", Limit::RateBytes),
         ] {
             let Some(rate) = rate else { continue };
-            if left <= 0.0 {
+            if tokens <= 0.0 {
                 let detail = format!(
-                    "this sender may send {rate} {what} a second ({}), and has sent more",
+                    "the sender exceeded its rate limit of {rate} {unit} per second ({})",
                     limit.name()
                 );
-                let seconds = (-left / rate).ceil().clamp(1.0, 3600.0) as u16;
+                let seconds = (-tokens / rate).ceil().clamp(1.0, 3600.0) as u16;
                 return Err(Problem::too_many(detail, seconds).of(limit));
             }
         }
         Ok(())
     }
 
-    /// Takes what a request cost.
-    pub(in crate::http) fn charge(&self, sender: &Sender, events: usize, bytes: usize) {
+    /// Subtracts the cost of a request from its sender's bucket.
+    pub(super) fn charge(&self, sender: &Sender, events: usize, bytes: usize) {
         if self.is_off() {
             return;
         }
-        let mut senders = self.lock();
-        let left = self.left(&mut senders, sender, Instant::now());
-        left.events -= events as f64;
-        left.bytes -= bytes as f64;
+        let mut buckets = self.lock();
+        let bucket = self.bucket(&mut buckets, sender, Instant::now());
+        bucket.events -= events as f64;
+        bucket.bytes -= bytes as f64;
     }
 
     fn is_off(&self) -> bool {
         self.events_per_second.is_none() && self.bytes_per_second.is_none()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Senders> {
-        self.senders.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Buckets> {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a sender has left now.
-    fn left<'s>(&self, senders: &'s mut Senders, sender: &Sender, now: Instant) -> &'s mut Left {
-        let Senders { left, searched } = senders;
+    /// Returns the sender's bucket, refilled up to `now`.
+    fn bucket<'b>(
+        &self,
+        buckets: &'b mut Buckets,
+        sender: &Sender,
+        now: Instant,
+    ) -> &'b mut Bucket {
+        let Buckets { by_sender, scanned_at } = buckets;
         let mut sender = sender;
-        if left.len() >= SENDERS_MAX && !left.contains_key(sender) {
-            if now.duration_since(*searched) >= FORGET_INTERVAL {
-                *searched = now;
-                left.retain(|_, left| !self.is_full(&self.filled(*left, now)));
+        if by_sender.len() >= SENDERS_MAX && !by_sender.contains_key(sender) {
+            if now.duration_since(*scanned_at) >= EVICT_INTERVAL {
+                *scanned_at = now;
+                by_sender.retain(|_, bucket| !self.is_full(&self.refilled(*bucket, now)));
             }
-            if left.len() >= SENDERS_MAX {
+            if by_sender.len() >= SENDERS_MAX {
                 sender = &Sender::Others;
             }
         }
-        let new = || Left {
+        let full = || Bucket {
             events: self.events_per_second.unwrap_or_default(),
             bytes: self.bytes_per_second.unwrap_or_default(),
-            at: now,
+            refilled_at: now,
         };
-        let left = left.entry(sender.clone()).or_insert_with(new);
-        *left = self.filled(*left, now);
-        left
+        let bucket = by_sender.entry(sender.clone()).or_insert_with(full);
+        *bucket = self.refilled(*bucket, now);
+        bucket
     }
 
-    /// With what has come in since it was looked at.
-    fn filled(&self, left: Left, now: Instant) -> Left {
-        let seconds = now.saturating_duration_since(left.at).as_secs_f64();
-        let fill = |left: f64, rate: Option<f64>| {
-            rate.map_or(0.0, |rate| (left + seconds * rate).min(rate))
+    fn refilled(&self, bucket: Bucket, now: Instant) -> Bucket {
+        let seconds = now.saturating_duration_since(bucket.refilled_at).as_secs_f64();
+        let refill = |tokens: f64, rate: Option<f64>| {
+            rate.map_or(0.0, |rate| (tokens + seconds * rate).min(rate))
         };
-        Left {
-            events: fill(left.events, self.events_per_second),
-            bytes: fill(left.bytes, self.bytes_per_second),
-            at: now,
+        Bucket {
+            events: refill(bucket.events, self.events_per_second),
+            bytes: refill(bucket.bytes, self.bytes_per_second),
+            refilled_at: now,
         }
     }
 
-    /// Whether it is that of a sender never seen.
-    fn is_full(&self, left: &Left) -> bool {
-        left.events >= self.events_per_second.unwrap_or_default()
-            && left.bytes >= self.bytes_per_second.unwrap_or_default()
+    /// Returns true if the bucket equals that of a new sender, so that it can be evicted.
+    fn is_full(&self, bucket: &Bucket) -> bool {
+        bucket.events >= self.events_per_second.unwrap_or_default()
+            && bucket.bytes >= self.bytes_per_second.unwrap_or_default()
     }
 }
 
@@ -171,31 +176,32 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_an_end() {
-        let rates = Rates::new(Some(10), None);
+    fn table_is_bounded() {
+        let rates = RateLimits::new(Some(10), None);
         for number in 0..2 * SENDERS_MAX as u32 {
             rates.charge(&address(number), 1, 1);
         }
-        assert_eq!(rates.lock().left.len(), SENDERS_MAX + 1);
-        // Who came late shares what is left, and has used it up.
-        assert!(rates.admit(&address(u32::MAX)).is_err());
-        assert!(rates.admit(&address(1)).is_ok());
+        assert_eq!(rates.lock().by_sender.len(), SENDERS_MAX + 1);
+        // New senders share one bucket, which is in debt.
+        assert!(rates.check(&address(u32::MAX)).is_err());
+        assert!(rates.check(&address(1)).is_ok());
         let later = Instant::now() + Duration::from_secs(5);
-        rates.left(&mut rates.lock(), &address(u32::MAX), later);
-        // Of those that are left, one is new and one still in debt.
-        assert_eq!(rates.lock().left.len(), 2);
+        rates.bucket(&mut rates.lock(), &address(u32::MAX), later);
+        // What remains is one new bucket and the shared one, which is still in debt.
+        assert_eq!(rates.lock().by_sender.len(), 2);
     }
 
     #[test]
-    fn an_allowance_is_filled_up_to_a_second() {
-        let rates = Rates::new(Some(10), Some(1000));
+    fn bucket_refills_to_one_second_at_most() {
+        let rates = RateLimits::new(Some(10), Some(1000));
         let sender = address(1);
         rates.charge(&sender, 30, 500);
-        let begun = Instant::now();
-        let mut senders = rates.lock();
+        let charged_at = Instant::now();
+        let mut buckets = rates.lock();
         let mut after = |seconds| {
-            let left = rates.left(&mut senders, &sender, begun + Duration::from_secs(seconds));
-            (left.events.round(), left.bytes.round())
+            let now = charged_at + Duration::from_secs(seconds);
+            let bucket = rates.bucket(&mut buckets, &sender, now);
+            (bucket.events.round(), bucket.bytes.round())
         };
         assert_eq!(after(1), (-10.0, 1000.0));
         assert_eq!(after(3), (10.0, 1000.0));
@@ -203,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_the_network_of_one_customer() {
+    fn ipv6_senders_are_identified_by_their_network() {
         let of = |text: &str| Sender::new(None, Some(text.parse().unwrap()));
         assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::1"));
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));

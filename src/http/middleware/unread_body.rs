@@ -1,6 +1,7 @@
-//! What a handler has left of a request's body. A sender that is still sending when its connection is
-//! closed (HTTP/1) or its stream reset (HTTP/2) may see that and not the answer, so the rest is read,
-//! within limits.
+//! Reads the rest of a request body that a handler did not read.
+//!
+//! A client that is still sending when its connection is closed (HTTP/1) or its stream is reset
+//! (HTTP/2) may never see the response. The rest of the body is therefore read first, within limits.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,25 +14,25 @@ use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 
-/// How much is read.
+/// Maximum number of bytes that are read and discarded.
 const DISCARD_BYTES_MAX: usize = 64 << 20;
 
-/// The way back for a body.
-pub(in crate::http) struct Leftover(Option<oneshot::Receiver<Body>>);
+/// Receives the body of a request when its handler drops it; `None` if the body is empty.
+pub(super) struct UnreadBody(Option<oneshot::Receiver<Body>>);
 
-impl Leftover {
-    /// Lends the request's body to its handler.
-    pub(in crate::http) fn of(request: Request) -> (Request, Self) {
+impl UnreadBody {
+    /// Wraps the request's body, so that it comes back when the handler drops it.
+    pub(super) fn track(request: Request) -> (Request, Self) {
         if hyper::body::Body::is_end_stream(request.body()) {
             return (request, Self(None));
         }
-        let (back, returned) = oneshot::channel();
-        let lend = |body| Body::new(Lent { body, back: Some(back) });
-        (request.map(lend), Self(Some(returned)))
+        let (return_to, returned) = oneshot::channel();
+        let wrap = |body| Body::new(ReturnedBody { body, return_to: Some(return_to) });
+        (request.map(wrap), Self(Some(returned)))
     }
 
-    /// Reads what the handler has left, once it is done with the request, for no longer than that.
-    pub(in crate::http) async fn discard(self, timeout: Duration) {
+    /// Reads what the handler left unread, until the timeout.
+    pub(super) async fn discard(self, timeout: Duration) {
         let Some(mut body) = self.0.and_then(|mut returned| returned.try_recv().ok()) else {
             return;
         };
@@ -43,27 +44,27 @@ impl Leftover {
                 left = rest;
             }
         };
-        // A sender that is too slow or sends too much loses its connection.
+        // A client that is too slow or sends too much loses its connection.
         let _ = tokio::time::timeout(timeout, read).await;
     }
 }
 
-/// A body that goes back when it is dropped.
-struct Lent {
+/// A body that is sent back when it is dropped.
+struct ReturnedBody {
     body: Body,
-    back: Option<oneshot::Sender<Body>>,
+    return_to: Option<oneshot::Sender<Body>>,
 }
 
-impl Drop for Lent {
+impl Drop for ReturnedBody {
     fn drop(&mut self) {
-        if let Some(back) = self.back.take() {
-            // Nobody waits for it if the request was given up.
-            let _ = back.send(std::mem::take(&mut self.body));
+        if let Some(return_to) = self.return_to.take() {
+            // Fails if the request was cancelled.
+            let _ = return_to.send(std::mem::take(&mut self.body));
         }
     }
 }
 
-impl hyper::body::Body for Lent {
+impl hyper::body::Body for ReturnedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -23,7 +23,7 @@ pub(in crate::http) async fn events(
     request: Request,
 ) -> Result<Response, Problem> {
     let page = Parameters::read(request.uri(), &[&FILTER, &PAGE])?.page()?;
-    let mut answer = app.store.page(page).await?;
+    let mut answer = app.read.store.page(page).await?;
     // What is wrong with the question shows here, while the status can still say so.
     let first = answer.next().await.unwrap_or_else(|| Err(cut()))?;
     let body = Body::from_stream(body(answer, first));

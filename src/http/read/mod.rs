@@ -4,12 +4,16 @@ mod events;
 mod export;
 mod parameters;
 mod sessions;
+mod state;
 mod stream;
 
 pub(super) use events::events;
-pub(super) use export::{PARQUET_MAX, export};
+use export::PARQUET_MAX;
+pub(super) use export::export;
 pub(super) use sessions::{session, sessions, stats};
-pub(super) use stream::{STREAMS_MAX, stream};
+pub(crate) use state::ReadState;
+use stream::STREAMS_MAX;
+pub(super) use stream::stream;
 
 use axum::http::StatusCode;
 

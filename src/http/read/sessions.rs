@@ -34,7 +34,7 @@ pub(in crate::http) async fn sessions(
     filter.since = filter.since.or_else(|| ago(SESSIONS_SECONDS));
     let after = parameters.cursor()?;
     let limit = parameters.number("limit", LIMIT_DEFAULT, LIMIT_MAX)?;
-    let found = app.store.sessions(&filter, after.as_ref(), limit).await?;
+    let found = app.read.store.sessions(&filter, after.as_ref(), limit).await?;
     let next_cursor = found.next.map(|key| cursor_to(&key));
     let body = serde_json::json!({ "sessions": found.sessions, "next_cursor": next_cursor });
     Ok(Json(body).into_response())
@@ -47,7 +47,7 @@ pub(in crate::http) async fn session(
     request: Request,
 ) -> Result<Response, Problem> {
     Parameters::read(request.uri(), &[])?;
-    match app.store.session(&session_id).await? {
+    match app.read.store.session(&session_id).await? {
         Some(session) => Ok(Json(session).into_response()),
         None => Err(Problem::new(
             StatusCode::NOT_FOUND,
@@ -77,7 +77,7 @@ pub(in crate::http) async fn stats(
         );
         return Err(Problem::parameter("bucket", &error));
     }
-    let stats = app.store.stats(&filter, bucket_seconds).await?;
+    let stats = app.read.store.stats(&filter, bucket_seconds).await?;
     let mut body = serde_json::json!({
         "since": since.to_string(),
         "until": until.to_string(),

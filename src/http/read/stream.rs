@@ -48,13 +48,13 @@ pub(in crate::http) async fn stream(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let store = app.store.clone();
+    let store = app.read.store.clone();
     let parameters = Parameters::read(request.uri(), &[&FILTER, &["fields", "data", "after"]])?;
     let tail = TailQuery { filter: parameters.filter()?, members: parameters.members()? };
     if app.drain.is_draining() {
         return Err(Problem::draining());
     }
-    let permit = app.streams.clone().try_acquire_owned().map_err(|_| {
+    let permit = app.read.streams.clone().try_acquire_owned().map_err(|_| {
         Problem::unavailable(format!("{STREAMS_MAX} streams are open, which is the most"), 10)
     })?;
     // `EventSource` sends the header by itself; the parameter is for whoever begins.
@@ -139,7 +139,7 @@ impl Feed {
         let draining = self.app.drain.clone();
         tokio::select! {
             end = self.feed(place, answer, part) => end,
-            () = draining.begun() => End::Draining,
+            () = draining.started() => End::Draining,
         }
     }
 
@@ -221,7 +221,7 @@ enum Progress {
 
 impl Progress {
     fn of(app: &App) -> Self {
-        match (&app.store, &app.forwarding) {
+        match (&app.read.store, &app.forwarding) {
             (Store::Index(index), _) => Self::Index(index.status(), 0),
             (Store::Postgres(_), Some(forwarding)) => Self::Forwarder(forwarding.status.clone(), 0),
             // Not put together by this program.

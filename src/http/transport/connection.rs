@@ -1,6 +1,6 @@
-//! A connection's time limits outside of requests: for a head that has begun, for being idle, and for
-//! a client that takes nothing of its answer. Hyper has one limit for the first two, and none for the
-//! third or for HTTP/2.
+//! Timeouts of a connection: for a request head, for an idle connection, and for a client that does
+//! not read its response. Hyper has one timeout for the first two, and none for the third or for
+//! HTTP/2.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,91 +17,91 @@ use tokio::time::{Instant, Sleep};
 
 use crate::metrics::{Limit, Metrics};
 
-/// What every HTTP/2 connection begins with.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The first bytes of every HTTP/2 connection.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A byte stream, encrypted or not.
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// How long each thing may take.
+/// Timeouts of one connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
-    /// From a head's first byte to its last.
+    /// From the first byte of a request head to its last.
     pub(super) head: Duration,
-    /// Between a request's end and the next one's first byte.
+    /// From the end of a request to the first byte of the next.
     pub(super) idle: Duration,
-    /// For taking anything at all of an answer.
+    /// For the client to read any part of a response.
     pub(super) write: Duration,
 }
 
-/// The requests of a connection, which its service counts and its stream goes by.
+/// Counts the requests of a connection: written by its service, read by its stream.
 #[derive(Clone, Debug)]
-pub(super) struct Requests(Arc<Counts>);
+pub(super) struct RequestCounter(Arc<Counts>);
 
 #[derive(Debug)]
 struct Counts {
-    opened: Instant,
-    begun: AtomicU64,
+    opened_at: Instant,
+    started: AtomicU64,
     ended: AtomicU64,
-    /// When the last one ended, in milliseconds since `opened`.
+    /// Time of the last end, in milliseconds after `opened_at`.
     ended_ms: AtomicU64,
 }
 
-impl Requests {
-    /// None, on a connection that has just been opened.
-    pub(super) fn none() -> Self {
+impl RequestCounter {
+    /// Creates the counter of a new connection.
+    pub(super) fn new() -> Self {
         Self(Arc::new(Counts {
-            opened: Instant::now(),
-            begun: AtomicU64::new(0),
+            opened_at: Instant::now(),
+            started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             ended_ms: AtomicU64::new(0),
         }))
     }
 
-    /// Since when there are none; nothing if there are some.
+    /// Returns the end of the last request; `None` while there are requests in flight.
     fn idle_since(&self) -> Option<Instant> {
         let counts = &*self.0;
         let ended = counts.ended.load(Ordering::Acquire);
         let ended_at = Duration::from_millis(counts.ended_ms.load(Ordering::Acquire));
-        (counts.begun.load(Ordering::Acquire) == ended).then(|| counts.opened + ended_at)
+        (counts.started.load(Ordering::Acquire) == ended).then(|| counts.opened_at + ended_at)
     }
 
     /// Counts a request whose head has arrived.
-    pub(super) fn begin(&self) -> Begun {
-        self.0.begun.fetch_add(1, Ordering::AcqRel);
-        Begun(self.clone())
+    pub(super) fn start(&self) -> RequestInFlight {
+        self.0.started.fetch_add(1, Ordering::AcqRel);
+        RequestInFlight(self.clone())
     }
 }
 
-/// A request that has not ended.
+/// A request in flight; it ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Begun(Requests);
+pub(super) struct RequestInFlight(RequestCounter);
 
-impl Begun {
-    /// The request ends with its answer.
-    pub(super) fn until_end_of(self, body: Body) -> Answer {
-        Answer { body, _begun: self }
+impl RequestInFlight {
+    /// Wraps the response body, so that the request ends with it.
+    pub(super) fn until_end_of(self, body: Body) -> ResponseBody {
+        ResponseBody { body, _request: self }
     }
 }
 
-impl Drop for Begun {
+impl Drop for RequestInFlight {
     fn drop(&mut self) {
         let counts = &*self.0.0;
-        counts.ended_ms.store(counts.opened.elapsed().as_millis() as u64, Ordering::Release);
+        counts.ended_ms.store(counts.opened_at.elapsed().as_millis() as u64, Ordering::Release);
         counts.ended.fetch_add(1, Ordering::AcqRel);
     }
 }
 
-/// The body of an answer.
+/// A response body that keeps its request in flight.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ResponseBody {
     body: Body,
-    _begun: Begun,
+    _request: RequestInFlight,
 }
 
-impl hyper::body::Body for Answer {
+impl hyper::body::Body for ResponseBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -121,47 +121,46 @@ impl hyper::body::Body for Answer {
     }
 }
 
-/// What a connection is doing, and since when.
+/// State of a connection, and the time at which it began.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
-    /// Nothing of a request has arrived.
+    /// No part of a request has arrived.
     Idle(Instant),
-    /// A part of a head has.
+    /// A part of a request head has arrived.
     Head(Instant),
-    /// At least one request is being received or answered; that has its own limits.
+    /// At least one request is in flight; requests have timeouts themselves.
     Request,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Protocol {
-    /// So many bytes of the preface have arrived.
+    /// The bytes received so far, in number, match the HTTP/2 preface.
     Unknown(usize),
     Http1,
     Http2,
 }
 
-/// A stream that ends when its time is over: for the reader as if the client had closed it, for the
-/// writer with an error.
-pub(super) struct Timed {
+/// A stream with timeouts. After a timeout, reads return the end of the stream, and writes fail.
+pub(super) struct TimedStream {
     io: Box<dyn Io>,
     timeouts: Timeouts,
-    requests: Requests,
+    requests: RequestCounter,
     metrics: Arc<Metrics>,
-    /// Requests begun so far, when this was last looked at.
-    seen: u64,
+    /// The number of requests started when the counter was last read.
+    started_seen: u64,
     phase: Phase,
     protocol: Protocol,
-    /// Since when the client takes nothing.
-    stalled: Option<Instant>,
-    /// Never set later than the next deadline; often earlier, because setting it has a cost.
-    alarm: Pin<Box<Sleep>>,
+    /// Time of the first write that the client did not accept, if the last write is pending.
+    stalled_at: Option<Instant>,
+    /// Wakes the task at the next deadline or before it: resetting a timer on every read is costly.
+    timer: Pin<Box<Sleep>>,
 }
 
-impl Timed {
-    /// A stream that has just been opened.
+impl TimedStream {
+    /// Wraps a stream that was just opened.
     pub(super) fn new(
         io: Box<dyn Io>,
-        requests: Requests,
+        requests: RequestCounter,
         timeouts: Timeouts,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -171,31 +170,31 @@ impl Timed {
             timeouts,
             requests,
             metrics,
-            seen: 0,
+            started_seen: 0,
             phase: Phase::Idle(now),
             protocol: Protocol::Unknown(0),
-            stalled: None,
-            alarm: Box::pin(tokio::time::sleep_until(now + timeouts.idle)),
+            stalled_at: None,
+            timer: Box::pin(tokio::time::sleep_until(now + timeouts.idle)),
         }
     }
 
-    /// Takes note of requests that have begun or ended.
-    fn follow_requests(&mut self) {
-        let begun = self.requests.0.begun.load(Ordering::Acquire);
+    /// Updates the phase after requests have started or ended.
+    fn update_phase(&mut self) {
+        let started = self.requests.0.started.load(Ordering::Acquire);
         match self.requests.idle_since() {
             None => self.phase = Phase::Request,
-            Some(since) if begun != self.seen || self.phase == Phase::Request => {
+            Some(since) if started != self.started_seen || self.phase == Phase::Request => {
                 self.phase = Phase::Idle(since);
             }
             Some(_) => {}
         }
-        self.seen = begun;
+        self.started_seen = started;
     }
 
-    /// Takes note of what has arrived.
-    fn received(&mut self, bytes: &[u8]) {
+    /// Updates protocol and phase after bytes have arrived.
+    fn on_received(&mut self, bytes: &[u8]) {
         if let Protocol::Unknown(matched) = self.protocol {
-            let expected = &PREFACE[matched..];
+            let expected = &HTTP2_PREFACE[matched..];
             let common = expected.len().min(bytes.len());
             self.protocol = if bytes[..common] != expected[..common] {
                 Protocol::Http1
@@ -206,38 +205,38 @@ impl Timed {
                 Protocol::Unknown(matched + common)
             };
         }
-        // HTTP/2 has much to say between requests, so there a slow head counts as none.
+        // HTTP/2 sends control frames between requests, so there bytes are no sign of a head.
         if matches!(self.phase, Phase::Idle(_)) && self.protocol != Protocol::Http2 {
             self.phase = Phase::Head(Instant::now());
         }
     }
 
-    /// Whether the deadline has passed; if not, the task is woken then.
-    fn is_over(&mut self, deadline: Instant, cx: &mut Context<'_>) -> bool {
-        if self.alarm.deadline() > deadline {
-            self.alarm.as_mut().reset(deadline);
+    /// Returns true if the deadline has passed; otherwise the task will be woken at it.
+    fn poll_deadline(&mut self, deadline: Instant, cx: &mut Context<'_>) -> bool {
+        if self.timer.deadline() > deadline {
+            self.timer.as_mut().reset(deadline);
         }
-        while self.alarm.as_mut().poll(cx).is_ready() {
+        while self.timer.as_mut().poll(cx).is_ready() {
             if Instant::now() >= deadline {
                 return true;
             }
-            self.alarm.as_mut().reset(deadline);
+            self.timer.as_mut().reset(deadline);
         }
         false
     }
 
-    /// Takes note of whether the client takes what it is sent.
-    fn taken<T>(
+    /// Applies the write timeout to the result of a write.
+    fn check_write<T>(
         &mut self,
-        taken: Poll<io::Result<T>>,
+        written: Poll<io::Result<T>>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
-        if taken.is_ready() {
-            self.stalled = None;
-            return taken;
+        if written.is_ready() {
+            self.stalled_at = None;
+            return written;
         }
-        let since = *self.stalled.get_or_insert_with(Instant::now);
-        if self.is_over(since + self.timeouts.write, cx) {
+        let since = *self.stalled_at.get_or_insert_with(Instant::now);
+        if self.poll_deadline(since + self.timeouts.write, cx) {
             self.metrics.count_limit(Limit::BodyTimeout);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -245,31 +244,31 @@ impl Timed {
     }
 }
 
-impl AsyncRead for Timed {
+impl AsyncRead for TimedStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.follow_requests();
+        this.update_phase();
         let before = buffer.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut this.io).poll_read(cx, buffer) {
             if buffer.filled().len() > before {
-                this.received(&buffer.filled()[before..]);
+                this.on_received(&buffer.filled()[before..]);
             }
             return Poll::Ready(read);
         }
         let deadline = match this.phase {
             Phase::Idle(since) => since + this.timeouts.idle,
             Phase::Head(since) => since + this.timeouts.head,
-            // Hyper does not come back when a request ends, so this must look again by itself.
+            // Hyper does not poll again when a request ends, so this polls itself after a while.
             Phase::Request => Instant::now() + this.timeouts.idle,
         };
-        if !this.is_over(deadline, cx) {
+        if !this.poll_deadline(deadline, cx) {
             return Poll::Pending;
         }
-        // That an idle connection is closed is nobody's fault.
+        // Closing an idle connection is not a limit that a client exceeded.
         if matches!(this.phase, Phase::Head(_)) {
             this.metrics.count_limit(Limit::HeaderTimeout);
         }
@@ -277,15 +276,15 @@ impl AsyncRead for Timed {
     }
 }
 
-impl AsyncWrite for Timed {
+impl AsyncWrite for TimedStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let taken = Pin::new(&mut this.io).poll_write(cx, bytes);
-        this.taken(taken, cx)
+        let written = Pin::new(&mut this.io).poll_write(cx, bytes);
+        this.check_write(written, cx)
     }
 
     fn poll_write_vectored(
@@ -294,8 +293,8 @@ impl AsyncWrite for Timed {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let taken = Pin::new(&mut this.io).poll_write_vectored(cx, parts);
-        this.taken(taken, cx)
+        let written = Pin::new(&mut this.io).poll_write_vectored(cx, parts);
+        this.check_write(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -304,13 +303,13 @@ impl AsyncWrite for Timed {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let taken = Pin::new(&mut this.io).poll_flush(cx);
-        this.taken(taken, cx)
+        let written = Pin::new(&mut this.io).poll_flush(cx);
+        this.check_write(written, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let taken = Pin::new(&mut this.io).poll_shutdown(cx);
-        this.taken(taken, cx)
+        let written = Pin::new(&mut this.io).poll_shutdown(cx);
+        this.check_write(written, cx)
     }
 }

@@ -1,4 +1,4 @@
-//! Connections: accepting them, their time limits, TLS.
+//! Connections: accepting them, their timeouts, TLS.
 
 mod connection;
 mod server;

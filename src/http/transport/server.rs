@@ -1,5 +1,4 @@
-//! The listener: connections in, a limited number of them, and out again without cutting anyone
-//! off.
+//! The listener: accepts up to `MAX_CONNECTIONS` connections, and closes them gracefully at shutdown.
 
 use std::convert::Infallible;
 use std::io;
@@ -20,53 +19,53 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::connection::{Io, Requests, Timed, Timeouts};
+use super::connection::{Io, RequestCounter, TimedStream, Timeouts};
 use super::tls::Tls;
 use crate::metrics::{Limit, Metrics};
 
-/// How often an HTTP/2 peer has to show that it is still there.
+/// Interval of HTTP/2 pings, which detect a dead peer.
 const PING_INTERVAL: Duration = Duration::from_mins(1);
 
-/// What is read at once, at least.
-const READ_BYTES: usize = 64 << 10;
+/// Minimum size of the read buffer of an HTTP/1 connection.
+const READ_BUFFER_BYTES_MIN: usize = 64 << 10;
 
-/// As many headers as hyper parses without allocating for it.
-const HEADERS_FREE: usize = 100;
+/// The number of headers that hyper parses on the stack: its default limit.
+const HYPER_HEADERS_MAX: usize = 100;
 
-/// What a connection over the limit is told before it is closed.
-const TOO_MANY: &[u8] =
+/// The response to a connection over the limit.
+const TOO_MANY_CONNECTIONS: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
     content-type: application/problem+json\r\ncontent-length: 124\r\n\r\n\
     {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
     \"detail\":\"too many connections are open (MAX_CONNECTIONS)\"}";
 
-/// What a client is told that speaks HTTP where HTTPS is spoken.
+/// The response to plain HTTP on a port that serves HTTPS.
 const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
     content-type: application/problem+json\r\ncontent-length: 116\r\n\r\n\
     {\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,\
     \"detail\":\"this port speaks https: use an https:// address\"}";
 
-/// Pause when the process is out of file descriptors, which only time can cure.
+/// Pause after a failed accept: out of file descriptors, it succeeds once a connection is closed.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// What connections may take.
+/// Limits on connections and on the heads of requests.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// Most connections at once.
+    /// Maximum number of open connections.
     pub connections_max: usize,
-    /// Most bytes of a request's target and headers.
+    /// Maximum size of a request's target and headers.
     pub header_bytes_max: usize,
-    /// Most headers of a request.
+    /// Maximum number of headers of a request.
     pub headers_max: usize,
-    /// For a head that has begun, and for a TLS handshake.
+    /// Time for the head of a request, and for a TLS handshake.
     pub header_timeout: Duration,
-    /// For a client to take anything of its answer.
+    /// Time for a client to read any part of its response.
     pub write_timeout: Duration,
-    /// Without a request.
+    /// Time that a connection may stay open without a request.
     pub idle_timeout: Duration,
 }
 
-/// Serves connections until told to stop.
+/// The HTTP server.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -78,7 +77,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server on that listener, of https if it has a certificate.
+    /// Creates a server for the listener; with `tls`, it serves HTTPS.
     pub fn new(
         listener: TcpListener,
         tls: Option<Arc<Tls>>,
@@ -86,15 +85,15 @@ impl Server {
         metrics: Arc<Metrics>,
     ) -> Self {
         let mut http = auto::Builder::new(TokioExecutor::new());
-        // The limits of heads are checked where the answer can name them (`guard`). What goes far
-        // beyond them gets a bare answer from hyper, which thus bounds the memory.
+        // The limits on heads are checked by the middleware, whose response names them. Hyper's own
+        // limits are twice as large; they bound the memory, and their response has no body.
         let head_bytes = limits.header_bytes_max * 2;
         http.http1()
             .timer(TokioTimer::new())
-            // `Timed` tells idleness from slowness.
+            // `TimedStream` has separate timeouts for slow heads and for idle connections.
             .header_read_timeout(None)
-            .max_buf_size(head_bytes.max(READ_BYTES));
-        if limits.headers_max >= HEADERS_FREE {
+            .max_buf_size(head_bytes.max(READ_BUFFER_BYTES_MIN));
+        if limits.headers_max >= HYPER_HEADERS_MAX {
             http.http1().max_headers(limits.headers_max * 2);
         }
         http.http2()
@@ -106,46 +105,19 @@ impl Server {
         Self { listener, tls, connections, http, limits, metrics }
     }
 
-    /// Accepts connections until `stop` completes; then lets each finish its request, and closes it.
+    /// Accepts connections until `stop` completes; then waits for requests in flight and closes all
+    /// connections.
     pub async fn run(self, router: Router, stop: oneshot::Receiver<()>) {
         let graceful = GracefulShutdown::new();
         let accept = async {
             loop {
-                let (stream, peer) = match self.listener.accept().await {
-                    Ok(accepted) => accepted,
+                match self.listener.accept().await {
+                    Ok((stream, peer)) => self.spawn(stream, peer, &router, graceful.watcher()),
                     Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
+                        tracing::warn!(%error, "cannot accept a connection");
                         tokio::time::sleep(ACCEPT_RETRY).await;
-                        continue;
                     }
-                };
-                let Ok(permit) = self.connections.clone().try_acquire_owned() else {
-                    self.metrics.count_limit(Limit::Connections);
-                    if self.tls.is_none() {
-                        // A new socket's buffer is empty; who does not get this gets the close.
-                        let _ = stream.try_write(TOO_MANY);
-                    }
-                    continue;
-                };
-                // Answers are small and each is awaited: Nagle's algorithm would only delay them.
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "TCP_NODELAY");
                 }
-                let connection = Connection {
-                    peer,
-                    router: router.clone(),
-                    http: self.http.clone(),
-                    tls: self.tls.clone(),
-                    limits: self.limits,
-                    metrics: self.metrics.clone(),
-                    watcher: graceful.watcher(),
-                };
-                tokio::spawn(async move {
-                    if let Err(error) = connection.serve(stream).await {
-                        tracing::debug!(%peer, %error, "connection ended");
-                    }
-                    drop(permit);
-                });
             }
         };
         tokio::select! {
@@ -154,9 +126,40 @@ impl Server {
         }
         graceful.shutdown().await;
     }
+
+    /// Serves a connection in a new task, or closes it if too many are open.
+    fn spawn(&self, stream: TcpStream, peer: SocketAddr, router: &Router, watcher: Watcher) {
+        let Ok(permit) = self.connections.clone().try_acquire_owned() else {
+            self.metrics.count_limit(Limit::Connections);
+            if self.tls.is_none() {
+                // The send buffer of a new socket is empty, so this rarely fails.
+                let _ = stream.try_write(TOO_MANY_CONNECTIONS);
+            }
+            return;
+        };
+        // Clients wait for each response, which is small: Nagle's algorithm would only delay it.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+        let connection = Connection {
+            peer,
+            router: router.clone(),
+            http: self.http.clone(),
+            tls: self.tls.clone(),
+            limits: self.limits,
+            metrics: self.metrics.clone(),
+            watcher,
+        };
+        tokio::spawn(async move {
+            if let Err(error) = connection.serve(stream).await {
+                tracing::debug!(%peer, %error, "connection ended");
+            }
+            drop(permit);
+        });
+    }
 }
 
-/// What serves one connection.
+/// One open connection.
 struct Connection {
     peer: SocketAddr,
     router: Router,
@@ -185,36 +188,36 @@ impl Connection {
                 }
             }
         };
-        let requests = Requests::none();
+        let requests = RequestCounter::new();
         let timeouts = Timeouts {
             head: self.limits.header_timeout,
             idle: self.limits.idle_timeout,
             write: self.limits.write_timeout,
         };
-        let io = TokioIo::new(Timed::new(io, requests.clone(), timeouts, self.metrics));
+        let io = TokioIo::new(TimedStream::new(io, requests.clone(), timeouts, self.metrics));
         let (peer, router) = (self.peer, TowerToHyperService::new(self.router));
         let service = service_fn(move |mut request: Request<Incoming>| {
-            let begun = requests.begin();
+            let in_flight = requests.start();
             request.extensions_mut().insert(ConnectInfo(peer));
-            let answer = router.call(request);
-            async move { Ok::<_, Infallible>(answer.await?.map(|body| begun.until_end_of(body))) }
+            let response = router.call(request);
+            async move { Ok::<_, Infallible>(response.await?.map(|body| in_flight.until_end_of(body))) }
         });
         let connection = self.http.serve_connection(io, service).into_owned();
         self.watcher.watch(connection).await
     }
 }
 
-/// Makes TLS of a connection; one that speaks HTTP is told to use https.
+/// Completes the TLS handshake. A client that speaks plain HTTP is told to use https.
 async fn handshake(tls: &Tls, mut stream: TcpStream) -> io::Result<Box<dyn Io>> {
     let mut first = [0];
     stream.peek(&mut first).await?;
-    // A method's first letter; a handshake begins with 22.
+    // HTTP begins with the name of a method, a TLS handshake with the byte 22.
     if first[0].is_ascii_uppercase() {
-        // What is left unread would reset the connection, and the answer with it.
+        // Closing a socket with unread bytes resets the connection, and the response is lost.
         let _ = stream.read(&mut [0; 8 << 10]).await?;
         stream.write_all(NOT_TLS).await?;
         stream.shutdown().await?;
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "HTTP without TLS"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "plain HTTP on an HTTPS port"));
     }
     Ok(Box::new(tls.acceptor().accept(stream).await?))
 }

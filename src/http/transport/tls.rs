@@ -1,4 +1,4 @@
-//! The server's certificate, which can be replaced while it serves.
+//! The certificate of the server, which can be reloaded while it runs.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::tls::{out_of_date, provider};
 
-/// The certificate and key of `TLS_CERT` and `TLS_KEY`.
+/// The certificate and key from `TLS_CERT` and `TLS_KEY`.
 pub struct Tls {
     certificate: PathBuf,
     key: PathBuf,
@@ -28,25 +28,24 @@ impl Tls {
     /// Reads both files.
     ///
     /// # Errors
-    /// Which file is wrong, and how.
+    /// If a file cannot be used; the message names it.
     pub fn new(certificate: PathBuf, key: PathBuf) -> Result<Self, String> {
         let acceptor = RwLock::new(read(&certificate, &key)?);
         Ok(Self { certificate, key, acceptor })
     }
 
-    /// Reads the files again, for connections to come. If they are wrong, the certificate stays as it
-    /// was.
+    /// Reads the files again, for new connections. Invalid files leave the certificate unchanged.
     pub fn reload(&self) {
         match read(&self.certificate, &self.key) {
             Ok(acceptor) => {
-                tracing::info!(file = %self.certificate.display(), "certificate read again");
+                tracing::info!(file = %self.certificate.display(), "certificate reloaded");
                 *self.acceptor.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
             }
             Err(error) => tracing::error!(%error, "certificate not changed"),
         }
     }
 
-    /// Makes TLS of a connection, with the certificate that is valid now.
+    /// Returns the acceptor with the current certificate.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         self.acceptor.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -55,14 +54,14 @@ impl Tls {
 fn read(certificate: &Path, key: &Path) -> Result<TlsAcceptor, String> {
     let chain = read_chain(certificate)?;
     if let Some(why) = chain.first().and_then(out_of_date) {
-        // Clients that do not check it are served on, and the others say so.
+        // Not an error: clients that do not check the certificate can still connect.
         tracing::warn!("TLS_CERT {}: {why}", certificate.display());
     }
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| match error {
         PemError::NoItemsFound => named(
             "TLS_KEY",
             key,
-            &"it has no private key that can be read: PEM (PKCS#8, PKCS#1 or SEC1), not encrypted",
+            &"no private key found; expected PEM (PKCS#8, PKCS#1 or SEC1), not encrypted",
         ),
         error => named("TLS_KEY", key, &describe(error)),
     })?;
@@ -73,10 +72,7 @@ fn read(certificate: &Path, key: &Path) -> Result<TlsAcceptor, String> {
             Error::InconsistentKeys(_) => named(
                 "TLS_KEY",
                 key,
-                &format!(
-                    "it is not the key of the certificate in TLS_CERT {}",
-                    certificate.display()
-                ),
+                &format!("not the key of the certificate in TLS_CERT {}", certificate.display()),
             ),
             Error::InvalidCertificate(_) => named("TLS_CERT", certificate, &error),
             error => named("TLS_KEY", key, &error),
@@ -85,7 +81,7 @@ fn read(certificate: &Path, key: &Path) -> Result<TlsAcceptor, String> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// The certificate and those that lead to its authority.
+/// Reads the certificate and its intermediate certificates.
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let named = |error: PemError| named("TLS_CERT", path, &describe(error));
     let chain: Vec<_> = CertificateDer::pem_file_iter(path)
@@ -101,9 +97,13 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 fn describe(error: PemError) -> String {
     match error {
         PemError::Io(error) => error.to_string(),
-        PemError::NoItemsFound => "it has no certificate (PEM, BEGIN CERTIFICATE)".to_owned(),
-        PemError::MissingSectionEnd { .. } => "it ends in the middle of a PEM section".to_owned(),
-        PemError::Base64Decode(_) => "it has a PEM section that is not base64".to_owned(),
+        PemError::NoItemsFound => {
+            "no certificate found; expected PEM (BEGIN CERTIFICATE)".to_owned()
+        }
+        PemError::MissingSectionEnd { .. } => {
+            "the file ends in the middle of a PEM section".to_owned()
+        }
+        PemError::Base64Decode(_) => "a PEM section is not base64".to_owned(),
         error => error.to_string(),
     }
 }

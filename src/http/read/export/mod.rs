@@ -45,7 +45,7 @@ pub(in crate::http) async fn export(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let store = app.store.clone();
+    let store = app.read.store.clone();
     let known = [&FILTER[..], &["format", "order", "fields", "data"]];
     let parameters = Parameters::read(request.uri(), &known)?;
     let format = [("ndjson", Format::Ndjson), ("csv", Format::Csv), ("parquet", Format::Parquet)];
@@ -145,7 +145,7 @@ impl Writer {
         headers: &HeaderMap,
     ) -> Result<(Self, Option<&'static str>), Problem> {
         if let Format::Parquet = format {
-            let permit = app.parquet_exports.clone().try_acquire_owned().map_err(|_| {
+            let permit = app.read.parquet_exports.clone().try_acquire_owned().map_err(|_| {
                 let error = format!(
                     "{PARQUET_MAX} exports as Parquet are being written, which is the most; NDJSON \
                      and CSV have no such limit"
