@@ -54,7 +54,7 @@ fn structured_mode_maps_the_attributes() {
 }
 
 #[test]
-fn the_subject_is_the_session_where_there_is_no_sessionid() {
+fn subject_is_the_session_without_sessionid() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let mut sent = cloudevent("1");
@@ -67,12 +67,12 @@ fn the_subject_is_the_session_where_there_is_no_sessionid() {
 }
 
 #[test]
-fn a_batch_is_an_array_of_cloudevents() {
+fn batch_is_an_array_of_cloudevents() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let batch = Value::from(vec![cloudevent("1"), cloudevent("2")]).to_string();
-    let answer = server.client.post("/events/batch", BATCHED, &[], &batch).expect(202);
-    assert_eq!(answer.json()["accepted"], 2);
+    let response = server.client.post("/events/batch", BATCHED, &[], &batch).expect(202);
+    assert_eq!(response.json()["accepted"], 2);
     server.client.post("/events/batch", BATCHED, &[], batch).expect(202);
     let empty = server.client.post("/events/batch", BATCHED, &[], "[]").expect(202);
     assert_eq!(empty.json(), json!({ "accepted": 0, "message": "No events to store" }));
@@ -80,7 +80,7 @@ fn a_batch_is_an_array_of_cloudevents() {
 }
 
 #[test]
-fn binary_mode_takes_the_attributes_from_percent_encoded_headers() {
+fn binary_mode_reads_attributes_from_percent_encoded_headers() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let headers = [
@@ -104,7 +104,7 @@ fn binary_mode_takes_the_attributes_from_percent_encoded_headers() {
 }
 
 #[test]
-fn data_that_is_no_object_is_kept_under_extra() {
+fn non_object_data_is_kept_under_extra() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let mut sent = cloudevent("1");
@@ -116,7 +116,7 @@ fn data_that_is_no_object_is_kept_under_extra() {
 }
 
 #[test]
-fn what_cloudevents_require_is_required() {
+fn attributes_required_by_cloudevents_are_required() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     for (attribute, field) in [
@@ -127,16 +127,16 @@ fn what_cloudevents_require_is_required() {
     ] {
         let mut sent = cloudevent("1");
         sent.as_object_mut().expect("an object").remove(attribute);
-        let answer = server.client.post("/events", STRUCTURED, &[], sent.to_string());
-        assert_eq!(answer.expect(422).json()["rejected"][0]["field"], field);
+        let response = server.client.post("/events", STRUCTURED, &[], sent.to_string());
+        assert_eq!(response.expect(422).json()["rejected"][0]["field"], field);
     }
     let mut old = cloudevent("2");
     old["specversion"] = json!("0.3");
     let batch = Value::from(vec![cloudevent("1"), old.clone()]).to_string();
-    let answer = server.client.post("/events/batch", BATCHED, &[], batch).expect(202).json();
-    assert_eq!(answer["accepted"], 1);
-    assert_eq!(answer["rejected"][0]["index"], 1);
-    assert_eq!(answer["rejected"][0]["field"], "specversion");
+    let response = server.client.post("/events/batch", BATCHED, &[], batch).expect(202).json();
+    assert_eq!(response["accepted"], 1);
+    assert_eq!(response["rejected"][0]["index"], 1);
+    assert_eq!(response["rejected"][0]["field"], "specversion");
     assert_eq!(ids(&workspace.events()), ["1"]);
     assert_eq!(workspace.rejected()[0]["event"], old);
 }

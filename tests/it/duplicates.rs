@@ -1,18 +1,18 @@
-//! A repeated event is accepted each time and stored once.
+//! Repeated events are accepted each time and stored once.
 
 use serde_json::Value;
 
 use crate::harness::{Storage, Workspace, assert_exactly, event, eventually, only};
 
 both!(
-    a_repeated_batch_is_accepted_and_stored_once,
-    a_repeat_inside_one_batch_is_stored_once,
-    the_same_event_id_in_two_sessions_is_two_events,
-    a_repeat_is_known_again_after_a_restart,
+    repeated_batch_is_accepted_and_stored_once,
+    repeat_within_one_batch_is_stored_once,
+    same_event_id_in_two_sessions_is_two_events,
+    repeat_is_detected_after_a_restart,
     concurrent_identical_requests_are_stored_once,
 );
 
-fn a_repeated_batch_is_accepted_and_stored_once(storage: Storage) {
+fn repeated_batch_is_accepted_and_stored_once(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let batch = [event("1"), event("2"), event("3")];
@@ -25,7 +25,7 @@ fn a_repeated_batch_is_accepted_and_stored_once(storage: Storage) {
     assert_eq!(server.client.metric(window), 4);
 }
 
-fn a_repeat_inside_one_batch_is_stored_once(storage: Storage) {
+fn repeat_within_one_batch_is_stored_once(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let mut other = event("1");
@@ -34,10 +34,10 @@ fn a_repeat_inside_one_batch_is_stored_once(storage: Storage) {
     assert_eq!(server.client.batch(&batch).expect(202).json()["accepted"], 4);
     let events = workspace.settled(&server);
     assert_exactly(&events, ["1", "2"]);
-    assert_eq!(only(&events, "1")["data"], serde_json::json!({}), "the first one counts");
+    assert_eq!(only(&events, "1")["data"], serde_json::json!({}), "the first of the two is stored");
 }
 
-fn the_same_event_id_in_two_sessions_is_two_events(storage: Storage) {
+fn same_event_id_in_two_sessions_is_two_events(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let mut other = event("1");
@@ -46,7 +46,7 @@ fn the_same_event_id_in_two_sessions_is_two_events(storage: Storage) {
     assert_eq!(workspace.settled(&server).len(), 2);
 }
 
-fn a_repeat_is_known_again_after_a_restart(storage: Storage) {
+fn repeat_is_detected_after_a_restart(storage: Storage) {
     let workspace = Workspace::new(storage);
     let mut server = workspace.server().start();
     let batch = [event("1"), event("2")];
@@ -77,9 +77,9 @@ fn concurrent_identical_requests_are_stored_once(storage: Storage) {
 }
 
 #[test]
-fn a_repeat_is_known_after_its_segment_is_deleted() {
+fn repeat_is_detected_after_its_segment_was_deleted() {
     let workspace = Workspace::postgres();
-    // Segments of 128 KiB.
+    // With 1 MiB, segments have 128 KiB.
     let server = workspace.server().set("JOURNAL_MAX_BYTES", "1MiB").set("JOURNAL_RETENTION", "0");
     let mut server = server.start();
     server.client.event(&event("first")).expect(202);
@@ -103,7 +103,7 @@ fn a_repeat_is_known_after_its_segment_is_deleted() {
 }
 
 #[test]
-fn with_its_timestamp_a_repeat_is_known_to_every_server_of_a_database() {
+fn repeat_with_timestamp_is_detected_across_servers_of_one_database() {
     let (workspace, other_directory) = (Workspace::postgres(), Workspace::jsonl());
     let first = workspace.server().start();
     let second = workspace.server().directory(other_directory.directory()).start();

@@ -1,4 +1,4 @@
-//! Compressed bodies.
+//! Compressed request bodies.
 
 use std::io::{Read, Write};
 
@@ -29,7 +29,7 @@ fn compressed(encoding: &str, body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// How it is compressed, and what the header says.
+/// The compression of the body, and the value of the header.
 const ENCODINGS: [(&str, &str); 5] = [
     ("gzip", "gzip"),
     ("gzip", "X-GZIP"),
@@ -39,7 +39,7 @@ const ENCODINGS: [(&str, &str); 5] = [
 ];
 
 #[test]
-fn every_encoding_is_understood_on_both_routes() {
+fn every_encoding_is_accepted_on_both_endpoints() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let mut expected = Vec::new();
@@ -57,7 +57,7 @@ fn every_encoding_is_understood_on_both_routes() {
 }
 
 #[test]
-fn gzip_in_several_members_is_one_body() {
+fn multi_member_gzip_is_one_body() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let body = event("1").to_string();
@@ -68,7 +68,7 @@ fn gzip_in_several_members_is_one_body() {
 }
 
 #[test]
-fn corrupt_bodies_are_refused_and_store_nothing() {
+fn corrupt_bodies_are_rejected_and_not_stored() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     for (encoding, header) in ENCODINGS {
@@ -79,13 +79,13 @@ fn corrupt_bodies_are_refused_and_store_nothing() {
         let cut = whole[..whole.len() - 6].to_vec();
         let plain = event("1").to_string().into_bytes();
         for (how, body) in [("cut", cut), ("not compressed", plain), ("empty", Vec::new())] {
-            let answer = server.client.post("/events", JSON, &headers, body);
-            assert_eq!(answer.status, 400, "{encoding} {how}: {answer:?}");
-            assert_eq!(answer.header("content-type"), "application/problem+json");
+            let response = server.client.post("/events", JSON, &headers, body);
+            assert_eq!(response.status, 400, "{encoding} {how}: {response:?}");
+            assert_eq!(response.header("content-type"), "application/problem+json");
         }
         if encoding != "raw deflate" && encoding != "zstd" {
-            let answer = server.client.post("/events", JSON, &headers, flipped);
-            assert_eq!(answer.status, 400, "{encoding} flipped: {answer:?}");
+            let response = server.client.post("/events", JSON, &headers, flipped);
+            assert_eq!(response.status, 400, "{encoding} flipped: {response:?}");
         }
     }
     assert_exactly(&workspace.events(), [""; 0]);

@@ -1,4 +1,4 @@
-//! A full disk costs nothing that was accepted, and is over when there is room.
+//! A full disk loses no accepted event, and service resumes when space is freed.
 
 use std::path::Path;
 
@@ -9,12 +9,12 @@ use crate::harness::eventually::when;
 use crate::harness::reaper::SmallDisk;
 use crate::harness::{Server, Storage, Workspace, assert_exactly, event, eventually, ids};
 
-both!(a_full_disk_refuses_events_until_there_is_room);
+both!(full_disk_rejects_events_until_space_is_freed);
 
-/// Takes all the room there is; dropping the file gives it back.
+/// Fills the disk with a file; deleting it frees the space.
 fn fill(disk: &Path) -> std::path::PathBuf {
     let filler = disk.join("filler");
-    // The last write that does not fit fails after taking what was left.
+    // The write fails after it has used up the remaining space.
     let full = std::fs::write(&filler, vec![0; 8 << 20]);
     assert!(full.is_err(), "the disk is not small");
     filler
@@ -26,23 +26,23 @@ fn padded(id: &str) -> Value {
     event
 }
 
-/// Sends events until one is refused; returns the accepted ones' ids and the refused event.
-fn send_until_refused(server: &Server, accepted: &mut Vec<Value>) -> Value {
+/// Sends events until one is rejected, which is returned; the others are added to `accepted`.
+fn send_until_rejected(server: &Server, accepted: &mut Vec<Value>) -> Value {
     for number in 0.. {
         let event = padded(&format!("{}-{number}", accepted.len()));
-        let answer = server.client.event(&event);
-        if answer.status == 202 {
+        let response = server.client.event(&event);
+        if response.status == 202 {
             accepted.push(event);
             continue;
         }
-        problem(&answer, 503, "full disk");
-        assert!(answer.header("retry-after").parse::<u64>().is_ok(), "{answer:?}");
+        problem(&response, 503, "full disk");
+        assert!(response.header("retry-after").parse::<u64>().is_ok(), "{response:?}");
         return event;
     }
     unreachable!("an endless loop");
 }
 
-fn a_full_disk_refuses_events_until_there_is_room(storage: Storage) {
+fn full_disk_rejects_events_until_space_is_freed(storage: Storage) {
     let workspace = Workspace::new(storage);
     let Some(disk) = SmallDisk::mount(workspace.directory().join("disk"), 1 << 20) else {
         eprintln!("not tested: a small file system cannot be mounted here (needs root)");
@@ -56,10 +56,10 @@ fn a_full_disk_refuses_events_until_there_is_room(storage: Storage) {
     let mut accepted = vec![padded("first")];
     server.client.event(&accepted[0]).expect(202);
 
-    let mut refused = Vec::new();
+    let mut rejected = Vec::new();
     for _ in 0..3 {
         let filler = fill(&disk.path);
-        refused.push(send_until_refused(&server, &mut accepted));
+        rejected.push(send_until_rejected(&server, &mut accepted));
         let health = server.client.get("/health", &[]).expect(503).json();
         assert_eq!(health["status"], "unhealthy", "{health}");
         server.client.get("/health/ready", &[]).expect(503);
@@ -67,10 +67,10 @@ fn a_full_disk_refuses_events_until_there_is_room(storage: Storage) {
             let stored = crate::harness::workspace::read_lines(&disk.path.join("events.jsonl"));
             assert_exactly(&stored, ids(&accepted));
         }
-        std::fs::remove_file(filler).expect("room");
-        let again = refused.last().expect("one was refused");
-        eventually("events are taken again", || {
-            when(server.client.event(again), |answer| answer.status == 202)
+        std::fs::remove_file(filler).expect("the filler is deleted");
+        let again = rejected.last().expect("one was rejected");
+        eventually("events are accepted again", || {
+            when(server.client.event(again), |response| response.status == 202)
         });
         accepted.push(again.clone());
         server.client.get("/health/ready", &[]).expect(200);

@@ -1,4 +1,4 @@
-//! What operators and their machines are told.
+//! `GET /health` and `GET /metrics`.
 
 use std::collections::BTreeSet;
 
@@ -8,19 +8,19 @@ use crate::harness::client::JSON;
 use crate::harness::{Storage, Workspace, event};
 
 both!(
-    a_server_without_troubles_is_healthy,
-    metrics_are_prometheus_text_with_the_documented_names,
-    metrics_are_json_where_that_is_asked_for,
+    working_server_is_healthy,
+    metrics_are_prometheus_text_with_documented_names,
+    metrics_are_json_if_accepted_by_the_client,
 );
 
-fn a_server_without_troubles_is_healthy(storage: Storage) {
+fn working_server_is_healthy(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().ready().start();
     server.client.event(&event("1")).expect(202);
     workspace.settled(&server);
-    let answer = server.client.get("/health", &[]).expect(200);
-    assert_eq!(answer.header("content-type"), JSON);
-    let health = answer.json();
+    let response = server.client.get("/health", &[]).expect(200);
+    assert_eq!(response.header("content-type"), JSON);
+    let health = response.json();
     assert_eq!(health["status"], "healthy");
     assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
     match storage {
@@ -35,7 +35,7 @@ fn a_server_without_troubles_is_healthy(storage: Storage) {
     server.client.get("/health/ready", &[]).expect(200);
 }
 
-/// The names of a Prometheus text; panics if it is none.
+/// Returns the names of the samples in a Prometheus text; panics if the text is malformed.
 fn names(text: &str) -> BTreeSet<&str> {
     let mut types = BTreeSet::new();
     let mut names = BTreeSet::new();
@@ -63,7 +63,7 @@ fn names(text: &str) -> BTreeSet<&str> {
     names
 }
 
-fn metrics_are_prometheus_text_with_the_documented_names(storage: Storage) {
+fn metrics_are_prometheus_text_with_documented_names(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let mut odd = event("label-event-id");
@@ -74,9 +74,12 @@ fn metrics_are_prometheus_text_with_the_documented_names(storage: Storage) {
     server.client.get("/label-path", &[]).expect(404);
     workspace.settled(&server);
 
-    let answer = server.client.get("/metrics", &[]).expect(200);
-    assert!(answer.header("content-type").starts_with("text/plain; version=0.0.4"), "{answer:?}");
-    let found = names(&answer.text);
+    let response = server.client.get("/metrics", &[]).expect(200);
+    assert!(
+        response.header("content-type").starts_with("text/plain; version=0.0.4"),
+        "{response:?}"
+    );
+    let found = names(&response.text);
     for name in [
         "hooks_events_received_total",
         "hooks_events_stored_total",
@@ -95,9 +98,13 @@ fn metrics_are_prometheus_text_with_the_documented_names(storage: Storage) {
         "hooks_database_up",
         "hooks_build_info",
     ] {
-        assert!(found.contains(name), "{name} is missing in {}", answer.text);
+        assert!(found.contains(name), "{name} is missing in {}", response.text);
     }
-    assert!(!answer.text.contains("label-"), "a client's string: {}", answer.text);
+    assert!(
+        !response.text.contains("label-"),
+        "a label has a value from a request: {}",
+        response.text
+    );
     let metric = |sample: &str| server.client.metric(sample);
     assert_eq!(metric("hooks_events_received_total"), 3);
     assert_eq!(metric("hooks_events_stored_total"), 1);
@@ -110,14 +117,14 @@ fn metrics_are_prometheus_text_with_the_documented_names(storage: Storage) {
     assert!(names(&other.text).is_superset(&found));
 }
 
-fn metrics_are_json_where_that_is_asked_for(storage: Storage) {
+fn metrics_are_json_if_accepted_by_the_client(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     server.client.batch(&[event("1"), event("2"), event("1")]).expect(202);
     workspace.settled(&server);
-    let answer = server.client.get("/metrics", &[("accept", JSON)]).expect(200);
-    assert_eq!(answer.header("content-type"), JSON);
-    let metrics = answer.json();
+    let response = server.client.get("/metrics", &[("accept", JSON)]).expect(200);
+    assert_eq!(response.header("content-type"), JSON);
+    let metrics = response.json();
     assert_eq!(metrics["events_received_total"], 3);
     assert_eq!(metrics["events_stored_total"], 2);
     assert_eq!(metrics["storage_errors_total"], 0);

@@ -1,4 +1,4 @@
-//! `POST /hooks/{agent}`: agents' own payloads become events, whatever is in them.
+//! `POST /hooks/{agent}`: any payload of an agent becomes an event.
 
 use serde_json::{Value, json};
 
@@ -6,17 +6,16 @@ use crate::harness::client::{JSON, NDJSON};
 use crate::harness::{Server, Storage, Workspace, event};
 
 both!(
-    every_agents_payloads_are_understood,
-    auto_recognises_the_agent,
-    a_hook_that_fires_twice_is_stored_once,
-    real_events_that_look_alike_are_both_kept,
-    workflow_phase_and_milestone_come_as_headers,
-    nothing_in_a_payload_is_refused,
-    a_payload_of_5_mb_is_taken,
+    payloads_of_every_agent_are_mapped,
+    auto_detects_the_agent,
+    hook_that_fires_twice_is_stored_once,
+    distinct_events_with_similar_payloads_are_both_stored,
+    workflow_phase_and_milestone_are_read_from_headers,
+    unusual_payloads_are_accepted,
+    payload_of_5_mb_is_accepted,
 );
 
-/// For each agent: payloads in the shapes that it documents, where each is sent, and what of it the
-/// stored event must say.
+/// For each agent: payloads in its documented formats, their paths, and fields of the stored events.
 const PAYLOADS: [(&str, &str); 10] = [
     ("claude-code", include_str!("../payloads/claude-code.json")),
     ("codex", include_str!("../payloads/codex.json")),
@@ -34,14 +33,14 @@ fn cases(text: &str) -> Vec<Value> {
     serde_json::from_str(text).expect("an array of cases")
 }
 
-/// Sends a payload, which must be answered with nothing that could be a decision.
+/// Sends a payload; the response must not contain anything that an agent reads as a decision.
 #[track_caller]
 fn send(server: &Server, path: &str, payload: impl AsRef<[u8]>) {
-    let answer = server.client.post(path, JSON, &[], payload).expect(200);
-    assert_eq!((&*answer.text, answer.header("content-type")), ("{}", "application/json"));
+    let response = server.client.post(path, JSON, &[], payload).expect(200);
+    assert_eq!((&*response.text, response.header("content-type")), ("{}", "application/json"));
 }
 
-fn every_agents_payloads_are_understood(storage: Storage) {
+fn payloads_of_every_agent_are_mapped(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let all: Vec<(&str, Value)> = PAYLOADS
@@ -64,7 +63,7 @@ fn every_agents_payloads_are_understood(storage: Storage) {
     }
 }
 
-fn auto_recognises_the_agent(storage: Storage) {
+fn auto_detects_the_agent(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let named = PAYLOADS.iter().flat_map(|(agent, text)| {
@@ -75,7 +74,7 @@ fn auto_recognises_the_agent(storage: Storage) {
         send(&server, "/hooks/auto", payload.to_string());
         expected.push((payload, json!(agent)));
     }
-    // These two run the hooks of Claude Code's settings.
+    // These two also run the hooks in Claude Code's settings.
     for agent in ["cursor", "vscode"] {
         let (_, text) = PAYLOADS.iter().find(|(name, _)| *name == agent).expect("its payloads");
         let mut payload = cases(text)[1]["payload"].clone();
@@ -83,9 +82,9 @@ fn auto_recognises_the_agent(storage: Storage) {
         send(&server, "/hooks/claude-code", payload.to_string());
         expected.push((payload, json!(agent)));
     }
-    let stranger = json!({ "hook_event_name": "Woke", "sessionId": 7, "toolName": "t" });
-    send(&server, "/hooks/auto", stranger.to_string());
-    expected.push((stranger, json!(null)));
+    let unknown = json!({ "hook_event_name": "Woke", "sessionId": 7, "toolName": "t" });
+    send(&server, "/hooks/auto", unknown.to_string());
+    expected.push((unknown, json!(null)));
 
     let stored = workspace.settled(&server);
     assert_eq!(stored.len(), expected.len());
@@ -93,12 +92,12 @@ fn auto_recognises_the_agent(storage: Storage) {
         let stored = stored.iter().find(|event| event["data"] == payload).expect("stored");
         assert_eq!(stored["agent"], agent, "{stored}");
     }
-    let stranger = stored.iter().find(|event| event["event_type"] == "woke").expect("stored");
-    assert_eq!((&stranger["session_id"], &stranger["tool_name"]), (&json!("7"), &json!("t")));
+    let unknown = stored.iter().find(|event| event["event_type"] == "woke").expect("stored");
+    assert_eq!((&unknown["session_id"], &unknown["tool_name"]), (&json!("7"), &json!("t")));
 }
 
-/// Any of these payloads, sent again, is the same firing.
-fn a_hook_that_fires_twice_is_stored_once(storage: Storage) {
+/// Each payload is sent three times at once, and counts as one firing.
+fn hook_that_fires_twice_is_stored_once(storage: Storage) {
     let workspace = Workspace::new(storage);
     let mut server = workspace.server().ready().start();
     let with_tool_use = r#"{"hook_event_name":"PreToolUse","session_id":"s","tool_name":"Bash","tool_use_id":"toolu_1"}"#;
@@ -113,7 +112,7 @@ fn a_hook_that_fires_twice_is_stored_once(storage: Storage) {
             }
         });
     }
-    // Those that say which they are, are known after a restart, too.
+    // Payloads with a tool use id or a time are deduplicated across restarts.
     server.stop();
     server.restart();
     for payload in [with_tool_use, with_time] {
@@ -123,7 +122,7 @@ fn a_hook_that_fires_twice_is_stored_once(storage: Storage) {
     assert_eq!(stored.len(), 3, "{stored:?}");
 }
 
-fn real_events_that_look_alike_are_both_kept(storage: Storage) {
+fn distinct_events_with_similar_payloads_are_both_stored(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let call = |id: &str| {
@@ -138,9 +137,9 @@ fn real_events_that_look_alike_are_both_kept(storage: Storage) {
         |at: i64| json!({ "sessionId": "s", "toolName": "bash", "toolArgs": "", "timestamp": at });
     send(&server, "/hooks/copilot/preToolUse", timed(1_795_424_400_001).to_string());
     send(&server, "/hooks/copilot/preToolUse", timed(1_795_424_400_002).to_string());
-    // The same body at another event's address is another event.
+    // The same body at the path of another event is another event.
     send(&server, "/hooks/copilot/postToolUse", timed(1_795_424_400_002).to_string());
-    // Nothing but the time they fired at tells these apart: more than a second.
+    // These differ only in the time at which they fired; more than a second apart, they are distinct.
     let stop = |at: &str| {
         json!({
             "agent": "claude-code", "fired_at": at,
@@ -149,8 +148,8 @@ fn real_events_that_look_alike_are_both_kept(storage: Storage) {
     };
     let fired = ["2026-11-23T09:00:00Z", "2026-11-23T09:00:00.9Z", "2026-11-23T09:00:01.001Z"];
     let lines = fired.map(|at| stop(at).to_string()).join("\n");
-    let answer = server.client.post("/hooks", NDJSON, &[], lines).expect(202);
-    assert_eq!(answer.json()["accepted"], 3);
+    let response = server.client.post("/hooks", NDJSON, &[], lines).expect(202);
+    assert_eq!(response.json()["accepted"], 3);
 
     let stored = workspace.settled(&server);
     assert_eq!(stored.len(), 7, "{stored:?}");
@@ -163,7 +162,7 @@ fn real_events_that_look_alike_are_both_kept(storage: Storage) {
     assert_eq!(stops, ["2026-11-23T09:00:00.000000Z", "2026-11-23T09:00:01.001000Z"]);
 }
 
-fn workflow_phase_and_milestone_come_as_headers(storage: Storage) {
+fn workflow_phase_and_milestone_are_read_from_headers(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let headers = [("X-Workflow-Id", "w-1"), ("X-Phase-Id", "p-1"), ("X-Milestone-Id", "")];
@@ -175,7 +174,7 @@ fn workflow_phase_and_milestone_come_as_headers(storage: Storage) {
     assert_eq!(stored["milestone_id"], Value::Null);
 }
 
-fn nothing_in_a_payload_is_refused(storage: Storage) {
+fn unusual_payloads_are_accepted(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let long = "x".repeat(300);
@@ -222,7 +221,7 @@ fn nothing_in_a_payload_is_refused(storage: Storage) {
     assert_eq!(workspace.rejected(), [] as [Value; 0]);
 }
 
-fn a_payload_of_5_mb_is_taken(storage: Storage) {
+fn payload_of_5_mb_is_accepted(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let payload = json!({
@@ -237,7 +236,7 @@ fn a_payload_of_5_mb_is_taken(storage: Storage) {
 }
 
 #[test]
-fn what_is_no_payload_is_refused_with_words() {
+fn non_object_payload_is_rejected_with_a_reason() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("API_KEYS", "hooks:key-1:ingest").ready().start();
     let key = [("authorization", "Bearer key-1")];
@@ -262,7 +261,7 @@ fn what_is_no_payload_is_refused_with_words() {
 }
 
 #[test]
-fn a_bad_line_of_emit_spoils_itself_alone() {
+fn malformed_line_of_emit_does_not_affect_other_lines() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let line = json!({
@@ -270,8 +269,8 @@ fn a_bad_line_of_emit_spoils_itself_alone() {
         "workflow_id": "w", "phase_id": null, "milestone_id": null, "payload": { "conversation_id": "u" },
     });
     let lines = format!("{{\"agent\":\"cur\n{line}\n");
-    let answer = server.client.post("/hooks", NDJSON, &[], &lines).expect(202).json();
-    assert_eq!((&answer["accepted"], &answer["rejected"][0]["index"]), (&json!(1), &json!(0)));
+    let response = server.client.post("/hooks", NDJSON, &[], &lines).expect(202).json();
+    assert_eq!((&response["accepted"], &response["rejected"][0]["index"]), (&json!(1), &json!(0)));
     let stored = &workspace.events()[0];
     assert_eq!(stored["event_type"], "agent_stopped");
     assert_eq!(stored["timestamp"], "2026-11-23T09:00:00.000000Z");
@@ -279,11 +278,11 @@ fn a_bad_line_of_emit_spoils_itself_alone() {
     assert_eq!(workspace.rejected().len(), 1);
 }
 
-mod other_shapes_at_events {
+mod other_formats_at_events {
     use super::*;
 
     #[test]
-    fn multi_agent_observability_senders_are_understood() {
+    fn multi_agent_observability_events_are_mapped() {
         let workspace = Workspace::jsonl();
         let server = workspace.server().start();
         let sent = json!({
@@ -320,7 +319,7 @@ mod other_shapes_at_events {
     }
 
     #[test]
-    fn openhands_is_recognised_and_our_own_shape_stays() {
+    fn openhands_events_are_mapped_and_our_own_format_is_unchanged() {
         let workspace = Workspace::jsonl();
         let server = workspace.server().start();
         let theirs = json!({

@@ -1,4 +1,4 @@
-//! HTTP over TLS: real handshakes, both protocols, and certificates that change.
+//! HTTPS: handshakes, both protocols, and certificate reload.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -37,7 +37,7 @@ impl Secure {
         self.workspace.directory().join("server.key")
     }
 
-    /// Writes another certificate and its key; clients trust this one alone.
+    /// Writes a new certificate and key, the only ones that clients trust.
     fn renew(&mut self) {
         let CertifiedKey { cert, signing_key } =
             rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
@@ -64,7 +64,7 @@ impl Secure {
         config
     }
 
-    /// A connection on which the handshake is done with the first request.
+    /// Connects; the handshake happens with the first request.
     fn connect(&self, address: SocketAddr, protocols: &[&str]) -> Tls {
         let name = ServerName::try_from("localhost").expect("a name");
         let config = Arc::new(self.config(protocols));
@@ -77,7 +77,7 @@ impl Secure {
 struct Tls(StreamOwned<ClientConnection, TcpStream>);
 
 impl Tls {
-    /// Sends an event by HTTP/1.1 and reads its answer; an error if the handshake fails.
+    /// Sends an event by HTTP/1.1 and returns the response, or an error if the handshake fails.
     fn event(&mut self, id: &str) -> std::io::Result<String> {
         let body = event(id).to_string();
         write!(
@@ -86,24 +86,24 @@ impl Tls {
              content-length: {}\r\n\r\n{body}",
             body.len()
         )?;
-        let mut answer = Vec::new();
+        let mut response = Vec::new();
         let mut byte = [0];
-        while !answer.ends_with(b"\"}") {
+        while !response.ends_with(b"\"}") {
             self.0.read_exact(&mut byte)?;
-            answer.push(byte[0]);
+            response.push(byte[0]);
         }
-        Ok(String::from_utf8(answer).expect("text"))
+        Ok(String::from_utf8(response).expect("text"))
     }
 
     #[track_caller]
     fn accepted(&mut self, id: &str) {
-        let answer = self.event(id).expect("an answer");
-        assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+        let response = self.event(id).expect("a response");
+        assert!(response.starts_with("HTTP/1.1 202 "), "{response}");
     }
 }
 
 #[test]
-fn events_come_over_https_by_the_protocol_that_was_agreed() {
+fn https_serves_the_negotiated_protocol() {
     let secure = Secure::new();
     let mut server = secure.server().start();
     let address = server.client.address;
@@ -121,7 +121,7 @@ fn events_come_over_https_by_the_protocol_that_was_agreed() {
 }
 
 #[test]
-fn http2_is_spoken_on_the_plain_port_by_clients_who_know() {
+fn plain_port_accepts_http2_with_prior_knowledge() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let mut http2 = Http2::plain(server.client.address);
@@ -131,7 +131,7 @@ fn http2_is_spoken_on_the_plain_port_by_clients_who_know() {
 }
 
 #[test]
-fn a_certificate_is_replaced_while_connections_stay() {
+fn certificate_reload_keeps_open_connections() {
     let mut secure = Secure::new();
     let mut server = secure.server().start();
     let address = server.client.address;
@@ -140,7 +140,7 @@ fn a_certificate_is_replaced_while_connections_stay() {
 
     secure.renew();
     server.signal(Signal::HUP);
-    eventually("the new certificate is shown", || secure.connect(address, &[]).event("2"));
+    eventually("the new certificate is served", || secure.connect(address, &[]).event("2"));
     old.accepted("3");
 
     let key = std::fs::read(secure.key()).unwrap();
@@ -152,7 +152,7 @@ fn a_certificate_is_replaced_while_connections_stay() {
     ] {
         std::fs::write(secure.key(), bad).unwrap();
         server.signal(Signal::HUP);
-        eventually("the bad file is reported", || {
+        eventually("the invalid file is logged", || {
             let log = server.log();
             let line = log.lines().find(|line| line.contains(words));
             line.filter(|line| line.contains("certificate not changed")).map(drop).ok_or(log)
@@ -164,7 +164,7 @@ fn a_certificate_is_replaced_while_connections_stay() {
 }
 
 #[test]
-fn files_that_cannot_be_used_stop_the_start() {
+fn invalid_certificate_files_prevent_the_start() {
     let secure = Secure::new();
     let workspace = &secure.workspace;
     let write = |name: &str, text: &str| {
@@ -205,7 +205,7 @@ fn files_that_cannot_be_used_stop_the_start() {
 }
 
 #[test]
-fn an_expired_certificate_is_reported_and_served_to_who_accepts_it() {
+fn expired_certificate_is_logged_and_served() {
     let secure = Secure::new();
     let key = KeyPair::generate().unwrap();
     let mut expired = CertificateParams::new(["localhost".to_owned()]).unwrap();
@@ -223,7 +223,7 @@ fn an_expired_certificate_is_reported_and_served_to_who_accepts_it() {
 #[track_caller]
 fn healthcheck(secure: &Secure, server: &Server, host: &str, code: i32) {
     let port = server.client.address.port().to_string();
-    eventually("the health check says so", || {
+    eventually("the health check has the expected exit code", || {
         let check = secure.server().set("PORT", &port).set("HOST", host).argument("healthcheck");
         let ended = check.run();
         if ended.status.code() == Some(code) { Ok(()) } else { Err(ended.log) }
@@ -231,7 +231,7 @@ fn healthcheck(secure: &Secure, server: &Server, host: &str, code: i32) {
 }
 
 #[test]
-fn healthcheck_asks_over_tls() {
+fn healthcheck_connects_over_tls() {
     let secure = Secure::new();
     let mut server = secure.server().start();
     healthcheck(&secure, &server, "127.0.0.1", 0);
@@ -241,15 +241,15 @@ fn healthcheck_asks_over_tls() {
 }
 
 #[test]
-fn a_client_that_speaks_http_is_told_to_use_https() {
+fn plain_http_client_is_told_to_use_https() {
     let secure = Secure::new();
     let server = secure.server().start();
-    let answer = server.client.event(&event("1")).expect(400);
-    assert!(answer.json()["detail"].to_string().contains("https://"), "{answer:?}");
+    let response = server.client.event(&event("1")).expect(400);
+    assert!(response.json()["detail"].to_string().contains("https://"), "{response:?}");
 }
 
 #[test]
-fn a_handshake_that_does_not_end_is_cut_off() {
+fn stalled_handshake_is_closed() {
     let secure = Secure::new();
     let server = secure.server().set("HEADER_TIMEOUT", "1s").start();
     let mut silent = server.client.connect();

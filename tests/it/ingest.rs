@@ -1,4 +1,4 @@
-//! What is sent is what is stored.
+//! Accepted events are stored as they were sent.
 
 use serde_json::{Value, json};
 
@@ -6,31 +6,31 @@ use crate::harness::client::{JSON, NDJSON};
 use crate::harness::{Storage, Workspace, assert_exactly, event, only};
 
 both!(
-    the_readme_example_is_stored_once,
-    a_json_array_is_a_batch,
+    readme_example_is_stored_once,
+    json_array_is_a_batch,
     ndjson_is_a_batch,
-    an_empty_batch_is_accepted,
-    all_eight_fields_with_nulls_are_taken,
+    empty_batch_is_accepted,
+    optional_fields_may_be_null,
     unknown_fields_are_kept_under_extra,
-    facts_are_recognised_from_data,
-    a_pretty_printed_body_becomes_one_record,
-    a_missing_event_id_becomes_a_uuid_v7,
-    an_absent_timestamp_is_the_time_received,
-    byte_order_marks_and_carriage_returns_are_no_obstacle,
+    promoted_columns_are_read_from_data,
+    pretty_printed_body_becomes_one_record,
+    missing_event_id_becomes_a_uuid_v7,
+    missing_timestamp_is_the_time_of_receipt,
+    byte_order_marks_and_carriage_returns_are_ignored,
 );
 
-fn the_readme_example_is_stored_once(storage: Storage) {
+fn readme_example_is_stored_once(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
-    let answer = server.client.event(&json!({
+    let response = server.client.event(&json!({
         "event_type": "session_started",
         "session_id": "session-123",
         "workflow_id": "workflow-456",
         "data": { "model": "claude-sonnet-4-5-20250929" },
     }));
-    let answer = answer.expect(202);
-    assert_eq!(answer.text, r#"{"accepted":1,"message":"Events accepted"}"#);
-    assert_eq!(answer.header("content-type"), JSON);
+    let response = response.expect(202);
+    assert_eq!(response.text, r#"{"accepted":1,"message":"Events accepted"}"#);
+    assert_eq!(response.header("content-type"), JSON);
 
     let events = workspace.settled(&server);
     assert_eq!(events.len(), 1);
@@ -40,11 +40,11 @@ fn the_readme_example_is_stored_once(storage: Storage) {
     assert_eq!(events[0]["data"], json!({ "model": "claude-sonnet-4-5-20250929" }));
 }
 
-fn a_json_array_is_a_batch(storage: Storage) {
+fn json_array_is_a_batch(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
-    let answer = server.client.batch(&[event("1"), event("2"), event("3")]).expect(202);
-    assert_eq!(answer.json(), json!({ "accepted": 3, "message": "Events accepted" }));
+    let response = server.client.batch(&[event("1"), event("2"), event("3")]).expect(202);
+    assert_eq!(response.json(), json!({ "accepted": 3, "message": "Events accepted" }));
     assert_exactly(&workspace.settled(&server), ["1", "2", "3"]);
 }
 
@@ -52,26 +52,26 @@ fn ndjson_is_a_batch(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let lines = format!("{}\n{}", event("1"), event("2"));
-    let answer = server.client.post("/events/batch", NDJSON, &[], lines).expect(202);
-    assert_eq!(answer.json()["accepted"], 2);
+    let response = server.client.post("/events/batch", NDJSON, &[], lines).expect(202);
+    assert_eq!(response.json()["accepted"], 2);
     let lines = format!("\n{}\n\n{}\n", event("3"), event("4"));
     let jsonl = "application/jsonl; charset=utf-8";
-    let answer = server.client.post("/events/batch", jsonl, &[], lines).expect(202);
-    assert_eq!(answer.json()["accepted"], 2);
+    let response = server.client.post("/events/batch", jsonl, &[], lines).expect(202);
+    assert_eq!(response.json()["accepted"], 2);
     assert_exactly(&workspace.settled(&server), ["1", "2", "3", "4"]);
 }
 
-fn an_empty_batch_is_accepted(storage: Storage) {
+fn empty_batch_is_accepted(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     for (content_type, body) in [(JSON, "[]"), (JSON, " [ ]\n"), (NDJSON, ""), (NDJSON, "\n\n")] {
-        let answer = server.client.post("/events/batch", content_type, &[], body).expect(202);
-        assert_eq!(answer.text, r#"{"accepted":0,"message":"No events to store"}"#);
+        let response = server.client.post("/events/batch", content_type, &[], body).expect(202);
+        assert_eq!(response.text, r#"{"accepted":0,"message":"No events to store"}"#);
     }
     assert_exactly(&workspace.settled(&server), [""; 0]);
 }
 
-fn all_eight_fields_with_nulls_are_taken(storage: Storage) {
+fn optional_fields_may_be_null(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let with_nulls = json!({
@@ -137,7 +137,7 @@ fn unknown_fields_are_kept_under_extra(storage: Storage) {
     assert_ne!(events[0]["received_at"], "not this server's");
 }
 
-fn facts_are_recognised_from_data(storage: Storage) {
+fn promoted_columns_are_read_from_data(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let with_data = |id: &str, data: Value| {
@@ -171,7 +171,7 @@ fn facts_are_recognised_from_data(storage: Storage) {
     assert_eq!(only(&events, "types")["data"], wrong_types);
 }
 
-fn a_pretty_printed_body_becomes_one_record(storage: Storage) {
+fn pretty_printed_body_becomes_one_record(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let body = "{\r\n  \"event_id\": \"1\",\n\t\"event_type\": \"tool \\u0066inished\",\n  \
@@ -195,7 +195,7 @@ fn a_pretty_printed_body_becomes_one_record(storage: Storage) {
     }
 }
 
-fn a_missing_event_id_becomes_a_uuid_v7(storage: Storage) {
+fn missing_event_id_becomes_a_uuid_v7(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let without = json!({ "event_type": "tested", "session_id": "session-1" });
@@ -209,7 +209,7 @@ fn a_missing_event_id_becomes_a_uuid_v7(storage: Storage) {
     }
 }
 
-fn an_absent_timestamp_is_the_time_received(storage: Storage) {
+fn missing_timestamp_is_the_time_of_receipt(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let before = std::time::SystemTime::now();
@@ -223,7 +223,7 @@ fn an_absent_timestamp_is_the_time_received(storage: Storage) {
     assert!((micros(before)..=micros(after)).contains(&received.as_microsecond()), "{text}");
 }
 
-fn byte_order_marks_and_carriage_returns_are_no_obstacle(storage: Storage) {
+fn byte_order_marks_and_carriage_returns_are_ignored(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     server.client.post("/events", JSON, &[], format!("\u{feff}{}\r\n", event("1"))).expect(202);

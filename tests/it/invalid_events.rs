@@ -1,4 +1,4 @@
-//! Events that break the contract: each is refused with its field, its batch goes on without it.
+//! Events that violate the wire contract: rejected by field, without the rest of their batch.
 
 use serde_json::{Value, json};
 
@@ -6,12 +6,12 @@ use crate::errors::problem;
 use crate::harness::client::{JSON, NDJSON};
 use crate::harness::{Storage, Workspace, assert_exactly, event, only};
 
-/// An object nested that many levels deep.
+/// Returns an object with the given levels of nesting.
 fn nested(levels: usize) -> String {
     format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels))
 }
 
-/// Events with one thing wrong each: the field at fault, and the event.
+/// Returns invalid events, each with its only invalid field.
 fn invalid() -> Vec<(String, String)> {
     let with = |field: &str, value: Value| {
         let mut event = event("invalid");
@@ -63,12 +63,12 @@ fn invalid() -> Vec<(String, String)> {
 }
 
 #[test]
-fn an_invalid_event_is_422_and_names_the_field() {
+fn invalid_event_is_422_and_names_the_field() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     for (field, event) in invalid() {
-        let answer = server.client.post("/events", JSON, &[], &event);
-        let problem = problem(&answer, 422, &event);
+        let response = server.client.post("/events", JSON, &[], &event);
+        let problem = problem(&response, 422, &event);
         let rejected = problem["rejected"].as_array().expect("a list");
         assert_eq!(rejected.len(), 1, "{event}: {problem}");
         assert_eq!(rejected[0]["index"], 0, "{event}: {problem}");
@@ -81,12 +81,12 @@ fn an_invalid_event_is_422_and_names_the_field() {
 }
 
 both!(
-    the_largest_allowed_values_are_accepted,
-    the_deepest_allowed_nesting_can_be_chosen_and_is_named,
-    a_full_rejected_file_takes_only_what_was_accepted,
+    largest_allowed_values_are_accepted,
+    nesting_up_to_max_depth_is_accepted,
+    full_rejected_file_keeps_only_events_answered_with_202,
 );
 
-fn the_largest_allowed_values_are_accepted(storage: Storage) {
+fn largest_allowed_values_are_accepted(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let mut large = event(&"i".repeat(255));
@@ -109,7 +109,7 @@ fn the_largest_allowed_values_are_accepted(storage: Storage) {
 }
 
 #[test]
-fn a_batch_of_only_invalid_events_is_422_and_lists_them_all() {
+fn batch_of_only_invalid_events_is_422_and_lists_all() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let invalid = invalid();
@@ -117,8 +117,8 @@ fn a_batch_of_only_invalid_events_is_422_and_lists_them_all() {
     let array = format!("[{}]", events.join(","));
     let lines = events.join("\n");
     for (content_type, body) in [(JSON, array), (NDJSON, lines)] {
-        let answer = server.client.post("/events/batch", content_type, &[], body);
-        let problem = problem(&answer, 422, content_type);
+        let response = server.client.post("/events/batch", content_type, &[], body);
+        let problem = problem(&response, 422, content_type);
         let rejected = problem["rejected"].as_array().expect("a list");
         assert_eq!(rejected.len(), invalid.len());
         for (index, (field, event)) in invalid.iter().enumerate() {
@@ -132,48 +132,51 @@ fn a_batch_of_only_invalid_events_is_422_and_lists_them_all() {
 }
 
 #[test]
-fn the_valid_part_of_a_batch_is_accepted_and_the_rest_is_kept() {
+fn valid_events_of_a_batch_are_accepted_and_invalid_ones_kept() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let wrong = json!({ "event_type": "t", "session_id": 5, "data": { "kept": "as sent" } });
     let batch = [event("1"), wrong.clone(), event("2"), json!(7), json!({}), event("3")];
-    let answer = server.client.batch(&batch).expect(202).json();
-    assert_eq!(answer["accepted"], 3);
-    assert!(answer["message"].is_string());
-    let rejected = answer["rejected"].as_array().expect("a list");
-    let places: Vec<(u64, &Value)> = rejected
+    let response = server.client.batch(&batch).expect(202).json();
+    assert_eq!(response["accepted"], 3);
+    assert!(response["message"].is_string());
+    let rejected = response["rejected"].as_array().expect("a list");
+    let positions: Vec<(u64, &Value)> = rejected
         .iter()
         .map(|one| (one["index"].as_u64().expect("a number"), &one["field"]))
         .collect();
-    assert_eq!(places, [(1, &json!("session_id")), (3, &Value::Null), (4, &json!("event_type"))]);
+    assert_eq!(
+        positions,
+        [(1, &json!("session_id")), (3, &Value::Null), (4, &json!("event_type"))]
+    );
     assert!(rejected.iter().all(|one| one["error"].is_string()), "{rejected:?}");
     assert_exactly(&workspace.events(), ["1", "2", "3"]);
 
     let kept = workspace.rejected();
     let originals: Vec<&Value> = kept.iter().map(|one| &one["event"]).collect();
     assert_eq!(originals, [&wrong, &json!(7), &json!({})]);
-    for (kept, told) in kept.iter().zip(rejected) {
-        assert_eq!(kept["error"], told["error"]);
-        assert_eq!(kept["field"], told["field"]);
+    for (kept, reported) in kept.iter().zip(rejected) {
+        assert_eq!(kept["error"], reported["error"]);
+        assert_eq!(kept["field"], reported["field"]);
         assert!(kept["rejected_at"].is_string(), "{kept}");
     }
 }
 
 #[test]
-fn a_line_that_is_no_json_spoils_only_itself() {
+fn malformed_line_does_not_affect_other_lines() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let lines = format!("{}\n{{\"event_id\": \n\n[]\n{}\n", event("1"), event("2"));
-    let answer = server.client.post("/events/batch", NDJSON, &[], lines).expect(202).json();
-    assert_eq!(answer["accepted"], 2);
-    assert_eq!(answer["rejected"][0]["index"], 1);
-    assert!(answer["rejected"][0]["error"].to_string().contains("line 2"), "{answer}");
-    assert_eq!(answer["rejected"][1]["index"], 2);
+    let response = server.client.post("/events/batch", NDJSON, &[], lines).expect(202).json();
+    assert_eq!(response["accepted"], 2);
+    assert_eq!(response["rejected"][0]["index"], 1);
+    assert!(response["rejected"][0]["error"].to_string().contains("line 2"), "{response}");
+    assert_eq!(response["rejected"][1]["index"], 2);
     assert_exactly(&workspace.events(), ["1", "2"]);
     assert_eq!(workspace.rejected()[0]["text"], "{\"event_id\": ");
 }
 
-fn the_deepest_allowed_nesting_can_be_chosen_and_is_named(storage: Storage) {
+fn nesting_up_to_max_depth_is_accepted(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().set("MAX_DEPTH", "1000").start();
     let deep = |id: &str, levels: usize| {
@@ -182,11 +185,11 @@ fn the_deepest_allowed_nesting_can_be_chosen_and_is_named(storage: Storage) {
         text.replacen('{', &format!("{{\"data\":{value},\"more\":{value},"), 1)
     };
     let lines = [deep("deep", 1000), deep("deeper", 1001)].join("\n");
-    let answer = server.client.post("/events/batch", NDJSON, &[], lines).expect(202);
-    let error = &answer.json()["rejected"][0]["error"];
+    let response = server.client.post("/events/batch", NDJSON, &[], lines).expect(202);
+    let error = &response.json()["rejected"][0]["error"];
     assert_eq!(error, "is nested deeper than 1000 levels (MAX_DEPTH)");
     match storage {
-        // As text: not every reader of JSON goes that deep.
+        // Compared as text: not every JSON parser reads 1000 levels.
         Storage::Jsonl => {
             let text = std::fs::read_to_string(workspace.file()).expect("the file");
             assert_eq!(text.matches(&nested(1000)).count(), 2);
@@ -200,12 +203,13 @@ fn the_deepest_allowed_nesting_can_be_chosen_and_is_named(storage: Storage) {
     }
 }
 
-fn a_full_rejected_file_takes_only_what_was_accepted(storage: Storage) {
+fn full_rejected_file_keeps_only_events_answered_with_202(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().set("REJECTED_MAX_BYTES", "1KiB").start();
     let batch = |id: &str| {
-        let refused = event(id).to_string().replacen('{', "{\"data\":{\"n\":1e200000},", 1);
-        let body = format!("[{},{refused},{{}}]", event(&format!("good-{id}")));
+        let refused_by_database =
+            event(id).to_string().replacen('{', "{\"data\":{\"n\":1e200000},", 1);
+        let body = format!("[{},{refused_by_database},{{}}]", event(&format!("good-{id}")));
         server.client.post("/events/batch", JSON, &[], body).expect(202);
     };
     for id in 0..20 {
@@ -222,7 +226,7 @@ fn a_full_rejected_file_takes_only_what_was_accepted(storage: Storage) {
     if storage == Storage::Postgres {
         assert_eq!(text.matches("1e200000").count(), 20);
     }
-    // With room again, copies are kept again.
+    // Copies are written again once the file has been moved away.
     std::fs::remove_file(workspace.rejected_file()).expect("the file is there");
     batch("20");
     let text = std::fs::read_to_string(workspace.rejected_file()).expect("a new file");

@@ -1,4 +1,4 @@
-//! Limits of heads, times and memory: what is over one is told so, and everyone else is served on.
+//! Limits on heads, time and memory: a request over a limit is rejected, and no other is affected.
 
 use serde_json::Value;
 
@@ -12,12 +12,12 @@ fn hits(server: &Server, limit: &str) -> u64 {
     server.client.metric(&format!("hooks_limit_hits_total{{limit=\"{limit}\"}}"))
 }
 
-/// Headers of any content, that many.
+/// Returns the given number of headers.
 fn headers(count: usize) -> Vec<(String, String)> {
     (0..count).map(|number| (format!("x-{number}"), "1".to_owned())).collect()
 }
 
-/// Sends an event with more headers by HTTP/1.1; the status line and what follows.
+/// Sends an event with additional headers by HTTP/1.1; returns the response as text.
 fn http1(server: &Server, headers: &[(String, String)]) -> String {
     let body = event("1").to_string();
     let mut head = format!(
@@ -37,35 +37,35 @@ fn http2(server: &Server, headers: &[(String, String)]) -> Response {
     let mut all = vec![("content-type", JSON)];
     all.extend(headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     let mut connection = Http2::plain(server.client.address);
-    connection.send("POST", "/events", &all, event("2").to_string()).expect("an answer")
+    connection.send("POST", "/events", &all, event("2").to_string()).expect("a response")
 }
 
 #[test]
-fn heads_over_a_limit_are_431_by_both_protocols() {
+fn heads_over_a_limit_are_431_in_both_protocols() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("MAX_HEADER_BYTES", "8KiB").ready().start();
     let long = |bytes: usize| vec![("x-long".to_owned(), "x".repeat(bytes))];
     for (headers, named) in [(headers(65), "MAX_HEADERS"), (long(9 << 10), "MAX_HEADER_BYTES")] {
-        let answer = http1(&server, &headers);
-        assert!(answer.starts_with("HTTP/1.1 431 ") && answer.contains(named), "{answer}");
+        let response = http1(&server, &headers);
+        assert!(response.starts_with("HTTP/1.1 431 ") && response.contains(named), "{response}");
         let problem = problem(&http2(&server, &headers), 431, named);
         assert!(problem["detail"].to_string().contains(named), "{problem}");
         assert_eq!(hits(&server, named), 2);
     }
-    // So far beyond the limits that nobody reads to the end: no more than the status.
-    let answer = http1(&server, &headers(500));
-    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    // Far above the limits, hyper responds itself, with a status only.
+    let response = http1(&server, &headers(500));
+    assert!(response.starts_with("HTTP/1.1 431 "), "{response}");
     http2(&server, &long(20 << 10)).expect(431);
     let target = format!("/events?{}", "x".repeat(9 << 10));
-    let answer = server.client.post(&target, JSON, &[], event("3").to_string());
-    problem(&answer, 431, "target");
+    let response = server.client.post(&target, JSON, &[], event("3").to_string());
+    problem(&response, 431, "target");
     assert!(http1(&server, &headers(60)).starts_with("HTTP/1.1 202 "));
     http2(&server, &headers(60)).expect(202);
     assert_exactly(&workspace.events(), ["1", "2"]);
 }
 
 #[test]
-fn more_headers_can_be_allowed() {
+fn max_headers_can_be_raised() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("MAX_HEADERS", "300").ready().start();
     assert!(http1(&server, &headers(290)).starts_with("HTTP/1.1 202 "));
@@ -73,7 +73,7 @@ fn more_headers_can_be_allowed() {
     assert!(http1(&server, &headers(310)).contains("(MAX_HEADERS)"));
 }
 
-/// Sends an event on a connection that stays open.
+/// Sends an event on a connection and leaves it open.
 #[track_caller]
 fn send(connection: &mut Connection, id: &str) {
     let body = event(id).to_string();
@@ -81,12 +81,12 @@ fn send(connection: &mut Connection, id: &str) {
     connection.write(format!(
         "POST /events HTTP/1.1\r\nhost: x\r\ncontent-type: {JSON}\r\ncontent-length: {length}\r\n\r\n{body}"
     ));
-    let answer = connection.read_until("\"}");
-    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    let response = connection.read_until("\"}");
+    assert!(response.starts_with("HTTP/1.1 202 "), "{response}");
 }
 
 #[test]
-fn a_head_that_does_not_end_is_cut_off_and_idle_connections_are_not() {
+fn stalled_head_is_closed_and_idle_connections_stay_open() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("HEADER_TIMEOUT", "1s").ready().start();
     let mut unused = server.client.connect();
@@ -104,7 +104,7 @@ fn a_head_that_does_not_end_is_cut_off_and_idle_connections_are_not() {
     preface.write("PRI * HTTP/2.0\r\n");
     assert_eq!(first.read_to_end(), "");
     assert_eq!(second.read_to_end(), "");
-    // Hyper takes the rest of a preface for a bad request.
+    // Hyper responds to a partial preface with 400.
     preface.read_to_end();
     assert_eq!(hits(&server, "HEADER_TIMEOUT"), 3);
 
@@ -115,7 +115,7 @@ fn a_head_that_does_not_end_is_cut_off_and_idle_connections_are_not() {
 }
 
 #[test]
-fn idle_connections_are_closed_when_their_time_is_over() {
+fn idle_connections_are_closed_after_idle_timeout() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("IDLE_TIMEOUT", "1s").ready().start();
     let mut unused = server.client.connect();
@@ -130,30 +130,30 @@ fn idle_connections_are_closed_when_their_time_is_over() {
 }
 
 #[test]
-fn a_request_that_takes_long_is_not_idle() {
+fn connection_with_a_long_request_is_not_idle() {
     let workspace = Workspace::postgres_away();
     let server = workspace.server().set("IDLE_TIMEOUT", "1s").ready().start();
     let client = server.client.clone();
     let waiting = std::thread::spawn(move || {
         client.post("/events?ack=stored", JSON, &[], event("1").to_string())
     });
-    // Longer than the limit: what else was idle is gone.
+    // Waits for longer than the limit: an idle connection is closed meanwhile.
     assert_eq!(server.client.connect().read_to_end(), "");
     workspace.database().create();
-    waiting.join().expect("an answer").expect(202);
+    waiting.join().expect("a response").expect(202);
 }
 
 #[test]
-fn a_body_that_does_not_end_is_408() {
+fn stalled_body_is_408() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("BODY_TIMEOUT", "1s").ready().start();
     let mut slow = server.client.connect();
     slow.write(format!(
         "POST /events HTTP/1.1\r\nhost: x\r\ncontent-type: {JSON}\r\ncontent-length: 100\r\n\r\n{{"
     ));
-    let answer = slow.read_to_end();
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+    let response = slow.read_to_end();
+    assert!(response.starts_with("HTTP/1.1 408 "), "{response}");
+    let (_, body) = response.split_once("\r\n\r\n").expect("a body");
     let problem: Value = serde_json::from_str(body).expect("JSON");
     assert!(problem["detail"].to_string().contains("1 s (BODY_TIMEOUT)"), "{problem}");
     assert_eq!(hits(&server, "BODY_TIMEOUT"), 1);
@@ -161,12 +161,12 @@ fn a_body_that_does_not_end_is_408() {
 }
 
 #[test]
-fn a_client_that_takes_nothing_of_its_answers_is_cut_off() {
+fn client_that_does_not_read_responses_is_disconnected() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("BODY_TIMEOUT", "1s").ready().start();
-    let mut deaf = server.client.connect();
-    deaf.flood("GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n");
-    eventually("it is cut off", || match hits(&server, "BODY_TIMEOUT") {
+    let mut not_reading = server.client.connect();
+    not_reading.flood("GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n");
+    eventually("it is disconnected", || match hits(&server, "BODY_TIMEOUT") {
         0 => Err(0),
         hits => Ok(hits),
     });
@@ -193,14 +193,14 @@ fn requests_in_flight_are_limited_even_without_bodies() {
         connection
     };
     let waiting: Vec<_> = (0..128).map(begin).collect();
-    let answer = server.client.event(&event("1"));
-    let problem = problem(&answer, 503, "in flight");
+    let response = server.client.event(&event("1"));
+    let problem = problem(&response, 503, "in flight");
     assert!(problem["detail"].to_string().contains("MAX_INFLIGHT_BYTES"), "{problem}");
-    assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
+    assert!(!response.header("retry-after").is_empty(), "{response:?}");
     assert_eq!(hits(&server, "MAX_INFLIGHT_BYTES"), 1);
     server.client.get("/health", &[]).expect(200);
     drop(waiting);
-    eventually("there is room again", || {
-        when(server.client.event(&event("2")), |answer| answer.status == 202)
+    eventually("memory is available again", || {
+        when(server.client.event(&event("2")), |response| response.status == 202)
     });
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::harness::{Storage, Workspace, assert_exactly, event};
 
-both!(a_second_server_on_the_same_journal_refuses_to_start, the_lock_of_a_killed_server_is_free,);
+both!(second_server_on_the_same_journal_fails_to_start, lock_of_a_killed_server_is_released,);
 
 fn lock(workspace: &Workspace, storage: Storage) -> PathBuf {
     match storage {
@@ -13,7 +13,7 @@ fn lock(workspace: &Workspace, storage: Storage) -> PathBuf {
     }
 }
 
-fn a_second_server_on_the_same_journal_refuses_to_start(storage: Storage) {
+fn second_server_on_the_same_journal_fails_to_start(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     server.client.event(&event("1")).expect(202);
@@ -27,7 +27,7 @@ fn a_second_server_on_the_same_journal_refuses_to_start(storage: Storage) {
     assert_exactly(&workspace.settled(&server), ["1", "2"]);
 }
 
-fn the_lock_of_a_killed_server_is_free(storage: Storage) {
+fn lock_of_a_killed_server_is_released(storage: Storage) {
     let workspace = Workspace::new(storage);
     let mut server = workspace.server().start();
     server.kill9();

@@ -34,7 +34,6 @@ mod invalid_events;
 
 // Protection: access, transport security, limits, secrets.
 mod access;
-mod guard;
 mod https;
 mod limits;
 mod rates;

@@ -1,4 +1,4 @@
-//! `POST /v1/logs`: what an OpenTelemetry exporter sends is what is stored, once.
+//! `POST /v1/logs`: log records of OpenTelemetry exporters are stored once, as sent.
 
 use std::io::Write;
 
@@ -9,14 +9,14 @@ use crate::harness::eventually::when;
 use crate::harness::{Storage, Workspace, eventually};
 
 both!(
-    protobuf_and_json_of_one_export_are_the_same_events,
-    tokens_and_cost_of_a_session_add_up,
-    codex_gemini_and_gen_ai_names_are_understood,
+    protobuf_and_json_give_the_same_events,
+    tokens_and_cost_are_summed_by_session,
+    codex_gemini_and_gen_ai_attributes_are_mapped,
 );
 
 const PROTOBUF: &str = "application/x-protobuf";
 
-/// What the exporters of the OpenTelemetry SDK for Python made of the same three records.
+/// The same three records, exported by the OpenTelemetry SDK for Python as JSON and as protobuf.
 const CLAUDE_CODE: &str = include_str!("../payloads/otlp-claude-code.json");
 const CLAUDE_CODE_HEX: &str = include_str!("../payloads/otlp-claude-code.hex");
 const OTHERS: &str = include_str!("../payloads/otlp-others.json");
@@ -35,17 +35,17 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory")
 }
 
-fn protobuf_and_json_of_one_export_are_the_same_events(storage: Storage) {
+fn protobuf_and_json_give_the_same_events(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let body = protobuf();
-    let answer = server.client.post("/v1/logs", PROTOBUF, &[], &body).expect(200);
-    assert_eq!((answer.header("content-type"), &*answer.text), (PROTOBUF, ""));
+    let response = server.client.post("/v1/logs", PROTOBUF, &[], &body).expect(200);
+    assert_eq!((response.header("content-type"), &*response.text), (PROTOBUF, ""));
     let first = workspace.settled(&server);
     assert_eq!(first.len(), 3);
 
-    let answer = server.client.post("/v1/logs", JSON, &[], CLAUDE_CODE).expect(200);
-    assert_eq!((answer.header("content-type"), &*answer.text), (JSON, "{}"));
+    let response = server.client.post("/v1/logs", JSON, &[], CLAUDE_CODE).expect(200);
+    assert_eq!((response.header("content-type"), &*response.text), (JSON, "{}"));
     let encoded = [("content-encoding", "gzip")];
     server.client.post("/v1/logs", PROTOBUF, &encoded, gzip(&body)).expect(200);
     let mut chunked = server.client.connect();
@@ -85,7 +85,7 @@ fn protobuf_and_json_of_one_export_are_the_same_events(storage: Storage) {
     );
 }
 
-fn tokens_and_cost_of_a_session_add_up(storage: Storage) {
+fn tokens_and_cost_are_summed_by_session(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     server.client.post("/v1/logs", JSON, &[], CLAUDE_CODE).expect(200);
@@ -93,11 +93,11 @@ fn tokens_and_cost_of_a_session_add_up(storage: Storage) {
     let sum = |fact: &str| stored.iter().filter_map(|event| event[fact].as_f64()).sum::<f64>();
     assert_eq!((sum("input_tokens"), sum("output_tokens"), sum("cost_usd")), (2000.0, 400.0, 0.02));
     let session = eventually("the session is read", || {
-        when(server.client.get("/sessions/otlp-1", &[]), |answer| answer.status == 200)
+        when(server.client.get("/sessions/otlp-1", &[]), |response| response.status == 200)
     });
     let session = session.json();
-    let told = ["input_tokens", "output_tokens", "cost_usd"].map(|sum| session[sum].as_f64());
-    assert_eq!(told, [Some(2000.0), Some(400.0), Some(0.02)]);
+    let sums = ["input_tokens", "output_tokens", "cost_usd"].map(|sum| session[sum].as_f64());
+    assert_eq!(sums, [Some(2000.0), Some(400.0), Some(0.02)]);
     if storage == Storage::Postgres {
         let sums = workspace.database().query(
             "SELECT concat_ws(' ', sum(input_tokens), sum(output_tokens), sum(cost_usd))
@@ -107,7 +107,7 @@ fn tokens_and_cost_of_a_session_add_up(storage: Storage) {
     }
 }
 
-fn codex_gemini_and_gen_ai_names_are_understood(storage: Storage) {
+fn codex_gemini_and_gen_ai_attributes_are_mapped(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     server.client.post("/v1/logs", JSON, &[], OTHERS).expect(200);
@@ -142,7 +142,7 @@ fn codex_gemini_and_gen_ai_names_are_understood(storage: Storage) {
 }
 
 #[test]
-fn a_bad_record_is_counted_and_the_rest_is_stored() {
+fn invalid_record_is_counted_and_the_rest_is_stored() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let body = json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": [
@@ -150,38 +150,38 @@ fn a_bad_record_is_counted_and_the_rest_is_stored() {
         { "timeUnixNano": "soon" },
         [],
     ] }] }] });
-    let answer = server.client.post("/v1/logs", JSON, &[], body.to_string()).expect(200).json();
-    assert_eq!(answer["partialSuccess"]["rejectedLogRecords"], "2");
-    let message = answer["partialSuccess"]["errorMessage"].to_string();
+    let response = server.client.post("/v1/logs", JSON, &[], body.to_string()).expect(200).json();
+    assert_eq!(response["partialSuccess"]["rejectedLogRecords"], "2");
+    let message = response["partialSuccess"]["errorMessage"].to_string();
     assert!(message.contains("at 1") && message.contains("soon"), "{message}");
     let events = workspace.events();
     assert_eq!((events.len(), &events[0]["event_type"]), (1, &json!("log")));
     assert_eq!(workspace.rejected()[0]["event"], json!({ "timeUnixNano": "soon" }));
 
-    // resource_logs { scope_logs { log_records: a byte that begins no field } }
+    // resource_logs { scope_logs { log_records: a byte that is not a valid field tag } }
     let bad = [0x0a, 5, 0x12, 3, 0x12, 1, 0xff];
-    let answer = server.client.post("/v1/logs", PROTOBUF, &[], bad).expect(200);
+    let response = server.client.post("/v1/logs", PROTOBUF, &[], bad).expect(200);
     // partial_success { rejected_log_records: 1, error_message ... }
-    assert!(answer.text.as_bytes()[2..].starts_with(&[0x08, 1, 0x12]), "{answer:?}");
+    assert!(response.text.as_bytes()[2..].starts_with(&[0x08, 1, 0x12]), "{response:?}");
     assert_eq!(workspace.events().len(), 1);
 }
 
 #[test]
-fn refusals_are_in_the_encoding_of_the_request() {
+fn errors_are_in_the_encoding_of_the_request() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("API_KEYS", "otel:key-1:ingest").ready().start();
     let key = [("authorization", "Bearer key-1")];
     let post = |kind: &str, body: &str| server.client.post("/v1/logs", kind, &key, body);
-    let answer = post(JSON, "{\"resourceLogs\":7}").expect(400);
-    assert_eq!(answer.header("content-type"), JSON);
-    assert!(answer.json()["message"].as_str().is_some_and(|text| text.contains("OTLP")));
-    // Serde would read a struct from it.
+    let response = post(JSON, "{\"resourceLogs\":7}").expect(400);
+    assert_eq!(response.header("content-type"), JSON);
+    assert!(response.json()["message"].as_str().is_some_and(|text| text.contains("OTLP")));
+    // Serde would also read a struct from an array.
     assert!(post(JSON, "[]").expect(400).text.contains("must be an object"));
-    let answer = post(PROTOBUF, "\u{7f}").expect(400);
-    assert_eq!(answer.header("content-type"), PROTOBUF);
-    assert!(answer.text.starts_with('\u{12}') && answer.text.contains("OTLP"), "{answer:?}");
-    let answer = post("text/plain", "").expect(415);
-    assert!(answer.json()["detail"].as_str().is_some_and(|text| text.contains(PROTOBUF)));
+    let response = post(PROTOBUF, "\u{7f}").expect(400);
+    assert_eq!(response.header("content-type"), PROTOBUF);
+    assert!(response.text.starts_with('\u{12}') && response.text.contains("OTLP"), "{response:?}");
+    let response = post("text/plain", "").expect(415);
+    assert!(response.json()["detail"].as_str().is_some_and(|text| text.contains(PROTOBUF)));
     server.client.post("/v1/logs", JSON, &[], "{}").expect(401);
     assert_eq!(post(JSON, "{}").expect(200).text, "{}");
 }

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT lose nothing; the second one stops at once.
+//! SIGTERM and SIGINT stop the server without loss; a second signal stops it at once.
 
 use rustix::process::Signal;
 
@@ -9,13 +9,13 @@ use crate::harness::load::Load;
 use crate::harness::{Server, Storage, Workspace, assert_exactly, event, eventually};
 
 both!(
-    sigterm_and_sigint_end_with_success,
-    requests_in_flight_are_answered_and_new_ones_are_sent_away,
-    a_second_signal_stops_at_once_with_failure,
-    without_any_time_a_server_under_load_still_ends_with_success_and_loses_nothing,
+    sigterm_and_sigint_exit_with_success,
+    requests_in_flight_complete_and_new_ones_get_503,
+    second_signal_stops_at_once_with_failure,
+    loaded_server_without_shutdown_time_exits_with_success_and_loses_nothing,
 );
 
-fn sigterm_and_sigint_end_with_success(storage: Storage) {
+fn sigterm_and_sigint_exit_with_success(storage: Storage) {
     let workspace = Workspace::new(storage);
     let mut server = workspace.server().start();
     for (id, signal) in [("1", Signal::TERM), ("2", Signal::INT)] {
@@ -28,7 +28,7 @@ fn sigterm_and_sigint_end_with_success(storage: Storage) {
     assert_exactly(&workspace.settled(&server), ["1", "2"]);
 }
 
-/// A request that the server has begun to receive, and what is missing of its body.
+/// Starts a request; returns its connection and the part of its body that is not sent yet.
 fn request_in_flight(server: &Server, id: &str) -> (Connection, String) {
     let mut body = event(id).to_string();
     let mut connection = server.client.connect();
@@ -43,29 +43,29 @@ fn request_in_flight(server: &Server, id: &str) -> (Connection, String) {
     (connection, rest)
 }
 
-fn requests_in_flight_are_answered_and_new_ones_are_sent_away(storage: Storage) {
+fn requests_in_flight_complete_and_new_ones_get_503(storage: Storage) {
     let workspace = Workspace::new(storage);
     let mut server = workspace.server().start();
     let (mut connection, rest) = request_in_flight(&server, "slow");
     server.signal(Signal::TERM);
     eventually("the server is not ready", || {
-        when(server.client.get("/health/ready", &[]), |answer| answer.status == 503)
+        when(server.client.get("/health/ready", &[]), |response| response.status == 503)
     });
-    let answer = server.client.event(&event("late"));
-    problem(&answer, 503, "draining");
-    assert!(answer.header("retry-after").parse::<u64>().is_ok(), "{answer:?}");
+    let response = server.client.event(&event("late"));
+    problem(&response, 503, "draining");
+    assert!(response.header("retry-after").parse::<u64>().is_ok(), "{response:?}");
     server.client.get("/health/live", &[]).expect(200);
     server.client.get("/metrics", &[]).expect(200);
 
     connection.write(rest);
-    let answer = connection.read_to_end();
-    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    let response = connection.read_to_end();
+    assert!(response.starts_with("HTTP/1.1 202 "), "{response}");
     assert!(server.wait().success(), "{}", server.log());
     server.restart();
     assert_exactly(&workspace.settled(&server), ["slow"]);
 }
 
-fn a_second_signal_stops_at_once_with_failure(storage: Storage) {
+fn second_signal_stops_at_once_with_failure(storage: Storage) {
     let workspace = Workspace::new(storage);
     let mut server = workspace.server().set("SHUTDOWN_TIMEOUT", "3600").start();
     server.client.event(&event("1")).expect(202);
@@ -79,9 +79,7 @@ fn a_second_signal_stops_at_once_with_failure(storage: Storage) {
     assert_exactly(&workspace.settled(&server), ["1"]);
 }
 
-fn without_any_time_a_server_under_load_still_ends_with_success_and_loses_nothing(
-    storage: Storage,
-) {
+fn loaded_server_without_shutdown_time_exits_with_success_and_loses_nothing(storage: Storage) {
     let workspace = Workspace::new(storage);
     let mut server = workspace.server().set("SHUTDOWN_TIMEOUT", "0s").ready().start();
     let mut load = Load::new(8, 20);
@@ -100,7 +98,7 @@ fn without_any_time_a_server_under_load_still_ends_with_success_and_loses_nothin
 }
 
 #[test]
-fn without_any_time_an_idle_server_has_nothing_to_report() {
+fn idle_server_without_shutdown_time_logs_no_warning() {
     let workspace = Workspace::jsonl();
     let mut server = workspace.server().set("SHUTDOWN_TIMEOUT", "0s").ready().start();
     server.client.event(&event("1")).expect(202);
@@ -109,7 +107,7 @@ fn without_any_time_an_idle_server_has_nothing_to_report() {
 }
 
 #[test]
-fn a_request_that_never_ends_does_not_keep_the_server() {
+fn stalled_request_does_not_delay_shutdown() {
     let workspace = Workspace::jsonl();
     let mut server = workspace.server().set("SHUTDOWN_TIMEOUT", "1").start();
     server.client.event(&event("1")).expect(202);
@@ -119,7 +117,7 @@ fn a_request_that_never_ends_does_not_keep_the_server() {
 }
 
 #[test]
-fn the_forwarder_gets_time_to_deliver() {
+fn forwarder_delivers_the_backlog_before_exit() {
     let workspace = Workspace::postgres();
     let mut server = workspace.server().start();
     let batch: Vec<_> = (0..5000).map(|id| event(&id.to_string())).collect();
@@ -131,7 +129,7 @@ fn the_forwarder_gets_time_to_deliver() {
 }
 
 #[test]
-fn with_the_database_away_a_server_stops_in_time_and_delivers_after_the_next_start() {
+fn without_the_database_shutdown_is_in_time_and_events_follow_after_restart() {
     let workspace = Workspace::postgres_away();
     let mut server = workspace.server().set("SHUTDOWN_TIMEOUT", "1").start();
     server.client.event(&event("1")).expect(202);

@@ -1,4 +1,4 @@
-//! What holds for every request, whatever its route.
+//! Middleware: behaviour that all endpoints have in common.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +11,7 @@ use crate::harness::http2::Http2;
 use crate::harness::{Workspace, event as an_event};
 
 #[test]
-fn a_large_body_that_nobody_wants_does_not_cost_its_sender_the_answer() {
+fn sender_of_a_large_unread_body_gets_its_response() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().ready().start();
     let bytes = 8 << 20;
@@ -28,50 +28,50 @@ fn a_large_body_that_nobody_wants_does_not_cost_its_sender_the_answer() {
              connection: close\r\n\r\n"
         ));
         connection.write(vec![b' '; bytes]);
-        let answer = connection.read_to_end();
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answer}");
+        let response = connection.read_to_end();
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {response}");
 
         let (method, path) = line.split_once(' ').expect("a method and a path");
         let mut http2 = Http2::plain(server.client.address);
         let headers = [("content-type", JSON)];
-        let answer = http2.send(method, path, &headers, vec![b' '; bytes]).expect("an answer");
-        assert_eq!(answer.status, status, "{answer:?}");
+        let response = http2.send(method, path, &headers, vec![b' '; bytes]).expect("a response");
+        assert_eq!(response.status, status, "{response:?}");
         http2.event(&an_event(line)).expect(202);
     }
 }
 
 #[test]
-fn a_connection_goes_on_after_a_body_that_nobody_wanted() {
+fn connection_stays_usable_after_an_unread_body() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().ready().start();
     let mut connection = server.client.connect();
     for _ in 0..3 {
         connection.write("POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n");
         connection.write(vec![b' '; 100_000]);
-        let answer = connection.read_until("\"}");
-        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        let response = connection.read_until("\"}");
+        assert!(response.starts_with("HTTP/1.1 404 "), "{response}");
     }
 }
 
 #[test]
-fn answers_are_not_guessed_at_and_what_is_read_is_not_kept() {
+fn responses_have_nosniff_and_reads_have_no_store() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().ready().start();
     for path in ["/health", "/health/live", "/health/ready", "/metrics", "/nowhere", "/events"] {
-        let answer = server.client.get(path, &[]);
-        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
-        assert_eq!(answer.header("cache-control"), "no-store", "{path}");
+        let response = server.client.get(path, &[]);
+        assert_eq!(response.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(response.header("cache-control"), "no-store", "{path}");
     }
-    for answer in [
+    for response in [
         server.client.event(&an_event("1")).expect(202),
         server.client.post("/events", JSON, &[], "{").expect(400),
     ] {
-        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{answer:?}");
+        assert_eq!(response.header("x-content-type-options"), "nosniff", "{response:?}");
     }
 }
 
 #[test]
-fn a_page_of_another_site_is_allowed_nothing() {
+fn cross_origin_requests_get_no_cors_permission() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().ready().start();
     let origin = ("origin", "https://example.com");
@@ -82,35 +82,35 @@ fn a_page_of_another_site_is_allowed_nothing() {
                 ("access-control-request-method", method),
                 ("access-control-request-headers", "content-type, authorization"),
             ];
-            let answer = server.client.send("OPTIONS", path, &headers, b"").expect("an answer");
-            assert!(matches!(answer.status, 404 | 405), "{path}: {answer:?}");
-            no_permission(&answer);
+            let response = server.client.send("OPTIONS", path, &headers, b"").expect("a response");
+            assert!(matches!(response.status, 404 | 405), "{path}: {response:?}");
+            no_permission(&response);
         }
     }
     no_permission(&server.client.get("/health", &[origin]));
     no_permission(&server.client.post("/events", JSON, &[origin], an_event("1").to_string()));
-    // What a page may send without asking first is not taken.
+    // A simple request, which browsers send without a preflight, is rejected.
     let form = server.client.post("/events", "text/plain", &[origin], an_event("2").to_string());
     no_permission(&form.expect(415));
     assert_eq!(workspace.events().len(), 1);
 }
 
 #[track_caller]
-fn no_permission(answer: &crate::harness::Response) {
+fn no_permission(response: &crate::harness::Response) {
     let allows = |name: &str| name.starts_with("access-control-");
-    assert!(!answer.headers.keys().any(|name| allows(name.as_str())), "{answer:?}");
+    assert!(!response.headers.keys().any(|name| allows(name.as_str())), "{response:?}");
 }
 
-/// What the server does with the end of its writer is in `serve::Running::failed`.
+/// The reaction of the server to the end of its writer is in `serve::Running::failed`.
 #[tokio::test]
-async fn a_panic_in_the_writer_ends_it_and_leaves_nobody_waiting() {
+async fn panic_in_the_writer_fails_all_pending_appends() {
     static FAILING: AtomicBool = AtomicBool::new(false);
     let workspace = Workspace::jsonl();
     let file = workspace.directory().join("events.jsonl");
     let observe = SyncObserver(Box::new(|_, _| {
         assert!(!FAILING.load(Ordering::SeqCst), "a bug");
     }));
-    let deleted = IntCounter::new("deleted", "Not looked at.").expect("a counter");
+    let deleted = IntCounter::new("deleted", "Unused.").expect("a counter");
     let rotation = Rotation::new(Rotate::default(), None, deleted);
     let opened = journal::open_lines(&file, rotation).expect("a journal");
     let framing = opened.framing();
@@ -130,6 +130,6 @@ async fn a_panic_in_the_writer_ends_it_and_leaves_nobody_waiting() {
     let (first, second) = tokio::join!(first, second);
     assert_eq!(first.unwrap_err(), AppendError::Failed);
     assert_eq!(second.unwrap_err(), AppendError::Failed);
-    assert!(ended.await.is_err(), "it says nothing any more");
+    assert!(ended.await.is_err(), "the writer ended without a result");
     assert_eq!(journal.append(batch(4), ()).await.unwrap_err(), AppendError::Failed);
 }
