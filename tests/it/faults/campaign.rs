@@ -57,7 +57,7 @@ pub(crate) fn run() {
     );
 }
 
-/// Runs a round. Its outcome includes panics.
+/// Runs a round. A panic becomes part of the outcome.
 fn round(plan: &Plan, keep: &Path) -> Outcome {
     let mut outcome = Outcome {
         fault: plan.name(),

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -61,6 +62,42 @@ pub(crate) fn address() -> SocketAddr {
         .expect("an address")
 }
 
+/// A server of the system, not yet started.
+fn node(
+    workspace: &Workspace,
+    data: PathBuf,
+    proxy: Option<&Proxy>,
+    ack_stored: bool,
+    needs: &Needs,
+) -> Node {
+    let address = address();
+    let mut server = workspace
+        .server()
+        .set("HOST", address.ip().to_string())
+        .set("PORT", address.port().to_string())
+        .set("JSONL_PATH", data.join("events.jsonl"))
+        .set("JOURNAL_DIR", &data)
+        .set("ACK", if ack_stored { "stored" } else { "journal" });
+    if let Some(database) = workspace.try_database() {
+        let url = proxy.map_or_else(
+            || database.url_as(ROLE),
+            |proxy| {
+                // The proxy must see the protocol messages.
+                let (address, name) = (proxy.address, &database.name);
+                format!("postgres://{ROLE}@{address}/{name}?sslmode=disable")
+            },
+        );
+        server = server.set("DATABASE_URL", url);
+    }
+    if needs.tiny {
+        server = server.set("JOURNAL_MAX_BYTES", "1MiB").set("JOURNAL_RETENTION", "0s");
+    }
+    for (variable, value) in needs.environment {
+        server = server.set(variable, value);
+    }
+    Node::new(server, data, address)
+}
+
 /// The reason why a fault cannot be injected on this machine.
 pub(crate) struct Skipped(pub(crate) String);
 
@@ -99,33 +136,7 @@ impl World {
         let nodes: Vec<Node> = (0..needs.servers)
             .map(|number| {
                 let data = root.join(format!("server-{number}"));
-                let address = address();
-                let mut server = workspace
-                    .server()
-                    .set("HOST", address.ip().to_string())
-                    .set("PORT", address.port().to_string())
-                    .set("JSONL_PATH", data.join("events.jsonl"))
-                    .set("JOURNAL_DIR", &data)
-                    .set("ACK", if ack_stored { "stored" } else { "journal" });
-                if storage == Storage::Postgres {
-                    let database = workspace.database();
-                    let url = proxy.as_ref().map_or_else(
-                        || database.url_as(ROLE),
-                        |proxy| {
-                            // The proxy must see the protocol messages.
-                            let (address, name) = (proxy.address, &database.name);
-                            format!("postgres://{ROLE}@{address}/{name}?sslmode=disable")
-                        },
-                    );
-                    server = server.set("DATABASE_URL", url);
-                }
-                if needs.tiny {
-                    server = server.set("JOURNAL_MAX_BYTES", "1MiB").set("JOURNAL_RETENTION", "0s");
-                }
-                for (variable, value) in needs.environment {
-                    server = server.set(variable, value);
-                }
-                Node::new(server, data, address)
+                node(&workspace, data, proxy.as_ref(), ack_stored, needs)
             })
             .collect();
         let targets = nodes.iter().map(|node| node.address).collect();

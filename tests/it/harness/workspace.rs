@@ -59,6 +59,11 @@ impl Workspace {
         }
     }
 
+    /// The database, with postgres storage.
+    pub(crate) fn try_database(&self) -> Option<&Database> {
+        self.database.as_ref()
+    }
+
     #[track_caller]
     pub(crate) fn database(&self) -> &Database {
         self.database.as_ref().expect("postgres storage")
