@@ -1,36 +1,39 @@
-//! `hooks-backend doctor`: what is set up, whether it works, and what to do where it does not.
+//! `hooks-backend doctor`: checks the setup, and gives advice where something is wrong.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::client::{Client, Target, address};
+use super::client::{Client, START_SERVER, Target, base_url, detail};
 use super::install::{Agent, Registered, Scope, registered};
 use super::say;
 use super::spool::Spool;
 use crate::event::Timestamp;
 
-/// Longer than a server that is well may take.
+/// Maximum time for a response of a healthy server.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What HTTP's time can tell, which has whole seconds, and a network's delay.
+/// Difference of clocks that is tolerated: HTTP dates have whole seconds, and networks delay them.
 const CLOCK_SECONDS: f64 = 3.0;
 
-/// The arguments.
+/// Advice for problems of the server that only its operator can see.
+const SEE_LOG: &str = "see the server's log and /health";
+
+/// The arguments of `doctor`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
     target: Target,
 }
 
-/// What was found: lines for a person, and how many of them ask for something to be done.
+/// Prints findings, and counts the problems among them.
 #[derive(Default)]
 struct Report {
     problems: usize,
 }
 
 impl Report {
-    #[expect(clippy::unused_self, reason = "the other half of `bad`")]
+    #[expect(clippy::unused_self, reason = "the counterpart of `bad`")]
     fn good(&self, line: &str) {
         say(format_args!("  ok  {line}"));
     }
@@ -41,20 +44,22 @@ impl Report {
     }
 }
 
-/// Looks at everything; whether all is well.
+/// Checks everything; true if there are no problems.
 pub(super) fn run(args: &Args) -> bool {
     let mut report = Report::default();
-    let client = Client::new(&args.target, TIMEOUT);
-    say(format_args!("server {}", client.url()));
-    server(&client, &mut report);
+    say(format_args!("server {}", base_url(&args.target.url)));
+    match Client::new(&args.target, TIMEOUT) {
+        Ok(client) => server(&client, &mut report),
+        Err(error) => report.bad(&error.to_string(), error.advice().unwrap_or(SEE_LOG)),
+    }
     say("agents");
     agents(&args.target, &mut report);
     say("spool");
     spool(&mut report);
     match report.problems {
-        0 => say("all is well"),
-        1 => say("1 thing to do"),
-        many => say(format_args!("{many} things to do")),
+        0 => say("no problems"),
+        1 => say("1 problem"),
+        many => say(format_args!("{many} problems")),
     }
     report.problems == 0
 }
@@ -63,40 +68,43 @@ fn server(client: &Client, report: &mut Report) {
     let health = match client.get("/health") {
         Ok(health) => health,
         Err(error) => {
-            let advice = "start it (hooks-backend), or say where it is: --url or HOOKS_URL. Until \
-                          then hooks that are commands keep their events in the spool";
-            return report.bad(&format!("does not answer: {error}"), advice);
+            let advice = format!(
+                "{}; until then, hooks that are commands keep their events in the spool",
+                error.advice().unwrap_or(START_SERVER)
+            );
+            return report.bad(&error.to_string(), &advice);
         }
     };
-    let told: Value = serde_json::from_str(&health.text).unwrap_or_default();
-    let text = |field: &str| told[field].as_str().unwrap_or("?").to_owned();
+    let body: Value = serde_json::from_str(&health.text).unwrap_or_default();
+    let text = |field: &str| body[field].as_str().unwrap_or("?").to_owned();
     let (status, storage, version) = (text("status"), text("storage"), text("version"));
     let line = format!("{status}, version {version}, storage {storage}");
     match &*status {
         "healthy" => report.good(&line),
         "?" => {
-            let advice = "another program has this port: choose another one (PORT), and name it \
-                          in --url or HOOKS_URL";
-            return report.bad("answers, but is no hooks-backend", advice);
+            let advice = "another program uses this port: choose another one for the server (PORT), \
+                          and give it with --url or HOOKS_URL";
+            return report.bad("responds, but is not hooks-backend", advice);
         }
         _ => {
-            let why = told["error"].as_str().or(told["database"]["error"].as_str());
-            report.bad(&line, why.unwrap_or("its log says why"));
+            let why = body["error"].as_str().or(body["database"]["error"].as_str());
+            report.bad(&line, why.unwrap_or(SEE_LOG));
         }
     }
     if let Some(difference) = health.clock_difference() {
-        let line = format!("its clock and this one's are {:.0} s apart", difference.abs());
+        let line = format!("its clock differs from the local one by {:.0} s", difference.abs());
         if difference.abs() > CLOCK_SECONDS {
-            let advice = "set both by NTP: events are dated by the machine on which they happen";
+            let advice =
+                "synchronise both with NTP: events have the time of the machine they come from";
             report.bad(&line, advice);
         } else {
-            report.good("its clock agrees with this one's");
+            report.good("its clock agrees with the local one");
         }
     }
     round_trip(client, report);
 }
 
-/// Sends an event of its own, as a sender would.
+/// Sends a test event.
 fn round_trip(client: &Client, report: &mut Report) {
     let event = json!({
         "event_type": "doctor_tested",
@@ -105,90 +113,92 @@ fn round_trip(client: &Client, report: &mut Report) {
         "data": { "agent": "hooks-backend" },
     });
     let begun = Instant::now();
-    let answer = client.post("/events", "application/json", event.to_string().as_bytes());
+    let sent = client.post("/events", "application/json", event.to_string().as_bytes());
     let took_ms = begun.elapsed().as_secs_f64() * 1000.0;
-    match answer {
-        Ok(answer) if answer.status == 202 => {
+    match sent {
+        Ok(response) if response.status == 202 => {
             report.good(&format!("a test event was stored in {took_ms:.1} ms"));
         }
-        Ok(answer) => {
-            let problem: Value = serde_json::from_str(&answer.text).unwrap_or_default();
-            let detail = problem["detail"].as_str().unwrap_or("no reason given");
-            let advice = match answer.status {
-                401 => "set HOOKS_API_KEY to a key of the server's, where the agents run, too",
-                403 => "give this key the scope 'ingest' in the server's API_KEYS",
-                _ => "see the server's log and /health",
+        Ok(response) => {
+            let (status, detail) = (response.status, detail(&response.text));
+            let advice = match status {
+                401 => "set HOOKS_API_KEY to a key of the server, also where the agents run",
+                403 => "give this key the scope 'ingest' in API_KEYS of the server",
+                _ => SEE_LOG,
             };
-            report.bad(&format!("a test event was refused ({}): {detail}", answer.status), advice);
+            report.bad(&format!("a test event was rejected ({status}): {detail}"), advice);
         }
-        Err(error) => report.bad(
-            &format!("a test event was not answered: {error}"),
-            "see the server's log and /health",
-        ),
+        Err(error) => report.bad(&format!("a test event was not stored: {error}"), SEE_LOG),
     }
 }
 
+/// Checks the hooks that are registered with all agents.
 fn agents(target: &Target, report: &mut Report) {
-    let url = address(&target.url);
+    let url = base_url(&target.url);
     let mut any = false;
     for agent in Agent::ALL {
         let mut found: Vec<Registered> = [Scope::User, Scope::Project]
             .into_iter()
             .filter_map(|scope| registered(agent, scope))
             .collect();
-        // In the home directory both are one file.
+        // In the home directory, both scopes have the same file.
         found.dedup_by(|project, user| project.path == user.path);
+        any |= !found.is_empty();
         for registered in &found {
-            any = true;
-            let path = registered.path.display();
-            match &registered.hooks {
-                Err(error) => report.bad(
-                    &format!("{}: {path}: {error}", agent.name()),
-                    "put the file right: the agent may not understand it either",
-                ),
-                Ok(hooks) => {
-                    report.good(&format!("{}: {path}: {} hooks", agent.name(), hooks.len()));
-                    let others: Vec<&String> = hooks.iter().filter(|hook| *hook != url).collect();
-                    if let Some(other) = others.first() {
-                        report.bad(
-                            &format!("{}: {} of them lead to {other}", agent.name(), others.len()),
-                            &format!("hooks-backend install {} --url {url}", agent.name()),
-                        );
-                    }
-                }
-            }
+            hooks_of(agent, registered, url, report);
         }
         if found.len() > 1 {
+            let name = agent.name();
             report.bad(
-                &format!("{}: registered twice, so each hook fires twice", agent.name()),
+                &format!("{name}: registered twice, so each hook runs twice"),
                 &format!(
-                    "events are stored once all the same; to save time: hooks-backend uninstall {} \
-                     --project",
-                    agent.name()
+                    "events are stored once nevertheless; to save time: hooks-backend uninstall \
+                     {name} --project"
                 ),
             );
         }
     }
     if !any {
         let names = Agent::ALL.map(Agent::name).join("|");
-        report.bad("no hooks are registered here", &format!("hooks-backend install {names}"));
+        report.bad("no hooks are registered", &format!("hooks-backend install {names}"));
     }
 }
 
+/// Checks the hooks in one settings file.
+fn hooks_of(agent: Agent, registered: &Registered, url: &str, report: &mut Report) {
+    let (name, path) = (agent.name(), registered.path.display());
+    let hooks = match &registered.hooks {
+        Ok(hooks) => hooks,
+        Err(error) => {
+            let advice = "correct the file: the agent may not understand it either";
+            return report.bad(&format!("{name}: {path}: {error}"), advice);
+        }
+    };
+    report.good(&format!("{name}: {path}: {} hooks", hooks.len()));
+    let others: Vec<&String> = hooks.iter().filter(|hook| *hook != url).collect();
+    if let Some(other) = others.first() {
+        report.bad(
+            &format!("{name}: {} hooks send to {other}", others.len()),
+            &format!("hooks-backend install {name} --url {url}"),
+        );
+    }
+}
+
+/// Checks whether events wait in the spool, or were rejected.
 fn spool(report: &mut Report) {
     let spool = Spool::of_user();
     match spool.lines() {
         0 => report.good("empty"),
         lines => report.bad(
-            &format!("events that wait for the server in {}: {lines}", spool.path().display()),
-            "the next hook that finds the server delivers them; nothing else is needed",
+            &format!("events waiting for the server in {}: {lines}", spool.path().display()),
+            "nothing to do: the next hook that reaches the server sends them",
         ),
     }
-    let refused = spool.refused_path();
-    if refused.exists() {
+    let rejected = spool.rejected_path();
+    if rejected.exists() {
         report.bad(
-            &format!("the server refused events, which are kept in {}", refused.display()),
-            "look at them, and delete the file",
+            &format!("the server rejected events; they are kept in {}", rejected.display()),
+            "inspect the file, then delete it",
         );
     }
 }

@@ -1,6 +1,8 @@
-//! `hooks-backend emit`: what a command hook runs. An agent waits for it and may take what it prints
-//! or how it ends for a decision, so it prints nothing, always succeeds, and takes two seconds at
-//! most. What no server takes waits in the spool.
+//! `hooks-backend emit`: the command that agents run as a hook.
+//!
+//! The agent waits for it, and can take its output or its exit status for a decision. So it prints
+//! nothing, always succeeds, and takes at most two seconds. Events that no server accepts wait in the
+//! spool.
 
 use std::io::Read;
 use std::sync::mpsc::sync_channel;
@@ -11,46 +13,46 @@ use super::spool::{Sent, Spool};
 use crate::decode::{Hook, emitted_line};
 use crate::event::Timestamp;
 
-/// How long the agent may take to hand over the payload.
-const INPUT_LIMIT: Duration = Duration::from_millis(800);
+/// Maximum time for the agent to write the payload.
+const INPUT_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// From the start: when a server that has not answered yet is given up. The rest of the two seconds
-/// is for the spool.
-const SEND_LIMIT: Duration = Duration::from_millis(1600);
+/// Maximum time from the start until the server's response. The rest of the two seconds is for the
+/// spool.
+const SEND_TIMEOUT: Duration = Duration::from_millis(1600);
 
-/// The arguments.
+/// The arguments of `emit`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    #[command(flatten)]
-    target: Target,
+    /// Payload of the hook; not given: standard input
+    #[arg(value_name = "PAYLOAD")]
+    payload: Option<String>,
 
-    /// The agent: claude-code, codex, gemini, cursor, copilot, vscode, opencode, cline, openhands,
-    /// windsurf, or auto, which tells it from the payload
+    /// Agent: claude-code, codex, gemini, cursor, copilot, vscode, opencode, cline, openhands,
+    /// windsurf, or auto to recognise it by the payload
     #[arg(long, value_name = "NAME", default_value = "auto")]
     agent: String,
 
-    /// The event's name, for payloads that have none
+    /// Name of the hook event, for payloads without one
     #[arg(long, value_name = "NAME")]
     event: Option<String>,
 
-    /// The workflow that the event belongs to
+    /// Workflow that the event belongs to
     #[arg(long, env, value_name = "ID")]
     workflow_id: Option<String>,
 
-    /// The phase that the event belongs to
+    /// Phase that the event belongs to
     #[arg(long, env, value_name = "ID")]
     phase_id: Option<String>,
 
-    /// The milestone that the event belongs to
+    /// Milestone that the event belongs to
     #[arg(long, env, value_name = "ID")]
     milestone_id: Option<String>,
 
-    /// The payload; absent: standard input
-    #[arg(value_name = "PAYLOAD")]
-    payload: Option<String>,
+    #[command(flatten)]
+    target: Target,
 }
 
-/// Sends the payload, or spools it.
+/// Sends the payload, or appends it to the spool.
 pub(super) fn run(args: &Args) {
     let begun = Instant::now();
     let hook = Hook {
@@ -63,37 +65,42 @@ pub(super) fn run(args: &Args) {
     };
     let input = match &args.payload {
         Some(payload) => payload.clone().into_bytes(),
-        None => within(INPUT_LIMIT, read_input).unwrap_or_default(),
+        None => within(INPUT_TIMEOUT, read_input).unwrap_or_default(),
     };
     let Some(line) = emitted_line(&hook, &input) else { return };
     let spool = Spool::of_user();
-    let deadline = begun + SEND_LIMIT;
-    let (target, time_left) =
-        (args.target.clone(), deadline.saturating_duration_since(Instant::now()));
-    // There is no one to tell of an error, and nothing else to be done about it.
+    let deadline = begun + SEND_TIMEOUT;
+    let target = args.target.clone();
+    let time_left = deadline.saturating_duration_since(Instant::now());
+    // Errors of the spool are ignored: they must not disturb the agent.
     if spool.bytes() > 0 {
         let _ = spool.append(&line);
         let _ = within(time_left, move || {
             let client = Client::new(&target, time_left);
-            spool.drain(deadline, |lines| send(&client, lines))
+            spool.drain(deadline, |lines| {
+                client.as_ref().map_or(Sent::Later, |client| send(client, lines))
+            })
         });
         return;
     }
     let body = line.clone();
-    let sent = within(time_left, move || send(&Client::new(&target, time_left), body.as_bytes()));
+    let sent = within(time_left, move || {
+        let client = Client::new(&target, time_left);
+        client.map_or(Sent::Later, |client| send(&client, body.as_bytes()))
+    });
     let _ = match sent {
-        Some(Sent::Taken) => Ok(()),
-        Some(Sent::Refused) => spool.refuse(line.as_bytes()),
+        Some(Sent::Accepted) => Ok(()),
+        Some(Sent::Rejected) => spool.keep_rejected(line.as_bytes()),
         Some(Sent::Later) | None => spool.append(&line),
     };
 }
 
 /// Posts lines to the server.
-pub(super) fn send(client: &Client, lines: &[u8]) -> Sent {
+fn send(client: &Client, lines: &[u8]) -> Sent {
     match client.post("/hooks", "application/x-ndjson", lines) {
-        Ok(answer) => match answer.status {
-            200..=299 => Sent::Taken,
-            400 | 413 | 415 | 422 => Sent::Refused,
+        Ok(response) => match response.status {
+            200..=299 => Sent::Accepted,
+            400 | 413 | 415 | 422 => Sent::Rejected,
             _ => Sent::Later,
         },
         Err(_) => Sent::Later,
@@ -102,23 +109,22 @@ pub(super) fn send(client: &Client, lines: &[u8]) -> Sent {
 
 fn read_input() -> Vec<u8> {
     let mut input = Vec::new();
-    // Half a payload is none, but it says more than nothing.
+    // On a read error, the incomplete payload is sent: it is kept as unparsed text.
     let _ = std::io::stdin().read_to_end(&mut input);
     input
 }
 
-/// What the work comes to, if it does so in time. If not it is left behind, to end with the process:
-/// not every wait of the operating system can be given a limit (names are looked up without one).
+/// Returns the result of the work; `None` if it takes too long. The work then continues until the
+/// process ends: not every system call can be given a time limit (name resolution has none).
 fn within<T: Send + 'static>(
-    limit: Duration,
+    timeout: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let (done, result) = sync_channel(1);
     std::thread::Builder::new()
         .spawn(move || {
-            // Nobody may be waiting any more.
             let _ = done.send(work());
         })
         .ok()?;
-    result.recv_timeout(limit).ok()
+    result.recv_timeout(timeout).ok()
 }

@@ -5,12 +5,16 @@ mod complete;
 mod demo;
 mod doctor;
 mod emit;
+mod export;
 mod healthcheck;
 mod import;
 mod install;
+mod output;
 mod progress;
-mod read;
+mod query;
+mod selection;
 mod spool;
+mod tail;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -20,6 +24,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use self::client::ClientError;
 use crate::config::Config;
 
 /// Event store for the hook events of AI agents
@@ -64,11 +69,11 @@ pub enum Tool {
     /// Send an example session to a server
     Demo(demo::Args),
     /// Show stored events, newest first
-    Query(read::QueryArgs),
+    Query(query::Args),
     /// Show the newest events, and with -f new ones as they arrive
-    Tail(read::TailArgs),
+    Tail(tail::Args),
     /// Write all events to a file or to standard output
-    Export(read::ExportArgs),
+    Export(export::Args),
     /// Send events from JSON Lines files to a server; importing a file twice stores its events once
     Import(import::Args),
     /// Send the payload of a hook to a server; agents run this command
@@ -148,9 +153,9 @@ pub fn run(tool: Tool) -> ExitCode {
         Tool::Doctor(args) if doctor::run(&args) => ExitCode::SUCCESS,
         Tool::Doctor(_) => ExitCode::FAILURE,
         Tool::Demo(args) => exit_code(demo::run(&args)),
-        Tool::Query(args) => exit_code(read::query(&args)),
-        Tool::Tail(args) => exit_code(read::tail(&args)),
-        Tool::Export(args) => exit_code(read::export(&args)),
+        Tool::Query(args) => exit_code(query::run(&args)),
+        Tool::Tail(args) => exit_code(tail::run(&args)),
+        Tool::Export(args) => exit_code(export::run(&args)),
         Tool::Import(args) => import::run(&args),
         Tool::Emit(args) => {
             emit::run(&args);
@@ -172,6 +177,10 @@ fn exit_code(result: anyhow::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
+            let advice = error.downcast_ref::<ClientError>().and_then(ClientError::advice);
+            if let Some(advice) = advice {
+                eprintln!("  -> {advice}");
+            }
             ExitCode::FAILURE
         }
     }

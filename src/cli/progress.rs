@@ -1,12 +1,12 @@
-//! A line on the terminal that says how far a long command is; nothing where there is no terminal.
+//! A progress line on the terminal for long commands.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-/// How often it is written anew.
+/// Interval at which the line is updated.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// The line, on standard error.
+/// A line on standard error; nothing where that is no terminal.
 pub(super) struct Progress {
     is_terminal: bool,
     next: Instant,
@@ -19,26 +19,25 @@ impl Progress {
         Self { is_terminal, next: Instant::now(), is_shown: false }
     }
 
-    /// One that is not shown where results go to the same terminal.
+    /// Returns a line that is not shown if results are printed to the same terminal.
     pub(super) fn beside_results() -> Self {
         let mut progress = Self::new();
         progress.is_terminal &= !std::io::stdout().is_terminal();
         progress
     }
 
-    /// Shows the text, now and then.
+    /// Shows the text, unless another one was shown within the interval.
     pub(super) fn show(&mut self, text: impl FnOnce() -> String) {
         if !self.is_terminal || Instant::now() < self.next {
             return;
         }
         self.next = Instant::now() + INTERVAL;
         eprint!("\r\x1b[K{}", text());
-        // Without a terminal's other end there is nobody to see it.
         let _ = std::io::stderr().flush();
         self.is_shown = true;
     }
 
-    /// Takes it away, so that something else can be written.
+    /// Removes the line, so that other text can be printed.
     pub(super) fn clear(&mut self) {
         if std::mem::take(&mut self.is_shown) {
             eprint!("\r\x1b[K");

@@ -1,9 +1,10 @@
-//! The spool: lines of hooks that no server took yet, in a file of this machine's user.
+//! The spool: hook lines that no server has accepted yet, in the user's state directory.
 //!
-//! `spool.jsonl` is appended to by whichever hook finds no server. Who finds one again moves the file
-//! to `spool.sending.jsonl` and sends that, oldest first, under a lock of its own, so that appending
-//! never waits for the network. What was sent when the sender was killed is sent again: the server
-//! knows it by its id, which the line determines.
+//! A hook that reaches no server appends its line to `spool.jsonl`. The next hook that reaches one
+//! renames the file to `spool.sending.jsonl` and sends its lines, oldest first. Sending has a separate
+//! lock, so that appending never waits for the network. Lines that were sent just before the sender was
+//! killed are sent again; the server recognises them as duplicates, because their ids are derived from
+//! the lines.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -11,24 +12,24 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Most bytes that wait. What comes then is lost: an agent must not fill the disk.
+/// Maximum size of the spool. Further lines are lost: an agent must not fill the disk.
 const SPOOL_BYTES_MAX: u64 = 64 << 20;
 
-/// What is sent at a time: well below the server's limits for a request.
+/// Maximum size and lines of a request; well below the server's limits.
 const CHUNK_BYTES: usize = 2 << 20;
 const CHUNK_LINES: usize = 1000;
 
-/// How long an append waits for its turn. Who has it only writes or renames.
-const LOCK_PATIENCE: Duration = Duration::from_millis(200);
+/// Maximum time that an append waits for the lock. Its holders only write or rename.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// What became of lines that were sent.
+/// The result of sending lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
-    /// The server has them.
-    Taken,
-    /// It will never take them as they are.
-    Refused,
-    /// It does not take them now.
+    /// The server accepted them.
+    Accepted,
+    /// The server will never accept them in this form.
+    Rejected,
+    /// The server cannot accept them now.
     Later,
 }
 
@@ -39,7 +40,7 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// `$XDG_STATE_HOME/agentic-hooks`, which is `~/.local/state/agentic-hooks` if not set.
+    /// Returns the spool in `$XDG_STATE_HOME/agentic-hooks`, by default `~/.local/state/agentic-hooks`.
     pub(super) fn of_user() -> Self {
         let variable = |name: &str| {
             std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
@@ -50,13 +51,13 @@ impl Spool {
         Self { directory: state.join("agentic-hooks") }
     }
 
-    /// Where lines wait.
+    /// The file with waiting lines.
     pub(super) fn path(&self) -> PathBuf {
         self.directory.join("spool.jsonl")
     }
 
-    /// Lines that a server refused, which are kept for a person to look at.
-    pub(super) fn refused_path(&self) -> PathBuf {
+    /// The file with lines that the server rejected, kept for the user to inspect.
+    pub(super) fn rejected_path(&self) -> PathBuf {
         self.directory.join("spool.refused.jsonl")
     }
 
@@ -64,12 +65,12 @@ impl Spool {
         self.directory.join("spool.sending.jsonl")
     }
 
-    /// How many bytes wait.
+    /// Returns the size of the waiting lines.
     pub(super) fn bytes(&self) -> u64 {
         length(&self.path()) + length(&self.sending_path())
     }
 
-    /// How many lines wait.
+    /// Returns the number of waiting lines.
     pub(super) fn lines(&self) -> usize {
         let waiting = [self.path(), self.sending_path()];
         waiting
@@ -79,34 +80,34 @@ impl Spool {
             .sum()
     }
 
-    /// Adds a line, which is then safe from everything but the machine's crash.
+    /// Appends a line. It is not synced: only a crash of the machine can lose it.
     pub(super) fn append(&self, line: &str) -> io::Result<()> {
-        let _turn = self.turn()?;
+        let _lock = self.lock()?;
         if self.bytes() + line.len() as u64 > SPOOL_BYTES_MAX {
             return Err(io::ErrorKind::StorageFull.into());
         }
         write(&self.path(), line.as_bytes())
     }
 
-    /// Keeps a line that a server refused.
-    pub(super) fn refuse(&self, line: &[u8]) -> io::Result<()> {
+    /// Keeps a line that the server rejected.
+    pub(super) fn keep_rejected(&self, line: &[u8]) -> io::Result<()> {
         self.make_directory()?;
-        if length(&self.refused_path()) + line.len() as u64 > SPOOL_BYTES_MAX {
+        if length(&self.rejected_path()) + line.len() as u64 > SPOOL_BYTES_MAX {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        write(&self.refused_path(), line)
+        write(&self.rejected_path(), line)
     }
 
-    /// Sends what waits, in its order, until nothing does, the server does not take it or the time is
-    /// over. Returns without doing anything if another process is at it.
+    /// Sends the waiting lines in order, until none is left, the server cannot accept more, or the time
+    /// is over. Does nothing if another process is sending.
     pub(super) fn drain(
         &self,
         deadline: Instant,
         mut send: impl FnMut(&[u8]) -> Sent,
     ) -> io::Result<()> {
         self.make_directory()?;
-        let draining = open(&self.directory.join("spool.drain.lock"))?;
-        match draining.try_lock() {
+        let lock = open(&self.directory.join("spool.drain.lock"))?;
+        match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(()),
             Err(TryLockError::Error(error)) => return Err(error),
@@ -114,7 +115,7 @@ impl Spool {
         let sending = self.sending_path();
         loop {
             if length(&sending) == 0 {
-                let _turn = self.turn()?;
+                let _lock = self.lock()?;
                 if length(&self.path()) == 0 {
                     return Ok(());
                 }
@@ -126,8 +127,8 @@ impl Spool {
                 let chunk = chunk(left, CHUNK_LINES);
                 let in_time = Instant::now() < deadline;
                 let (done, outcome) = match if in_time { send(chunk) } else { Sent::Later } {
-                    Sent::Refused => self.send_one_by_one(chunk, &mut send)?,
-                    Sent::Taken => (chunk.len(), Sent::Taken),
+                    Sent::Rejected => self.send_one_by_one(chunk, &mut send)?,
+                    Sent::Accepted => (chunk.len(), Sent::Accepted),
                     Sent::Later => (0, Sent::Later),
                 };
                 left = &left[done..];
@@ -139,8 +140,8 @@ impl Spool {
         }
     }
 
-    /// Finds the lines of a refused chunk that are refused by themselves. Returns how many bytes are
-    /// done with.
+    /// Sends the lines of a rejected chunk one by one, and keeps those that are rejected again. Returns
+    /// the number of bytes that are done.
     fn send_one_by_one(
         &self,
         chunk: &[u8],
@@ -150,23 +151,23 @@ impl Spool {
         while done < chunk.len() {
             let line = self::chunk(&chunk[done..], 1);
             match send(line) {
-                Sent::Taken => {}
-                Sent::Refused => self.refuse(line)?,
+                Sent::Accepted => {}
+                Sent::Rejected => self.keep_rejected(line)?,
                 Sent::Later => return Ok((done, Sent::Later)),
             }
             done += line.len();
         }
-        Ok((done, Sent::Taken))
+        Ok((done, Sent::Accepted))
     }
 
-    /// The right to append or rename, until the file is dropped. A process that has it and hangs does
-    /// not keep others from appending: that is safe but for the one moment of renaming.
-    fn turn(&self) -> io::Result<File> {
+    /// Locks appending and renaming until the file is dropped. If the holder hangs, others continue
+    /// without the lock: that is safe except while the file is being renamed.
+    fn lock(&self) -> io::Result<File> {
         self.make_directory()?;
         let file = open(&self.directory.join("spool.lock"))?;
         let begun = Instant::now();
         while matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
-            if begun.elapsed() > LOCK_PATIENCE {
+            if begun.elapsed() > LOCK_TIMEOUT {
                 break;
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -174,7 +175,7 @@ impl Spool {
         Ok(file)
     }
 
-    /// Payloads can have secrets in them: the directory is the user's alone.
+    /// Creates the directory for the user alone: payloads can contain secrets.
     fn make_directory(&self) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)
     }
@@ -188,7 +189,7 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
-/// Appends one line. One that a crash left without its end is ended first.
+/// Appends a line. If a crash left the last one without a line feed, adds it first.
 fn write(path: &Path, line: &[u8]) -> io::Result<()> {
     let mut file = open(path)?;
     let mut bytes = Vec::with_capacity(line.len() + 2);
@@ -204,7 +205,7 @@ fn write(path: &Path, line: &[u8]) -> io::Result<()> {
     file.write_all(&bytes)
 }
 
-/// Whole lines from the beginning: at least one, and no more than are sent at a time.
+/// Returns whole lines from the beginning: at least one, and no more than a request can hold.
 fn chunk(lines: &[u8], lines_max: usize) -> &[u8] {
     let mut end = 0;
     for line in lines.split_inclusive(|&byte| byte == b'\n').take(lines_max) {
@@ -216,7 +217,7 @@ fn chunk(lines: &[u8], lines_max: usize) -> &[u8] {
     &lines[..end]
 }
 
-/// Makes the file one of what is left of it.
+/// Replaces the file with the lines that are left of it.
 fn keep(path: &Path, all: &[u8], left: &[u8]) -> io::Result<()> {
     if left.len() == all.len() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Settings: what is wrong is named at start, and secrets stay secret.
+//! Settings: errors name the variable and the allowed values, and secrets are never printed.
 
 use rustix::process::Signal;
 
@@ -6,10 +6,10 @@ use crate::harness::eventually::when;
 use crate::harness::server::Builder;
 use crate::harness::{Server, Storage, Workspace, event, eventually};
 
-both!(the_start_line_says_where_it_listens_and_writes, json_logs_have_one_object_a_line,);
+both!(start_message_has_the_address_and_the_storage, json_log_has_one_object_a_line,);
 
 #[test]
-fn a_wrong_value_is_named_with_what_is_allowed() {
+fn wrong_value_is_reported_with_the_allowed_ones() {
     for (variable, value, allowed) in [
         ("STORAGE_TYPE", "mysql", "postgres"),
         ("STORAGE_TYPE", "postgres", "DATABASE_URL"),
@@ -70,7 +70,7 @@ fn a_wrong_value_is_named_with_what_is_allowed() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_named() {
+fn unwritable_path_is_reported() {
     let workspace = Workspace::jsonl();
     let file = workspace.directory().join("a-file");
     std::fs::write(&file, "").expect("a file");
@@ -84,7 +84,7 @@ fn a_place_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn an_address_in_use_is_named() {
+fn address_in_use_is_reported() {
     let (workspace, other) = (Workspace::jsonl(), Workspace::jsonl());
     let server = workspace.server().start();
     let port = server.client.address.port().to_string();
@@ -94,7 +94,7 @@ fn an_address_in_use_is_named() {
 }
 
 #[test]
-fn a_password_is_never_printed() {
+fn password_is_never_printed() {
     const SECRET: &str = "swordfish";
     let workspace = Workspace::jsonl();
     let start = |url: &str| workspace.server().set("DATABASE_URL", url).set("LOG_LEVEL", "trace");
@@ -134,7 +134,7 @@ fn a_password_is_never_printed() {
 }
 
 #[test]
-fn an_empty_variable_counts_as_not_set() {
+fn empty_variable_counts_as_unset() {
     let workspace = Workspace::jsonl();
     let variables = [
         "DATABASE_URL",
@@ -177,7 +177,7 @@ fn an_empty_variable_counts_as_not_set() {
 }
 
 #[test]
-fn a_flag_counts_more_than_its_variable() {
+fn flag_overrides_its_variable() {
     let workspace = Workspace::jsonl();
     let path = workspace.directory().join("by-flag.jsonl");
     let server = workspace
@@ -191,7 +191,7 @@ fn a_flag_counts_more_than_its_variable() {
 }
 
 #[test]
-fn jsonl_can_be_chosen_in_spite_of_a_database() {
+fn storage_type_jsonl_overrides_database_url() {
     let workspace = Workspace::jsonl();
     let server = workspace
         .server()
@@ -202,7 +202,7 @@ fn jsonl_can_be_chosen_in_spite_of_a_database() {
     assert_eq!(workspace.events().len(), 1);
 }
 
-fn the_start_line_says_where_it_listens_and_writes(storage: Storage) {
+fn start_message_has_the_address_and_the_storage(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let log = server.log();
@@ -216,7 +216,7 @@ fn the_start_line_says_where_it_listens_and_writes(storage: Storage) {
     assert!(line.contains(&path.display().to_string()), "{line}");
 }
 
-fn json_logs_have_one_object_a_line(storage: Storage) {
+fn json_log_has_one_object_a_line(storage: Storage) {
     let workspace = Workspace::new(storage);
     let mut server = workspace.server().set("LOG_FORMAT", "json").set("LOG_LEVEL", "debug").start();
     server.client.event(&event("1")).expect(202);
@@ -234,7 +234,7 @@ fn json_logs_have_one_object_a_line(storage: Storage) {
 }
 
 #[test]
-fn healthcheck_exits_by_what_the_server_says() {
+fn healthcheck_exit_status_is_the_readiness() {
     let workspace = Workspace::jsonl();
     let mut server = workspace.server().set("SHUTDOWN_TIMEOUT", "3600").ready().start();
     let port = server.client.address.port().to_string();

@@ -1,5 +1,4 @@
-//! `hooks-backend emit`: an agent's command hook goes on whatever happens to the server, and nothing
-//! is lost or doubled.
+//! `hooks-backend emit`: a hook never disturbs the agent, and its event is stored exactly once.
 
 use std::fs;
 use std::io::Write;
@@ -13,7 +12,7 @@ use crate::harness::client::JSON;
 use crate::harness::workspace::read_lines;
 use crate::harness::{Server, Workspace};
 
-/// A user with hooks: a state directory, and an environment that means nothing to this program.
+/// A user with hooks: a state directory, and an environment with settings of other programs.
 struct User {
     workspace: Workspace,
     url: String,
@@ -32,7 +31,7 @@ impl User {
         self.workspace.directory().join("agentic-hooks/spool.jsonl")
     }
 
-    /// What waits for a server, oldest first.
+    /// Returns the lines in the spool, oldest first.
     fn waiting(&self) -> Vec<Value> {
         let files = [self.spool().with_file_name("spool.sending.jsonl"), self.spool()];
         files.iter().filter(|path| path.exists()).flat_map(|path| read_lines(path)).collect()
@@ -45,7 +44,7 @@ impl User {
             .env_clear()
             .env("XDG_STATE_HOME", self.workspace.directory())
             .env("HOOKS_URL", &self.url)
-            // What other programs mean by these.
+            // Settings of other programs, none of which must matter here.
             .envs([
                 ("PORT", "three thousand"),
                 ("STORAGE_TYPE", "s3"),
@@ -62,7 +61,7 @@ impl User {
         hand_over(self.command(), payload)
     }
 
-    /// Runs a hook, which must say nothing and succeed.
+    /// Runs a hook, which must succeed and print nothing.
     #[track_caller]
     fn emit(&self, payload: &str) {
         silent(self.start(payload));
@@ -96,11 +95,11 @@ fn sessions(workspace: &Workspace) -> Vec<String> {
     workspace.events().iter().map(text).collect()
 }
 
-/// An address where nobody listens.
+/// An address without a server.
 const NOWHERE: &str = "http://127.0.0.1:1";
 
 #[test]
-fn a_payload_from_standard_input_is_stored() {
+fn payload_from_standard_input_is_stored() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let user = User::of(&server);
@@ -119,7 +118,7 @@ fn a_payload_from_standard_input_is_stored() {
 }
 
 #[test]
-fn a_hook_that_is_registered_both_ways_is_stored_once() {
+fn hook_registered_by_url_and_by_command_is_stored_once() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let user = User::of(&server);
@@ -131,7 +130,7 @@ fn a_hook_that_is_registered_both_ways_is_stored_once() {
 }
 
 #[test]
-fn a_payload_can_be_the_last_argument() {
+fn payload_can_be_an_argument() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let user = User::of(&server);
@@ -144,7 +143,7 @@ fn a_payload_can_be_the_last_argument() {
 }
 
 #[test]
-fn what_no_server_takes_is_delivered_in_order_by_the_next_that_finds_one() {
+fn spooled_events_are_sent_in_order_once_a_server_responds() {
     let mut user = User::new(NOWHERE.to_owned());
     for session in 0..4 {
         user.emit(&stop(session));
@@ -158,7 +157,7 @@ fn what_no_server_takes_is_delivered_in_order_by_the_next_that_finds_one() {
     user.url = url(&server);
     user.emit(&stop(4));
     assert_eq!(sessions(&workspace), ["0", "1", "2", "3", "4"]);
-    // It happened when the hook fired.
+    // The timestamp is the time at which the hook fired.
     assert_eq!(workspace.events()[0]["timestamp"], *fired);
     assert_eq!(user.waiting(), [] as [Value; 0]);
     user.emit(&stop(5));
@@ -166,7 +165,7 @@ fn what_no_server_takes_is_delivered_in_order_by_the_next_that_finds_one() {
 }
 
 #[test]
-fn what_is_sent_again_after_a_kill_is_stored_once() {
+fn lines_sent_again_after_a_kill_are_stored_once() {
     let mut user = User::new(NOWHERE.to_owned());
     user.emit(&stop(0));
     user.emit(&stop(1));
@@ -176,7 +175,7 @@ fn what_is_sent_again_after_a_kill_is_stored_once() {
     let server = workspace.server().start();
     user.url = url(&server);
     user.emit(&stop(2));
-    // As if the one who sent them was killed before it could cross them off.
+    // As if the sender had been killed before it removed the file.
     fs::write(user.spool().with_file_name("spool.sending.jsonl"), lines.join("\n"))
         .expect("a file");
     user.emit(&stop(3));
@@ -184,7 +183,7 @@ fn what_is_sent_again_after_a_kill_is_stored_once() {
 }
 
 #[test]
-fn hooks_that_fire_at_once_lose_nothing() {
+fn concurrent_hooks_lose_no_event() {
     const HOOKS: usize = 24;
     let mut user = User::new(NOWHERE.to_owned());
     user.emit(&stop(HOOKS));
@@ -193,7 +192,7 @@ fn hooks_that_fire_at_once_lose_nothing() {
     user.url = url(&server);
     let started: Vec<Child> = (0..HOOKS).map(|session| user.start(&stop(session))).collect();
     started.into_iter().for_each(silent);
-    // One that found another at it left its line for the next.
+    // A hook that found another one sending left its line for the next.
     user.emit(&stop(HOOKS + 1));
     let mut stored = sessions(&workspace);
     stored.sort_unstable_by_key(|session| session.parse::<usize>().expect("a number"));
@@ -202,7 +201,7 @@ fn hooks_that_fire_at_once_lose_nothing() {
 }
 
 #[test]
-fn a_server_that_accepts_and_never_answers_is_given_up() {
+fn server_that_never_responds_is_abandoned() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut user = User::new(format!("http://{}", listener.local_addr().expect("an address")));
     user.emit(&stop(0));
@@ -216,7 +215,7 @@ fn a_server_that_accepts_and_never_answers_is_given_up() {
 }
 
 #[test]
-fn a_key_that_is_not_valid_keeps_events_waiting() {
+fn events_wait_while_the_api_key_is_invalid() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("API_KEYS", "me:key-1:ingest").start();
     let user = User::of(&server);
@@ -229,7 +228,7 @@ fn a_key_that_is_not_valid_keeps_events_waiting() {
 }
 
 #[test]
-fn what_a_server_refuses_is_set_aside_and_does_not_hold_up_the_rest() {
+fn rejected_lines_are_kept_and_do_not_block_the_others() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("MAX_BODY_BYTES", "2KiB").start();
     let mut user = User::new(NOWHERE.to_owned());
@@ -248,7 +247,7 @@ fn what_a_server_refuses_is_set_aside_and_does_not_hold_up_the_rest() {
 }
 
 #[test]
-fn wrong_arguments_are_no_reason_to_stop_an_agent() {
+fn wrong_arguments_are_reported_with_exit_status_0() {
     let user = User::new(NOWHERE.to_owned());
     let output = user.command().arg("--agnet=codex").stdin(Stdio::null()).output();
     let output = output.expect("it ends");

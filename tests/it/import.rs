@@ -1,4 +1,4 @@
-//! `hooks-backend import`: files go to a server by the way of all events, once however often.
+//! `hooks-backend import`: each event of a file is stored once, however often it is imported.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ use crate::harness::server::{Builder, Ended};
 use crate::harness::{Server, Storage, Workspace, assert_exactly, event, only};
 
 both!(
-    a_stored_line_becomes_the_event_that_it_was,
-    what_is_imported_twice_is_stored_once,
-    rejected_events_are_taken_back_after_a_fix,
+    imported_stored_lines_are_unchanged,
+    importing_a_file_twice_stores_its_events_once,
+    rejected_events_are_accepted_after_a_fix,
 );
 
-/// The command, to a server that is there or not.
+/// Returns the command for a server at this address, running or not.
 fn import(workspace: &Workspace, address: std::net::SocketAddr, files: &[&Path]) -> Builder {
     let command = Server::builder().directory(workspace.directory()).argument("import");
     let command = command.argument("--url").argument(format!("http://{address}"));
@@ -36,13 +36,13 @@ fn file(workspace: &Workspace, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
     path
 }
 
-/// So many events, one a line.
+/// Returns this number of events, one a line.
 fn numbered(count: usize) -> String {
     let lines: Vec<String> = (0..count).map(|n| event(&n.to_string()).to_string()).collect();
     lines.join("\n") + "\n"
 }
 
-/// Stored lines, without the time at which they were received.
+/// Removes `received_at` from stored lines.
 fn lines(text: &str) -> Vec<String> {
     let cut = |line: &str| {
         let start = line.find(",\"received_at\":\"").expect("a stored line");
@@ -51,7 +51,7 @@ fn lines(text: &str) -> Vec<String> {
     text.lines().map(cut).collect()
 }
 
-fn a_stored_line_becomes_the_event_that_it_was(storage: Storage) {
+fn imported_stored_lines_are_unchanged(storage: Storage) {
     let from = Workspace::jsonl();
     let first = from.server().start();
     let sent = [
@@ -83,11 +83,11 @@ fn a_stored_line_becomes_the_event_that_it_was(storage: Storage) {
     assert_eq!(stored, expected);
 }
 
-fn what_is_imported_twice_is_stored_once(storage: Storage) {
+fn importing_a_file_twice_stores_its_events_once(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let mut text = numbered(1200);
-    // Without ids, two of them the same, one with white space around and one without a line feed.
+    // Events without ids: two equal ones, one with white space around it, one without a line feed.
     for line in ["{\"event_type\":\"t\",\"session_id\":\"s\"}\n", "\n  \n"] {
         text.push_str(line);
     }
@@ -101,7 +101,7 @@ fn what_is_imported_twice_is_stored_once(storage: Storage) {
     let gzip = file(&workspace, "events.jsonl.gz", encoder.finish().expect("in memory"));
     let zstd = zstd::encode_all(text.as_bytes(), 3).expect("in memory");
     let zstd = file(&workspace, "events.jsonl.zst", zstd);
-    // Compressed or moved, a file keeps its time.
+    // A file keeps its modification time when it is compressed or moved.
     let time = std::fs::metadata(&plain).and_then(|metadata| metadata.modified()).expect("a time");
     for path in [&gzip, &zstd] {
         let file = std::fs::File::options().write(true).open(path).expect("a file");
@@ -123,7 +123,7 @@ fn what_is_imported_twice_is_stored_once(storage: Storage) {
     assert_eq!(stored.len(), 1203);
 }
 
-fn rejected_events_are_taken_back_after_a_fix(storage: Storage) {
+fn rejected_events_are_accepted_after_a_fix(storage: Storage) {
     let workspace = Workspace::new(storage);
     let mut server = workspace.server().set("MAX_DEPTH", "2").start();
     let deep = |id: &str| {
@@ -146,18 +146,23 @@ fn rejected_events_are_taken_back_after_a_fix(storage: Storage) {
     }
     server.stop();
 
-    // The fix: a setting, and the number in the file.
+    // The fix: MAX_DEPTH, and the number in the file.
     let text = std::fs::read_to_string(workspace.rejected_file()).expect("what was set aside");
     let rejected = file(&workspace, "rejected.jsonl", text.replace("1e200000", "1e2"));
     std::fs::remove_file(workspace.rejected_file()).expect("it was there");
     let server = workspace.server().start();
     let summary = match storage {
-        // Here it was stored as it is.
+        // A JSON Lines file stores the number as it is.
         Storage::Jsonl => "read 3, accepted 2, rejected 1",
         Storage::Postgres => "read 4, accepted 3, rejected 1",
     };
     let ended = imported(&workspace, &server, &[&rejected], summary);
-    assert!(ended.log.contains("rejected.jsonl:") && ended.log.contains("mended"), "{}", ended.log);
+    assert!(
+        ended.log.contains("rejected.jsonl:")
+            && ended.log.contains("correct the rejected original"),
+        "{}",
+        ended.log
+    );
     if storage == Storage::Jsonl {
         let text = std::fs::read_to_string(workspace.file()).expect("the file");
         assert_eq!(text.lines().count(), 5);
@@ -171,9 +176,9 @@ fn rejected_events_are_taken_back_after_a_fix(storage: Storage) {
 }
 
 #[test]
-fn what_is_refused_is_named_by_its_line_and_the_rest_goes_through() {
+fn rejected_lines_are_listed_and_the_others_are_stored() {
     let workspace = Workspace::jsonl();
-    // Batches are cut until the server takes them.
+    // Batches are halved until the server accepts them.
     let server =
         workspace.server().set("MAX_BATCH_EVENTS", "7").set("MAX_BODY_BYTES", "10KiB").start();
     let mut large = event("large");
@@ -202,7 +207,7 @@ fn what_is_refused_is_named_by_its_line_and_the_rest_goes_through() {
 }
 
 #[test]
-fn an_import_that_stops_says_where_to_go_on() {
+fn stopped_import_says_where_to_continue() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let text = numbered(1100);
@@ -215,8 +220,8 @@ fn an_import_that_stops_says_where_to_go_on() {
     let stored = workspace.events().len();
     assert!((400..700).contains(&stored), "{stored}");
     assert!(ended.log.contains("cut.gz cannot be read"), "{}", ended.log);
-    let go_on = format!("--from-line {} {} {}\n", stored + 1, cut.display(), cut.display());
-    assert!(ended.log.contains(&go_on), "{}", ended.log);
+    let continue_with = format!("--from-line {} {} {}\n", stored + 1, cut.display(), cut.display());
+    assert!(ended.log.contains(&continue_with), "{}", ended.log);
 
     let mended = file(&workspace, "mended.gz", &whole);
     let rest = import(&workspace, server.client.address, &[&mended]).argument("--from-line");
@@ -227,7 +232,7 @@ fn an_import_that_stops_says_where_to_go_on() {
 }
 
 #[test]
-fn a_server_that_cannot_be_used_is_said_to_be() {
+fn unusable_server_is_reported_with_the_reason() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("API_KEYS", "a:secret-key-0123456789:ingest").start();
     let path = file(&workspace, "events.jsonl", format!("{}\n", event("1")));
@@ -243,7 +248,7 @@ fn a_server_that_cannot_be_used_is_said_to_be() {
             import(&workspace, "127.0.0.1:1".parse().expect("an address"), &[&path])
                 .argument("--retry-for")
                 .argument("0"),
-            "no answer from http://127.0.0.1:1",
+            "no response from http://127.0.0.1:1",
         ),
     ] {
         let ended = command.run();
@@ -265,9 +270,9 @@ fn a_server_that_cannot_be_used_is_said_to_be() {
     assert_exactly(&workspace.events(), ["1"]);
 }
 
-/// A journal that is full because the database is away: 503 with `Retry-After`.
+/// The journal is full because the database is unreachable: 503 with `Retry-After`.
 #[test]
-fn an_import_waits_while_the_server_has_no_room() {
+fn import_retries_while_the_journal_is_full() {
     let workspace = Workspace::postgres_away();
     let server = workspace.server().set("JOURNAL_MAX_BYTES", "1MiB").start();
     let events = 8000;
@@ -282,6 +287,6 @@ fn an_import_waits_while_the_server_has_no_room() {
     workspace.database().create();
     let ended = running.join().expect("it ran");
     assert_eq!(ended.output, format!("read {events}, accepted {events}, rejected 0\n"));
-    assert_eq!(ended.log.matches("trying again: 503").count(), 1, "{}", ended.log);
+    assert_eq!(ended.log.matches("retrying: 503").count(), 1, "{}", ended.log);
     assert_eq!(workspace.settled(&server).len(), events);
 }

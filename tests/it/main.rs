@@ -18,6 +18,7 @@ macro_rules! both {
 
 // Ingest: accepted formats, senders and responses.
 mod cloudevents;
+mod commands;
 mod encodings;
 mod hooks;
 mod ids;

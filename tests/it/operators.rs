@@ -1,4 +1,4 @@
-//! What people do to a running system, and what it must not cost.
+//! Actions of operators on a running system, none of which may lose an event.
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -6,9 +6,9 @@ use serde_json::json;
 use crate::harness::workspace::{forwarded, read_lines};
 use crate::harness::{Storage, Workspace, assert_exactly, event, eventually};
 
-both!(a_rejected_file_that_was_moved_away_is_begun_anew);
+both!(rejected_file_is_created_again_after_a_move);
 
-fn a_rejected_file_that_was_moved_away_is_begun_anew(storage: Storage) {
+fn rejected_file_is_created_again_after_a_move(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().ready().start();
     let batch = |id: &str| [event(id), json!({"session_id": "s", "event_id": format!("{id}-bad")})];
@@ -29,7 +29,7 @@ fn a_rejected_file_that_was_moved_away_is_begun_anew(storage: Storage) {
 }
 
 #[test]
-fn a_column_that_must_be_filled_stops_the_forwarder_and_sets_nothing_aside() {
+fn required_column_stops_the_forwarder_and_rejects_nothing() {
     let workspace = Workspace::postgres();
     let server = workspace.server().ready().start();
     server.client.event(&event("1")).expect(202);
@@ -39,7 +39,7 @@ fn a_column_that_must_be_filled_stops_the_forwarder_and_sets_nothing_aside() {
         .execute("ALTER TABLE hook_events ADD COLUMN tenant text NOT NULL DEFAULT ''");
     workspace.database().execute("ALTER TABLE hook_events ALTER COLUMN tenant DROP DEFAULT");
     server.client.event(&event("2")).expect(202);
-    eventually("the operator is told", || {
+    eventually("the health report names the problem", || {
         let error = server.client.health()["database"]["error"].to_string();
         if error.contains("tenant") && error.contains("default") { Ok(()) } else { Err(error) }
     });
@@ -50,7 +50,7 @@ fn a_column_that_must_be_filled_stops_the_forwarder_and_sets_nothing_aside() {
 }
 
 #[test]
-fn a_constraint_on_content_sets_aside_what_breaks_it() {
+fn rows_that_violate_a_check_constraint_are_rejected() {
     let workspace = Workspace::postgres();
     let server = workspace.server().ready().start();
     server.client.event(&event("1")).expect(202);
@@ -62,7 +62,7 @@ fn a_constraint_on_content_sets_aside_what_breaks_it() {
 }
 
 #[test]
-fn a_database_that_cannot_hold_every_text_is_refused_with_advice() {
+fn database_without_utf8_is_refused_with_advice() {
     let workspace = Workspace::postgres_away();
     let name = &workspace.database().name;
     let template = Workspace::postgres();
@@ -71,14 +71,14 @@ fn a_database_that_cannot_hold_every_text_is_refused_with_advice() {
         .execute(&format!("CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0"));
     let server = workspace.server().ready().start();
     server.client.event(&event("1")).expect(202);
-    eventually("the operator is told", || {
+    eventually("the health report names the problem", || {
         let error = server.client.health()["database"]["error"].to_string();
         if error.contains("ENCODING 'UTF8'") { Ok(()) } else { Err(error) }
     });
 }
 
 #[test]
-fn a_journal_smaller_than_its_batches_takes_the_next_once_the_last_is_stored() {
+fn small_journal_has_room_again_once_its_events_are_stored() {
     let workspace = Workspace::postgres();
     let server = workspace.server().set("JOURNAL_MAX_BYTES", "1MiB").ready().start();
     for id in 0..4 {
@@ -91,10 +91,10 @@ fn a_journal_smaller_than_its_batches_takes_the_next_once_the_last_is_stored() {
 }
 
 #[test]
-fn a_rotation_that_cannot_be_done_refuses_no_event() {
+fn failed_rotation_rejects_no_event() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("JSONL_ROTATE", "1MiB").ready().start();
-    // What a container has whose volume is a single file.
+    // As in a container whose volume is a single file.
     let file = workspace.file();
     let mounted = std::process::Command::new("mount").arg("--bind").arg(&file).arg(&file).status();
     if !mounted.is_ok_and(|status| status.success()) {
@@ -119,7 +119,7 @@ fn a_rotation_that_cannot_be_done_refuses_no_event() {
 }
 
 #[test]
-fn a_sender_hears_why_its_large_body_is_not_wanted() {
+fn rejected_large_body_gets_a_response_with_the_reason() {
     let workspace = Workspace::jsonl();
     let server = workspace
         .server()
@@ -141,7 +141,7 @@ fn a_sender_hears_why_its_large_body_is_not_wanted() {
 }
 
 #[test]
-fn a_sender_that_waits_for_a_database_that_is_away_is_answered_at_shutdown() {
+fn sender_waiting_for_the_store_gets_503_at_shutdown() {
     let workspace = Workspace::postgres_away();
     let mut server = workspace.server().set("SHUTDOWN_TIMEOUT", "30s").ready().start();
     let client = server.client.clone();
@@ -161,7 +161,7 @@ fn a_sender_that_waits_for_a_database_that_is_away_is_answered_at_shutdown() {
 }
 
 #[test]
-fn a_connection_over_the_limit_is_told_so() {
+fn connection_over_the_limit_gets_503() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("MAX_CONNECTIONS", "2").start();
     let mut first = server.client.connect();

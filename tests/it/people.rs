@@ -1,4 +1,4 @@
-//! `hooks-backend doctor` and `demo`: for people who set things up.
+//! `hooks-backend doctor` and `demo`.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::harness::server::Ended;
 use crate::harness::{Server, Storage, Workspace};
 
-both!(the_demo_is_a_whole_session);
+both!(demo_sends_a_whole_session);
 
 fn run(home: &Workspace, url: &str, arguments: &[&str]) -> Ended {
     let directory = home.directory();
@@ -23,7 +23,7 @@ fn url(server: &Server) -> String {
     format!("http://{}", server.client.address)
 }
 
-fn the_demo_is_a_whole_session(storage: Storage) {
+fn demo_sends_a_whole_session(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().start();
     let home = Workspace::jsonl();
@@ -47,7 +47,7 @@ fn the_demo_is_a_whole_session(storage: Storage) {
 }
 
 #[test]
-fn the_demo_says_what_is_missing() {
+fn demo_gives_advice_when_it_cannot_send() {
     let home = Workspace::jsonl();
     let ended = run(&home, "http://127.0.0.1:1", &["demo"]);
     assert_eq!(ended.status.code(), Some(1));
@@ -59,27 +59,27 @@ fn the_demo_says_what_is_missing() {
 }
 
 #[test]
-fn the_doctor_is_content_when_all_is_well() {
+fn doctor_succeeds_without_problems() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().ready().start();
     let (home, url) = (Workspace::jsonl(), url(&server));
     assert!(run(&home, &url, &["install", "codex"]).status.success());
     let doctor = run(&home, &url, &["doctor"]);
     assert!(doctor.status.success(), "{}", doctor.output);
-    for words in ["healthy", "a test event was stored in", "codex: ", "10 hooks", "all is well"] {
+    for words in ["healthy", "a test event was stored in", "codex: ", "10 hooks", "no problems"] {
         assert!(doctor.output.contains(words), "{words}: {}", doctor.output);
     }
     assert_eq!(workspace.events()[0]["event_type"], "doctor_tested");
 }
 
 #[test]
-fn the_doctor_says_what_to_do_about_each_problem() {
+fn doctor_gives_advice_about_each_problem() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("API_KEYS", "me:key-1:ingest").start();
     let home = Workspace::jsonl();
     let doctor = run(&home, "http://127.0.0.1:1", &["doctor"]);
     assert_eq!(doctor.status.code(), Some(1));
-    for words in ["does not answer", "start it", "no hooks are registered", "2 things to do"] {
+    for words in ["no response from", "start the server", "no hooks are registered", "2 problems"] {
         assert!(doctor.output.contains(words), "{words}: {}", doctor.output);
     }
 
@@ -104,9 +104,9 @@ fn the_doctor_says_what_to_do_about_each_problem() {
         .expect("a file");
     let doctor = in_project(&["doctor"]);
     for words in [
-        "a test event was refused (401)",
+        "a test event was rejected (401)",
         "set HOOKS_API_KEY",
-        "17 of them lead to http://127.0.0.1:1",
+        "17 hooks send to http://127.0.0.1:1",
         "registered twice",
         "cursor: ",
         "line 1",

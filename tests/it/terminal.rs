@@ -1,4 +1,4 @@
-//! `hooks-backend query`, `tail` and `export`: what the API shows, in a pipe.
+//! `hooks-backend query`, `tail` and `export`, in a pipe and on a terminal.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +16,7 @@ fn run(server: &Server, arguments: &[&str]) -> Ended {
     arguments.iter().fold(builder, Builder::argument).run()
 }
 
-/// What the program shows on a terminal.
+/// Returns the program's output on a terminal.
 fn on_a_terminal(server: &Server, arguments: &[&str]) -> String {
     let program = env!("CARGO_BIN_EXE_hooks-backend");
     let command = format!("{program} {}", arguments.join(" "));
@@ -55,7 +55,7 @@ fn query_and_export_write_json_lines(storage: Storage) {
     let path = file.to_str().expect("a path");
     let csv = ["export", "-o", path, "--format", "csv", "fields=event_id"];
     let ended = run(&server, &csv);
-    // Nobody is there to see how it goes on.
+    // Without a terminal, there is no progress line.
     assert!(
         ended.status.success() && ended.output.is_empty() && ended.log.is_empty(),
         "{}",
@@ -67,7 +67,7 @@ fn query_and_export_write_json_lines(storage: Storage) {
     assert!(shown.contains("30 events, "), "{shown:?}");
     let parquet = ["export", "--format", "parquet"];
     let shown = on_a_terminal(&server, &parquet);
-    assert!(shown.contains("nothing for a terminal: name a file"), "{shown:?}");
+    assert!(shown.contains("cannot be shown on a terminal: name a file"), "{shown:?}");
     let ended = run(&server, &[&parquet[..], &["-o", path]].concat());
     assert!(ended.status.success() && ended.log.is_empty(), "{}", ended.log);
     let written = parquet::file::serialized_reader::SerializedFileReader::try_from(&*file);
@@ -82,10 +82,14 @@ fn query_and_export_write_json_lines(storage: Storage) {
     assert!(refused.log.contains("expected NAME=VALUE"), "{}", refused.log);
     let away = Server::builder().set("HOOKS_URL", "http://127.0.0.1:1").argument("tail").run();
     assert_eq!(away.status.code(), Some(1));
-    assert!(away.log.contains("does not answer") && away.log.contains("HOOKS_URL"), "{}", away.log);
+    assert!(
+        away.log.contains("no response from") && away.log.contains("HOOKS_URL"),
+        "{}",
+        away.log
+    );
 }
 
-/// Ends the process with the test.
+/// A process that is ended with the test.
 struct Tail(Child);
 
 impl Drop for Tail {

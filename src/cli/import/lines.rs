@@ -1,4 +1,4 @@
-//! A line of a file becomes the line that is sent.
+//! Makes lines of files ready to be sent.
 
 use crate::event::Timestamp;
 use crate::event::timestamp;
@@ -6,30 +6,28 @@ use crate::json::{text, visit_members};
 
 /// A line to be sent.
 pub(super) struct Line {
-    /// Where it stood, from 1.
+    /// Number in the file, from 1.
     pub(super) number: u64,
     /// The event.
     pub(super) event: String,
-    /// Whether it had id and timestamp of its own, as what a server has stored does.
+    /// True if it had an id and a timestamp, as every event has that a server stored.
     pub(super) is_complete: bool,
 }
 
-/// What to send for a line: the line itself, or the original that an entry of `rejected.jsonl` holds.
-/// What a second import needs to know the event again is added where it is missing: an `event_id`, made
-/// of the line's number and content, and as `timestamp` when the event was rejected, or else `known_by`.
+/// Returns the event of a line: the line itself, or the original in an entry of `rejected.jsonl`.
 ///
-/// # Errors
-/// Why it cannot be an event.
+/// Members that a second import needs to recognise the event are added if missing: an `event_id`
+/// derived from the line's number and text, and as `timestamp` the time of the rejection or `known_by`.
+/// Fails with the reason if the line cannot be an event.
 pub(super) fn prepare(line: &str, number: u64, known_by: Timestamp) -> Result<Line, String> {
     let members = Members::of(line)?;
     let Some((original, rejected_at)) = members.rejected() else {
         return Ok(complete(line, &members, number, known_by));
     };
-    // In an original of several lines, line feeds stand between tokens alone.
+    // An original of several lines has line feeds only between tokens.
     let original = original.replace(['\n', '\r'], " ");
-    let members = Members::of(&original).map_err(|error| {
-        format!("the rejected original cannot be imported before it is mended: {error}")
-    })?;
+    let members = Members::of(&original)
+        .map_err(|error| format!("correct the rejected original before importing it: {error}"))?;
     Ok(complete(&original, &members, number, rejected_at.unwrap_or(known_by)))
 }
 
@@ -46,7 +44,7 @@ fn complete(event: &str, members: &Members<'_>, number: u64, known_by: Timestamp
     let is_complete = additions.is_empty();
     let event = match event.strip_suffix('}').filter(|_| !is_complete) {
         None => event.to_owned(),
-        // At the end, since of two members of one name the last counts.
+        // At the end: of two members with the same name, the last one counts.
         Some(open) => {
             let comma = if members.count == 0 { "" } else { "," };
             format!("{open}{comma}{}}}", additions.join(","))
@@ -55,7 +53,7 @@ fn complete(event: &str, members: &Members<'_>, number: u64, known_by: Timestamp
     Line { number, event, is_complete }
 }
 
-/// An id that the same line at the same place has every time.
+/// Returns an id that is the same whenever this line is imported.
 fn derived_id(event: &str, number: u64) -> String {
     let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
     hasher.update(&number.to_le_bytes());
@@ -63,7 +61,7 @@ fn derived_id(event: &str, number: u64) -> String {
     format!("import-{:032x}", hasher.digest128())
 }
 
-/// The members of an object that matter here, raw; of two of one name the last.
+/// Raw values of the members that matter here; of two with the same name, the last one.
 #[derive(Default)]
 struct Members<'a> {
     event_id: Option<&'a str>,
@@ -72,8 +70,9 @@ struct Members<'a> {
     error: Option<&'a str>,
     event: Option<&'a str>,
     text: Option<&'a str>,
-    /// Members in all, and those that `rejected.jsonl` does not have.
+    /// Number of all members.
     count: usize,
+    /// Number of members that entries of `rejected.jsonl` do not have.
     others: usize,
 }
 
@@ -97,7 +96,8 @@ impl<'a> Members<'a> {
         Ok(members)
     }
 
-    /// The original and when it was rejected, if this is an entry of `rejected.jsonl`.
+    /// Returns the original event and the time of its rejection, if this is an entry of
+    /// `rejected.jsonl`.
     fn rejected(&self) -> Option<(String, Option<Timestamp>)> {
         let (rejected_at, _) = (self.rejected_at?, self.error?);
         let original = match (self.event, self.text) {

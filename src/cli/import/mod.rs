@@ -1,6 +1,7 @@
-//! `hooks-backend import`: events from JSON Lines files to a running server, by the way that all
-//! events take. Every event has an id and a timestamp when it is sent, so whatever is sent twice is
-//! stored once.
+//! `hooks-backend import`: sends the events of JSON Lines files to a running server.
+//!
+//! Every event has an id and a timestamp when it is sent, so an import can be repeated: an event that
+//! is sent twice is stored once.
 
 mod lines;
 mod server;
@@ -18,52 +19,57 @@ use lines::Line;
 use server::{Outcome, Server};
 use source::{Next, Source};
 
-/// Most events and about the most bytes in one request.
+/// Maximum number of events in a request.
 const BATCH_EVENTS_MAX: usize = 500;
+
+/// Size of a batch at which it is sent.
 const BATCH_BYTES_MAX: usize = 4 << 20;
 
-/// How many rejected lines are named.
-const NAMED_MAX: u64 = 100;
+/// Maximum number of rejected lines that are listed.
+const LISTED_MAX: u64 = 100;
 
-/// What to import, and where to.
+/// The arguments of `import`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// JSON Lines files: stored by a server or written by a client, or a rejected.jsonl; plain, gzip
-    /// or zstd; - is standard input
+    /// JSON Lines files, plain or compressed with gzip or zstd: events stored by a server, events
+    /// written by a client, or a rejected.jsonl; - for standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    #[command(flatten)]
-    target: Target,
-
-    /// When the server answers: journal (the events are on disk) or stored (committed in the store)
-    #[arg(long, value_name = "ACK", default_value = "journal", ignore_case = true)]
+    /// When the server responds to a batch
+    #[arg(long, value_name = "WHEN", default_value = "journal", ignore_case = true)]
     ack: Ack,
 
-    /// The line of the first file to begin with, from 1
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// Line of the first file to begin with, from 1
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     from_line: u64,
 
-    /// How long to try again when the server does not answer or has no room. Units: s, m, h, d
+    /// How long to retry while the server is unreachable or has no room. Units: s, m, h, d
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
     retry_for: Duration,
+
+    #[command(flatten)]
+    target: Target,
 }
 
-/// Imports; exit 0 if every event was accepted.
-pub(super) fn run(options: &Args) -> ExitCode {
-    let server = Server::new(&options.target, options.ack.name(), options.retry_for);
+/// Imports the files. The exit status is 0 if every event was accepted.
+pub(super) fn run(args: &Args) -> ExitCode {
+    let server = match Server::new(&args.target, args.ack.name(), args.retry_for) {
+        Ok(server) => server,
+        Err(error) => return super::exit_code(Err(error.into())),
+    };
     let (tally, progress) = (Tally::default(), Progress::new());
     let mut import = Import { server, tally, progress, waits_for: String::new() };
-    for (at, path) in options.files.iter().enumerate() {
-        let from_line = if at == 0 { options.from_line } else { 1 };
+    for (at, path) in args.files.iter().enumerate() {
+        let from_line = if at == 0 { args.from_line } else { 1 };
         if let Err(stopped) = import.file(path, from_line) {
             import.progress.clear();
-            eprintln!("import stopped: {}", stopped.why);
+            eprintln!("import stopped: {}", stopped.reason);
             let rest: Vec<_> =
-                options.files[at..].iter().map(|file| file.display().to_string()).collect();
+                args.files[at..].iter().map(|file| file.display().to_string()).collect();
             let (line, rest) = (stopped.line, rest.join(" "));
-            eprintln!("go on with: hooks-backend import --from-line {line} {rest}");
+            eprintln!("to continue: hooks-backend import --from-line {line} {rest}");
             import.tally.print();
             return ExitCode::FAILURE;
         }
@@ -77,80 +83,92 @@ struct Import {
     server: Server,
     tally: Tally,
     progress: Progress,
-    /// Why nothing goes on, as it was told last.
+    /// The last reason for a retry that was printed.
     waits_for: String,
 }
 
-/// Why an import did not get to its end.
+/// Why and where an import stopped.
 struct Stopped {
-    why: String,
-    /// What stands before this line has been dealt with.
+    reason: String,
+    /// The line to continue with: all lines before it are done.
     line: u64,
+}
+
+/// The lines of a file that are sent together.
+#[derive(Default)]
+struct LineBatch {
+    lines: Vec<Line>,
+    bytes: usize,
+}
+
+impl LineBatch {
+    /// Reports whether the batch can take another line. Lines with and without an id and a timestamp
+    /// are sent with different content types.
+    fn takes(&self, line: &Line) -> bool {
+        self.lines.len() < BATCH_EVENTS_MAX
+            && self.bytes + line.event.len() < BATCH_BYTES_MAX
+            && self.lines.last().is_none_or(|last| last.is_complete == line.is_complete)
+    }
+
+    fn push(&mut self, line: Line) {
+        self.bytes += line.event.len() + 1;
+        self.lines.push(line);
+    }
 }
 
 impl Import {
     fn file(&mut self, path: &Path, from_line: u64) -> Result<(), Stopped> {
-        let mut line = Vec::new();
-        let mut batch: Vec<Line> = Vec::new();
-        let (mut number, mut bytes) = (0, 0);
         let cannot_read = |error: std::io::Error, line: u64| {
-            let why = format!("{} cannot be read: {error}", path.display());
-            Stopped { why, line: line.max(from_line) }
+            let reason = format!("{} cannot be read: {error}", path.display());
+            Stopped { reason, line: line.max(from_line) }
         };
         let mut source = Source::open(path).map_err(|error| cannot_read(error, 1))?;
-        loop {
-            let next = source.next_line(&mut line);
-            number += 1;
-            if !matches!(next, Ok(Next::Line)) || bytes + line.len() > BATCH_BYTES_MAX {
-                self.deliver(path, &batch)?;
-                (batch, bytes) = (Vec::new(), 0);
-            }
-            match next.map_err(|error| cannot_read(error, number))? {
-                Next::End => return Ok(()),
-                _ if number < from_line => continue,
-                Next::TooLong => {
-                    self.tally.read += 1;
-                    self.reject(path, number, "longer than any event may be");
-                    continue;
+        let (mut text, mut batch) = (Vec::new(), LineBatch::default());
+        for number in 1.. {
+            let next = match source.next_line(&mut text) {
+                Ok(next) => next,
+                Err(error) => {
+                    self.deliver(path, &batch.lines)?;
+                    return Err(cannot_read(error, number));
                 }
-                Next::Line => {}
-            }
-            let text = line.strip_prefix(b"\xEF\xBB\xBF").filter(|_| number == 1).unwrap_or(&line);
-            if text.trim_ascii().is_empty() {
-                continue;
-            }
+            };
+            let line = match next {
+                Next::End => break,
+                _ if number < from_line => continue,
+                Next::TooLong => Err("longer than any event may be".to_owned()),
+                Next::Line => match parse(&text, number, source.known_by) {
+                    Some(line) => line,
+                    None => continue,
+                },
+            };
             self.tally.read += 1;
-            let event = std::str::from_utf8(text)
-                .map_err(|error| format!("not UTF-8: {error}"))
-                .and_then(|text| lines::prepare(text.trim(), number, source.known_by));
-            match event {
+            match line {
                 Ok(line) => {
-                    if batch.last().is_some_and(|last| last.is_complete != line.is_complete) {
-                        self.deliver(path, &batch)?;
-                        (batch, bytes) = (Vec::new(), 0);
+                    if !batch.takes(&line) {
+                        self.deliver(path, &std::mem::take(&mut batch).lines)?;
                     }
-                    bytes += line.event.len() + 1;
                     batch.push(line);
                 }
                 Err(reason) => self.reject(path, number, &reason),
             }
-            if batch.len() == BATCH_EVENTS_MAX {
-                self.deliver(path, &batch)?;
-                (batch, bytes) = (Vec::new(), 0);
-            }
-            let Tally { read, accepted, rejected } = &self.tally;
-            self.progress.show(|| {
-                let part = match source.bytes {
-                    Some(bytes) => format!("{}%", source.read() * 100 / bytes.max(1)),
-                    None => format!("{} MiB", source.read() >> 20),
-                };
-                let path = path.display();
-                format!("{path} {part}: read {read}, accepted {accepted}, rejected {rejected}")
-            });
+            self.show_progress(path, &source);
         }
+        self.deliver(path, &batch.lines)
     }
 
-    /// Sends a batch; in halves where it is refused as a whole.
+    fn show_progress(&mut self, path: &Path, source: &Source) {
+        let Tally { read, accepted, rejected } = &self.tally;
+        self.progress.show(|| {
+            let part = match source.bytes {
+                Some(bytes) => format!("{}%", source.read() * 100 / bytes.max(1)),
+                None => format!("{} MiB", source.read() >> 20),
+            };
+            let path = path.display();
+            format!("{path} {part}: read {read}, accepted {accepted}, rejected {rejected}")
+        });
+    }
+
+    /// Sends a batch; in halves if it is rejected as a whole.
     fn deliver(&mut self, path: &Path, batch: &[Line]) -> Result<(), Stopped> {
         let Some(first) = batch.first() else { return Ok(()) };
         let mut body = Vec::new();
@@ -159,31 +177,31 @@ impl Import {
             body.push(b'\n');
         }
         let Self { progress, waits_for, .. } = self;
-        let waiting = |why: &str| {
-            if waits_for != why {
+        let waiting = |reason: &str| {
+            if waits_for != reason {
                 progress.clear();
-                eprintln!("trying again: {why}");
-                why.clone_into(waits_for);
+                eprintln!("retrying: {reason}");
+                reason.clone_into(waits_for);
             }
         };
-        // What has id and timestamp can be told for ever. Where another server stored it, or rejected
-        // it, it is taken as it stood there.
+        // Events with an id and a timestamp are recognised for ever. If a server has stored or
+        // rejected them before, they are accepted in the form that they have.
         let media_type = if first.is_complete { STORED_LINES } else { "application/x-ndjson" };
         let outcome = self.server.send(&body, media_type, waiting);
-        match outcome.map_err(|why| Stopped { why, line: first.number })? {
-            Outcome::Decided(refused) => {
-                self.tally.accepted += (batch.len() - refused.len().min(batch.len())) as u64;
-                for refused in refused {
-                    let number = batch.get(refused.index).map_or(0, |line| line.number);
-                    self.reject(path, number, &refused.reason());
+        match outcome.map_err(|reason| Stopped { reason, line: first.number })? {
+            Outcome::Decided(rejected) => {
+                self.tally.accepted += (batch.len() - rejected.len().min(batch.len())) as u64;
+                for rejected in rejected {
+                    let number = batch.get(rejected.index).map_or(0, |line| line.number);
+                    self.reject(path, number, &rejected.reason());
                 }
                 Ok(())
             }
-            Outcome::Refused(reason) if batch.len() == 1 => {
+            Outcome::Rejected(reason) if batch.len() == 1 => {
                 self.reject(path, first.number, &reason);
                 Ok(())
             }
-            Outcome::Refused(_) => {
+            Outcome::Rejected(_) => {
                 let (first, second) = batch.split_at(batch.len() / 2);
                 self.deliver(path, first)?;
                 self.deliver(path, second)
@@ -193,14 +211,28 @@ impl Import {
 
     fn reject(&mut self, path: &Path, number: u64, reason: &str) {
         self.tally.rejected += 1;
-        if self.tally.rejected <= NAMED_MAX {
+        if self.tally.rejected <= LISTED_MAX {
             self.progress.clear();
             eprintln!("{}:{number}: {reason}", path.display());
         }
     }
 }
 
-/// What became of the lines.
+/// Makes a line ready to be sent, or says why it is no event; `None` for an empty line.
+fn parse(
+    text: &[u8],
+    number: u64,
+    known_by: crate::event::Timestamp,
+) -> Option<Result<Line, String>> {
+    let text = text.strip_prefix(b"\xEF\xBB\xBF").filter(|_| number == 1).unwrap_or(text);
+    if text.trim_ascii().is_empty() {
+        return None;
+    }
+    let text = std::str::from_utf8(text).map_err(|error| format!("not UTF-8: {error}"));
+    Some(text.and_then(|text| lines::prepare(text.trim(), number, known_by)))
+}
+
+/// Counts of lines.
 #[derive(Default)]
 struct Tally {
     read: u64,
@@ -210,8 +242,8 @@ struct Tally {
 
 impl Tally {
     fn print(&self) {
-        if self.rejected > NAMED_MAX {
-            eprintln!("... and {} more", self.rejected - NAMED_MAX);
+        if self.rejected > LISTED_MAX {
+            eprintln!("... and {} more", self.rejected - LISTED_MAX);
         }
         println!("read {}, accepted {}, rejected {}", self.read, self.accepted, self.rejected);
     }

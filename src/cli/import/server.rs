@@ -1,93 +1,69 @@
-//! The server that takes the events: sends batches, and again where that can help.
+//! The server that receives the events: sends batches, with retries.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use ureq::http::Response;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Body};
 
-use crate::cli::client::Target;
+use crate::cli::client::{Client, ClientError, Response, Target};
 
-/// Longer than a server takes for an answer, `ack=stored` included.
-const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
+/// Maximum time for a response; longer than a server takes, `ack=stored` included.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Pause before trying again, unless the server says how long; doubles from the one to the other.
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Backoff between retries, unless the server sends `Retry-After`: doubles from the first to the
+/// maximum.
+const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
-/// The longest `Retry-After` that is followed.
+/// Maximum `Retry-After` that is followed.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(10);
 
 pub(super) struct Server {
-    agent: Agent,
-    url: String,
-    key: Option<String>,
+    client: Client,
+    path: String,
     retry_for: Duration,
 }
 
-/// What became of a batch.
+/// The server's decision about a batch.
 pub(super) enum Outcome {
-    /// It was decided on; these of its events were refused.
-    Decided(Vec<Refused>),
-    /// It was refused as a whole, and why. A smaller one may do better.
-    Refused(String),
+    /// All events were accepted but these.
+    Decided(Vec<RejectedEvent>),
+    /// The batch was rejected as a whole, for this reason. A smaller one can be accepted.
+    Rejected(String),
 }
 
-/// An event that was refused.
+/// An event that the server rejected.
 #[derive(Deserialize)]
-pub(super) struct Refused {
-    /// Its place in the batch, from 0.
+pub(super) struct RejectedEvent {
+    /// Index in the batch, from 0.
     pub(super) index: usize,
     field: Option<String>,
     error: String,
 }
 
-impl Refused {
+impl RejectedEvent {
     pub(super) fn reason(&self) -> String {
         self.field.iter().chain([&self.error]).map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 }
 
-enum Answer {
+enum Attempt {
     Final(Outcome),
-    /// Trying again can help, after that time if it is known.
-    Later(Option<Duration>, String),
+    /// A retry can help, after this time if the server named one.
+    Retry(Option<Duration>, String),
 }
 
 impl Server {
-    /// A server to which nothing is sent yet.
-    pub(super) fn new(target: &Target, ack: &str, retry_for: Duration) -> Self {
-        let url = target.url.trim();
-        let key = target.api_key.clone().filter(|key| !key.is_empty());
-        let mut config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(ANSWER_TIMEOUT))
-            .proxy(None)
-            .user_agent(concat!("hooks-backend/", env!("CARGO_PKG_VERSION")));
-        if url.starts_with("https:") {
-            let found = rustls_native_certs::load_native_certs().certs;
-            let roots = found.iter().map(|root| Certificate::from_der(root).to_owned());
-            let tls = TlsConfig::builder()
-                .root_certs(RootCerts::Specific(Arc::new(roots.collect())))
-                .unversioned_rustls_crypto_provider(Arc::new(
-                    rustls::crypto::ring::default_provider(),
-                ));
-            config = config.tls_config(tls.build());
-        }
-        Self {
-            agent: config.build().new_agent(),
-            url: format!("{}/events/batch?ack={ack}", url.trim_end_matches('/')),
-            key,
-            retry_for,
-        }
+    pub(super) fn new(
+        target: &Target,
+        ack: &str,
+        retry_for: Duration,
+    ) -> Result<Self, ClientError> {
+        let client = Client::new(target, TIMEOUT)?;
+        Ok(Self { client, path: format!("/events/batch?ack={ack}"), retry_for })
     }
 
-    /// Sends a batch, one event a line, until it is decided on. `waiting` is called with the reason for each pause.
-    ///
-    /// # Errors
-    /// Why it is of no use to go on.
+    /// Sends a batch, one event a line, until the server decides about it. Calls `waiting` with the
+    /// reason before each retry. Fails with the reason if retries cannot help or took too long.
     pub(super) fn send(
         &self,
         batch: &[u8],
@@ -95,68 +71,54 @@ impl Server {
         mut waiting: impl FnMut(&str),
     ) -> Result<Outcome, String> {
         let begun = Instant::now();
-        let mut pause = RETRY_FIRST;
+        let mut backoff = BACKOFF_FIRST;
         loop {
-            let (after, why) = match self.post(batch, media_type)? {
-                Answer::Final(outcome) => return Ok(outcome),
-                Answer::Later(after, why) => (after, why),
+            let (after, reason) = match self.attempt(batch, media_type)? {
+                Attempt::Final(outcome) => return Ok(outcome),
+                Attempt::Retry(after, reason) => (after, reason),
             };
-            let wait = after.unwrap_or(pause).min(RETRY_AFTER_MAX);
+            let wait = after.unwrap_or(backoff).min(RETRY_AFTER_MAX);
             if begun.elapsed() + wait > self.retry_for {
-                return Err(format!("{why}; tried for {} s", begun.elapsed().as_secs()));
+                return Err(format!("{reason}; tried for {} s", begun.elapsed().as_secs()));
             }
-            waiting(&why);
+            waiting(&reason);
             std::thread::sleep(wait);
-            pause = (pause * 2).min(RETRY_MAX);
+            backoff = (backoff * 2).min(BACKOFF_MAX);
         }
     }
 
-    fn post(&self, batch: &[u8], media_type: &str) -> Result<Answer, String> {
-        let mut request = self.agent.post(&self.url).content_type(media_type);
-        if let Some(key) = &self.key {
-            request = request.header("authorization", format!("Bearer {key}"));
-        }
-        let mut response = match request.send(batch) {
-            Ok(response) => response,
-            Err(
-                error @ (ureq::Error::Io(_)
-                | ureq::Error::Timeout(_)
-                | ureq::Error::ConnectionFailed
-                | ureq::Error::HostNotFound
-                | ureq::Error::Protocol(_)),
-            ) => return Ok(Answer::Later(None, format!("no answer from {}: {error}", self.url))),
-            Err(error) => return Err(format!("{}: {error}", self.url)),
-        };
-        let status = response.status().as_u16();
-        let after = retry_after(&response);
-        let body = match response.body_mut().with_config().limit(64 << 20).read_to_string() {
-            Ok(body) => body,
-            Err(error) => return Ok(Answer::Later(None, format!("half an answer: {error}"))),
-        };
-        let answer: Said = serde_json::from_str(&body).unwrap_or_default();
-        let said = format!("{status} {}", answer.detail.unwrap_or(body));
-        Ok(match status {
-            202 | 422 if status == 202 || !answer.rejected.is_empty() => {
-                Answer::Final(Outcome::Decided(answer.rejected))
+    fn attempt(&self, batch: &[u8], media_type: &str) -> Result<Attempt, String> {
+        match self.client.post(&self.path, media_type, batch) {
+            Ok(response) => self.decide(&response),
+            Err(error @ ClientError::NoResponse { .. }) => {
+                Ok(Attempt::Retry(None, error.to_string()))
             }
-            400 | 413 | 422 => Answer::Final(Outcome::Refused(said)),
-            408 | 429 | 500..=599 => Answer::Later(after, said),
-            401 | 403 => return Err(format!("{said} (the key is taken from HOOKS_API_KEY)")),
-            _ => return Err(format!("{said}; is {} a server of hooks-backend?", self.url)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn decide(&self, response: &Response) -> Result<Attempt, String> {
+        let status = response.status;
+        let body: Body = serde_json::from_str(&response.text).unwrap_or_default();
+        let reason = format!("{status} {}", body.detail.as_deref().unwrap_or(&response.text));
+        Ok(match status {
+            202 | 422 if status == 202 || !body.rejected.is_empty() => {
+                Attempt::Final(Outcome::Decided(body.rejected))
+            }
+            400 | 413 | 422 => Attempt::Final(Outcome::Rejected(reason)),
+            408 | 429 | 500..=599 => Attempt::Retry(response.retry_after, reason),
+            401 | 403 => return Err(format!("{reason} (the key is taken from HOOKS_API_KEY)")),
+            _ => {
+                return Err(format!("{reason}; is {} a hooks-backend server?", self.client.url()));
+            }
         })
     }
 }
 
-/// An answer's body, of whatever status.
+/// The members of a response's body, whatever its status.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Said {
-    rejected: Vec<Refused>,
+struct Body {
+    rejected: Vec<RejectedEvent>,
     detail: Option<String>,
-}
-
-/// `Retry-After` in seconds; servers of this project send no dates.
-fn retry_after(response: &Response<Body>) -> Option<Duration> {
-    let value = response.headers().get("retry-after")?.to_str().ok()?;
-    value.trim().parse().ok().map(Duration::from_secs)
 }

@@ -1,4 +1,4 @@
-//! Where lines come from: a file or standard input, compressed or not.
+//! The lines of a file or of standard input, compressed or not.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -9,26 +9,26 @@ use std::time::UNIX_EPOCH;
 
 use crate::event::Timestamp;
 
-/// Longest line: a server takes no larger body.
+/// Maximum length of a line: the largest body that any server accepts.
 const LINE_BYTES_MAX: u64 = 256 << 20;
 
-/// The largest window of zstd that is accepted: 128 MiB, what its command line takes unasked.
+/// Maximum window of zstd: 128 MiB, which is also what its command line accepts by default.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
-/// Lines and where they come from.
+/// A file or standard input.
 pub(super) struct Source {
     reader: Box<dyn BufRead>,
-    /// When what it holds was known at the latest: the file's time, else now.
+    /// The latest time at which the events can have happened: the file's modification time, or now.
     pub(super) known_by: Timestamp,
-    /// Bytes of the file, if it is one.
+    /// Size, if it is a file.
     pub(super) bytes: Option<u64>,
     read: Rc<Cell<u64>>,
 }
 
-/// What comes next.
+/// The next line.
 pub(super) enum Next {
     Line,
-    /// A line longer than any event; it was skipped.
+    /// A line that is too long for any server. It was skipped.
     TooLong,
     End,
 }
@@ -45,14 +45,15 @@ impl Source {
         let metadata = file.metadata()?;
         let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
         let modified = i64::try_from(modified.as_micros()).ok().and_then(Timestamp::from_micros);
-        // What is appended from now on is not read: it may be what the server rejects of this import.
+        // Lines that are appended from now on are not read: for a rejected.jsonl, they can be what the
+        // server rejects of this import.
         let bytes = if metadata.is_file() { Some(metadata.len()) } else { None };
         let inner = file.take(bytes.unwrap_or(u64::MAX));
         let reader = decompressed(Counting { inner, read: read.clone() })?;
         Ok(Self { reader, known_by: modified.unwrap_or_else(Timestamp::now), bytes, read })
     }
 
-    /// Bytes of the file read so far.
+    /// Returns the number of bytes read so far, before decompression.
     pub(super) fn read(&self) -> u64 {
         self.read.get()
     }
@@ -77,7 +78,7 @@ impl Source {
     }
 }
 
-/// Recognises gzip (RFC 1952) and zstd (RFC 8878) by their first bytes.
+/// Decompresses gzip (RFC 1952) and zstd (RFC 8878), which are recognised by their first bytes.
 fn decompressed(mut input: impl Read + 'static) -> io::Result<Box<dyn BufRead>> {
     let mut head = Vec::new();
     input.by_ref().take(4).read_to_end(&mut head)?;
@@ -94,6 +95,7 @@ fn decompressed(mut input: impl Read + 'static) -> io::Result<Box<dyn BufRead>> 
     })
 }
 
+/// Counts the bytes that are read.
 struct Counting<R> {
     inner: R,
     read: Rc<Cell<u64>>,

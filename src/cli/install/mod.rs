@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 
-use super::client::{DEFAULT_URL, address};
+use super::client::{DEFAULT_URL, base_url};
 use super::say;
 use agents::Destination;
 use document::Document;
@@ -65,7 +65,7 @@ impl SettingsArgs {
 /// # Errors
 /// If the settings cannot be read, parsed or written.
 pub(super) fn install(args: &InstallArgs) -> anyhow::Result<()> {
-    let url = address(&args.url);
+    let url = base_url(&args.url);
     let is_url = url.starts_with("http://") || url.starts_with("https://");
     let quotable = !url.contains(|c: char| c.is_whitespace() || "'\"\\$`;&|<>()?#".contains(c));
     ensure!(
