@@ -1,4 +1,4 @@
-//! TLS as both sides of the server use it: one cryptography, and as much checking as is asked for.
+//! TLS for connections to databases and servers: the cryptography, and the verification of certificates.
 
 use std::sync::Arc;
 
@@ -10,26 +10,23 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
-/// How far a client checks a server's certificate.
+/// How a client verifies a server's certificate.
 #[derive(Debug)]
 pub(crate) enum Verify {
-    /// Encryption alone.
+    /// Not at all: encryption only.
     Nothing,
-    /// Signed by one of these authorities.
+    /// It must be signed by one of these authorities.
     Chain(RootCertStore),
-    /// ... and issued for the host's name.
+    /// It must also be issued for the host's name.
     Name(RootCertStore),
 }
 
-/// The cryptography, `ring`.
+/// Returns the cryptography of the whole process, `ring`.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// What a client needs for connections that are checked so far.
-///
-/// # Errors
-/// If there is no authority to check with.
+/// Returns the settings of a client. Fails if there is no authority to verify with.
 pub(crate) fn client_config(verify: Verify) -> Result<ClientConfig, String> {
     let provider = provider();
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -44,10 +41,10 @@ pub(crate) fn client_config(verify: Verify) -> Result<ClientConfig, String> {
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-/// Whether a certificate's time has passed, or has not come. One that cannot be read is not judged.
+/// Returns the reason if a certificate has expired or is not valid yet; `None` if it cannot be read.
 pub(crate) fn out_of_date(certificate: &CertificateDer<'_>) -> Option<String> {
     let mut roots = RootCertStore::empty();
-    // Validity is checked before the chain, so it does not matter whether this one leads anywhere.
+    // The period of validity is checked before the chain, so an incomplete chain does not matter.
     roots.add(certificate.clone().into_owned()).ok()?;
     let name = ServerName::try_from("localhost").ok()?;
     let verified = chain_verifier(roots).ok()?.verify_server_cert(
@@ -74,7 +71,7 @@ fn chain_verifier(roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, Str
         .map_err(|error| format!("trusted certificates: {error}"))
 }
 
-/// Checks as much of a certificate as is asked for. The handshake's signature always counts.
+/// Verifies a certificate to the chosen extent, and the signature of the handshake always.
 #[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,
@@ -95,7 +92,7 @@ impl ServerCertVerifier for Verifier {
         let verified =
             chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verified {
-            // The name is the last thing that is checked.
+            // The name is checked last, so everything else is valid.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if !self.name => Ok(ServerCertVerified::assertion()),
