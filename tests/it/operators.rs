@@ -112,7 +112,7 @@ fn failed_rotation_rejects_no_event() {
     let unmounted = std::process::Command::new("umount").arg("--lazy").arg(&file).status();
     assert!(unmounted.is_ok_and(|status| status.success()));
     assert_eq!(statuses, [202; 4]);
-    assert_eq!(log.matches("cannot be rotated").count(), 1, "{log}");
+    assert_eq!(log.matches("rotation failed").count(), 1, "{log}");
     assert_exactly(&workspace.events(), ["1", "2", "3", "4"]);
     server.client.event(&large("5")).expect(202);
     assert_exactly(&workspace.events(), ["5"]);
