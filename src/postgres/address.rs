@@ -1,4 +1,4 @@
-//! Where the database is and how to reach it: the connection string, with libpq's `sslmode` and
+//! The connection string of the database, with libpq's `sslmode` and
 //! `sslrootcert` (<https://www.postgresql.org/docs/current/libpq-ssl.html>), which `tokio-postgres`
 //! leaves to others.
 
@@ -44,8 +44,8 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// A connection whose session begins with these statements. It ends with its client; whoever uses that
-    /// hears of errors.
+    /// Opens a connection whose session begins with these statements. It closes when the client is dropped.
+    /// Errors of the connection reach the user of the client.
     pub(super) async fn connect(&self, session: &str) -> Result<Client, tokio_postgres::Error> {
         let (client, connection) = self.config.connect(self.tls.clone()).await?;
         tokio::spawn(connection);
@@ -53,16 +53,16 @@ impl Address {
         Ok(client)
     }
 
-    /// Reads a connection string: a URL or libpq's key=value pairs.
+    /// Parses a connection string: a URL or libpq's key=value pairs.
     ///
     /// # Errors
-    /// What is wrong, without the string itself, since there is a password in it.
+    /// The reason, without the string itself, which has a password in it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (text, mode, root) = take_tls_options(text);
         let mut config: Config = text.parse().map_err(|error: tokio_postgres::Error| {
             use std::error::Error as _;
             let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            // What it quotes may be part of a password that was written wrongly.
+            // The quoted text may be part of a password with a wrong syntax.
             let cause = cause.split('`').next().unwrap_or_default().trim_end();
             format!(
                 "{cause}; allowed are postgres://user:password@host:5432/database and libpq's \
@@ -71,13 +71,13 @@ impl Address {
         })?;
         let at = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
         if config.get_hosts().iter().any(at) {
-            return Err("its host has an '@' in it; in a password, write %40 for it".to_owned());
+            return Err("its host contains an '@'; write %40 for an '@' in the password".to_owned());
         }
         if config.get_hosts().is_empty() {
             let error = "it names no host, as in postgres://user:password@host:5432/database";
             return Err(error.to_owned());
         }
-        // Left in by a spelling that only `tokio-postgres` reads.
+        // Left by a spelling that only `tokio-postgres` understands.
         if mode.is_none() && config.get_ssl_mode() != SslMode::Prefer {
             return Err("sslmode must be written as sslmode=require, without spaces".to_owned());
         }
@@ -90,9 +90,9 @@ impl Address {
             "require" => (SslMode::Require, Verify::Nothing),
             "verify-ca" => (SslMode::Require, Verify::Chain(roots()?)),
             "verify-full" => (SslMode::Require, Verify::Name(roots()?)),
-            // Not repeated: in a string that was taken apart wrongly it may be anything.
+            // The value is not repeated: with a wrong syntax it may be part of a password.
             _ => {
-                let error = "sslmode is none of disable, allow, prefer, require, verify-ca, \
+                let error = "sslmode is invalid; allowed are disable, allow, prefer, require, verify-ca, \
                      verify-full";
                 return Err(error.to_owned());
             }
@@ -101,7 +101,7 @@ impl Address {
         if config.get_application_name().is_none() {
             config.application_name("hooks-backend");
         }
-        // A database that vanished without a word is noticed within a minute, not in two hours.
+        // Detects a lost connection within a minute instead of two hours.
         if config.get_keepalives_idle() == Duration::from_hours(2) {
             config.keepalives_idle(Duration::from_secs(30));
             config.keepalives_interval(Duration::from_secs(10));
@@ -115,7 +115,7 @@ impl Address {
     }
 }
 
-/// Takes `sslmode` and `sslrootcert` out of a connection string.
+/// Removes `sslmode` and `sslrootcert` from a connection string, and returns their values.
 fn take_tls_options(text: &str) -> (String, Option<String>, Option<String>) {
     let (mut mode, mut root) = (None, None);
     let mut take = |option: &str| {
@@ -125,7 +125,7 @@ fn take_tls_options(text: &str) -> (String, Option<String>, Option<String>) {
             _ => return false,
         };
         let value = option.split_once('=').map_or("", |(_, value)| value).trim_matches('\'');
-        // The one character of a path that a URL must not have as it is.
+        // The one character of a path that must be escaped in a URL.
         *slot = Some(value.replace("%2F", "/").replace("%2f", "/"));
         true
     };
@@ -141,7 +141,7 @@ fn take_tls_options(text: &str) -> (String, Option<String>, Option<String>) {
     (rest, mode, root)
 }
 
-/// The trusted authorities: those of the file, or the operating system's.
+/// The trusted root certificates: those of the file, or of the operating system.
 fn roots(file: Option<&str>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     match file {
@@ -161,7 +161,7 @@ fn roots(file: Option<&str>) -> Result<RootCertStore, String> {
             roots.add_parsable_certificates(found.certs);
             if roots.is_empty() {
                 let error = "the operating system has no trusted certificates (package \
-                     ca-certificates); name a file with sslrootcert";
+                     ca-certificates); set sslrootcert to a file";
                 return Err(error.to_owned());
             }
         }

@@ -1,4 +1,4 @@
-//! What goes wrong with the database: kinds, words, and time limits.
+//! Errors of the database, their descriptions, and time limits.
 
 use std::io;
 use std::time::Duration;
@@ -7,48 +7,48 @@ use tokio_postgres::error::SqlState;
 
 use crate::metrics::DatabaseProblem;
 
-/// How long the database may take for a connection, and for one batch.
+/// Time limits for a connection, and for one batch.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const BATCH_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Why rows are not in the database.
+/// Why rows could not be stored.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database said no, or is not there.
+    /// The database rejected a statement, or is unreachable.
     #[error("{}", describe(.0))]
     Database(#[from] tokio_postgres::Error),
-    /// The database did not answer in time.
-    #[error("no answer from the database within {} s", .0.as_secs())]
+    /// The database did not respond in time.
+    #[error("no response from the database within {} s", .0.as_secs())]
     Timeout(Duration),
-    /// The tables are not ours.
+    /// The database or its tables are not as this program creates them.
     #[error(
-        "the database is of another shape: {0}; mend it, or use another database or schema \
+        "the database schema does not match: {0}; repair it, or use another database or schema \
          (DATABASE_URL with ?options=-csearch_path%3Dname)"
     )]
-    Shape(String),
-    /// Someone else has moved this journal's position.
-    #[error("the journal's position in the database was changed by someone else; reading it again")]
-    Moved,
-    /// What the database refused could not be set aside.
-    #[error("events that the database refuses cannot be written to rejected.jsonl: {0}")]
-    SetAside(#[from] io::Error),
+    SchemaMismatch(String),
+    /// Another process has changed this journal's position.
+    #[error(
+        "the journal's position in the database was changed by another process; reading it again"
+    )]
+    PositionChanged,
+    /// Rejected events could not be recorded.
+    #[error("events that the database rejects cannot be written to rejected.jsonl: {0}")]
+    RejectedFile(#[from] io::Error),
 }
 
 impl StoreError {
-    /// Whether the database has said no to one thing, on a connection that goes on.
-    pub fn is_refusal(&self) -> bool {
+    /// Returns whether the database rejected one statement, so that the connection is still usable.
+    pub fn is_rejection(&self) -> bool {
         matches!(self, Self::Database(error)
             if error.as_db_error().is_some() && !error.is_closed())
     }
-}
 
-impl StoreError {
-    /// What kind of problem this is.
+    /// The kind of problem, for the metrics.
     pub fn problem(&self) -> DatabaseProblem {
         match self {
             Self::Timeout(_) => DatabaseProblem::Unreachable,
-            Self::Shape(_) => DatabaseProblem::Schema,
-            Self::Moved | Self::SetAside(_) => DatabaseProblem::Other,
+            Self::SchemaMismatch(_) => DatabaseProblem::Schema,
+            Self::PositionChanged | Self::RejectedFile(_) => DatabaseProblem::Other,
             Self::Database(error) => {
                 error.code().map_or(DatabaseProblem::Unreachable, |code| {
                     match (code, &code.code()[..2]) {
@@ -68,7 +68,7 @@ impl StoreError {
     }
 }
 
-/// Bounds how long the database may take.
+/// Fails if the work takes longer than the timeout.
 pub(super) async fn within<T, E: Into<StoreError>>(
     timeout: Duration,
     work: impl Future<Output = Result<T, E>>,
@@ -79,7 +79,7 @@ pub(super) async fn within<T, E: Into<StoreError>>(
     }
 }
 
-/// The server's own words, with what a person can do about it where that is known.
+/// The database's error message, followed by advice where there is one.
 pub(super) fn describe(error: &tokio_postgres::Error) -> String {
     use std::error::Error as _;
     let Some(db) = error.as_db_error() else {
@@ -104,11 +104,11 @@ pub(super) fn describe(error: &tokio_postgres::Error) -> String {
     } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {
         "the role must own the hook_ tables, or be allowed to create them in its schema"
     } else if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
-        "the database is read-only: connect to the primary, or allow writing"
+        "the database is read-only: connect to the primary, or allow writes"
     } else if *code == SqlState::NOT_NULL_VIOLATION {
-        "a column that was added to hook_events needs a default, or must allow null"
+        "a column added to hook_events needs a default, or must allow null"
     } else if *code == SqlState::DUPLICATE_TABLE {
-        "the table is not this program's; rename it, or use another database or schema"
+        "a table of that name exists that this program did not create; rename it, or use another database or schema"
     } else {
         return text;
     };

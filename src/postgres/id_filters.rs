@@ -1,10 +1,10 @@
-//! What the index of ids knows.
+//! Fills the bloom filters of the index of ids.
 //!
-//! For each range of a table's pages the index has bloom filters of the ids in it. PostgreSQL fills them
-//! when it vacuums, or in the minute after a range if it is asked to (`autosummarize`, which forgets what is too
-//! much for it). A range without a filter is looked through for every id; a row that comes to a range with
-//! one rewrites that filter, which costs more than the row. So ranges get theirs here, soon after they are
-//! full; the last ones of a day once the day is over and nothing comes for it any more.
+//! For each range of a table's pages, the index has bloom filters of the ids in it. PostgreSQL fills them
+//! during a vacuum, or with `autosummarize` within a minute, which skips ranges when there are too many. A
+//! search for an id scans every range without a filter. An insert into a range that has one rewrites the
+//! filter, which costs more than the insert itself. So each range gets its filter here, soon after it is
+//! full, and the last ranges of a day once the day is over and no more events arrive for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -13,64 +13,65 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use super::error::{CONNECT_TIMEOUT, StoreError, within};
-use super::{Address, schema};
+use super::{Address, partitions, schema};
 use crate::event::Timestamp;
 use crate::metrics::DatabaseProblem;
 
-/// How often ranges are looked for.
+/// Interval between two searches for ranges without filters.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long a table may take: some ten million rows.
+/// Time limit for one table, enough for some ten million rows.
 const TABLE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// New rows of a day for which its ranges are looked at, while the day lasts.
+/// Minimum number of new rows before the ranges of a current day are filled.
 const ROWS_MIN: usize = 5_000;
 
-/// Waiting for a lock longer than `deadlock_timeout` (1 s) would end a vacuum of that table, which fills
-/// the ranges as well.
+/// Settings of the connection. To wait for a lock longer than `deadlock_timeout` (1 s) would cancel an
+/// autovacuum of that table, which fills the ranges as well.
 const SESSION: &str = "SET statement_timeout = '60s'; SET lock_timeout = '500ms'; \
      SET client_min_messages = warning";
 
-/// What has no filters yet, and the filling of them.
+/// The days whose ranges still need filters.
 #[derive(Debug)]
-pub(super) struct Summaries {
+pub(super) struct IdFilters {
     address: Address,
-    /// By its number; without one the default partition, which counts as a day that is over.
-    days: Mutex<BTreeMap<Option<i64>, Day>>,
+    /// By number of the day. `None` is the default partition, which counts as a day that is over.
+    days: Mutex<BTreeMap<Option<i64>, PendingDay>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Day {
-    /// Rows that have come since its ranges were looked at.
+struct PendingDay {
+    /// Number of rows inserted since the ranges were last filled.
     rows: usize,
-    /// None of them since the last interval began.
+    /// No rows were inserted in the last interval.
     is_quiet: bool,
 }
 
-/// Which ranges of a day.
+/// Which ranges of a day to fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ranges {
-    /// Those that no row will come to any more.
+enum PageRanges {
+    /// Ranges that get no more rows.
     Full,
+    /// All ranges.
     All,
 }
 
-impl Summaries {
-    /// Of the tables in that database. Connects when there is something to do.
+impl IdFilters {
+    /// Filters of the tables in that database. Connects when there are filters to fill.
     pub(super) fn new(address: Address) -> Self {
         Self { address, days: Mutex::default() }
     }
 
-    /// Takes note that about so many rows of these days were stored.
+    /// Records that about this number of rows of these days were stored.
     pub(super) fn stored(&self, days: &BTreeSet<i64>, rows: usize) {
         let mut known = self.days.lock().unwrap_or_else(PoisonError::into_inner);
         for day in days {
-            let day = known.entry(schema::has_partition(*day).then_some(*day)).or_default();
-            *day = Day { rows: day.rows + rows, is_quiet: false };
+            let day = known.entry(partitions::has_partition(*day).then_some(*day)).or_default();
+            *day = PendingDay { rows: day.rows + rows, is_quiet: false };
         }
     }
 
-    /// Fills filters, without end. What fails is tried again.
+    /// Fills filters, for ever. Retries after failures.
     pub(super) async fn run(&self) {
         let mut has_warned = false;
         loop {
@@ -80,10 +81,10 @@ impl Summaries {
             if error.problem() == DatabaseProblem::Rights
                 && !std::mem::replace(&mut has_warned, true)
             {
-                tracing::warn!(%error, "the index of ids is not kept up to date: looking for an id takes longer");
+                tracing::warn!(%error, "the index of ids cannot be updated: queries by id take longer");
             } else {
-                // A vacuum has the lock, or the database is away, which the forwarder reports.
-                tracing::debug!(%error, "the index of ids is not up to date; trying again");
+                // A vacuum holds the lock, or the database is unreachable, which the forwarder reports.
+                tracing::debug!(%error, "the index of ids is not up to date; retrying");
             }
             let mut days = self.days.lock().unwrap_or_else(PoisonError::into_inner);
             for (day, _) in due {
@@ -92,15 +93,15 @@ impl Summaries {
         }
     }
 
-    fn take_due(&self, today: i64) -> Vec<(Option<i64>, Ranges)> {
+    fn take_due(&self, today: i64) -> Vec<(Option<i64>, PageRanges)> {
         let mut due = Vec::new();
         let mut days = self.days.lock().unwrap_or_else(PoisonError::into_inner);
         days.retain(|number, day| {
             let is_over = number.is_none_or(|number| number < today) && day.is_quiet;
             if is_over {
-                due.push((*number, Ranges::All));
+                due.push((*number, PageRanges::All));
             } else if day.rows >= ROWS_MIN {
-                due.push((*number, Ranges::Full));
+                due.push((*number, PageRanges::Full));
                 day.rows = 0;
             }
             day.is_quiet = true;
@@ -109,30 +110,30 @@ impl Summaries {
         due
     }
 
-    async fn fill(&self, due: &[(Option<i64>, Ranges)]) -> Result<(), StoreError> {
+    async fn fill(&self, due: &[(Option<i64>, PageRanges)]) -> Result<(), StoreError> {
         if due.is_empty() {
             return Ok(());
         }
         let client = within(CONNECT_TIMEOUT, self.address.connect(SESSION)).await?;
         for &(day, ranges) in due {
             let table = match day {
-                Some(day) => schema::partition(day).0,
+                Some(day) => partitions::partition(day).0,
                 None => "hook_events_default".to_owned(),
             };
             let filled = within(TABLE_TIMEOUT, fill_table(&client, &table, ranges)).await?;
-            tracing::debug!(table, filled, "ranges got filters of ids");
+            tracing::debug!(table, filled, "filled filters of ids");
         }
         Ok(())
     }
 }
 
-/// Fills what is not filled of a table; returns how many ranges. Does nothing where there is no index.
-async fn fill_table(client: &Client, table: &str, ranges: Ranges) -> Result<i64, StoreError> {
+/// Fills the filters of a table. Returns the number of ranges; 0 if the table has no index of ids.
+async fn fill_table(client: &Client, table: &str, ranges: PageRanges) -> Result<i64, StoreError> {
     let pages = schema::IDS_PAGES;
     let filled = match ranges {
-        Ranges::All => "brin_summarize_new_values(indexrelid)::bigint".to_owned(),
-        // Transactions side by side fill the last pages, and the table grows by many at once.
-        Ranges::Full => format!(
+        PageRanges::All => "brin_summarize_new_values(indexrelid)::bigint".to_owned(),
+        // Concurrent transactions fill the last pages, and the table grows by several pages at a time.
+        PageRanges::Full => format!(
             "(SELECT sum(brin_summarize_range(indexrelid, page))
               FROM generate_series(0, pg_relation_size(indrelid)
                   / current_setting('block_size')::int - 3 * {pages}, {pages}) AS page)"
@@ -150,24 +151,24 @@ async fn fill_table(client: &Client, table: &str, ranges: Ranges) -> Result<i64,
 mod tests {
     use super::*;
 
-    /// A day's last ranges would cost every row that comes to them.
+    /// Filters of ranges that still get rows would slow down the inserts.
     #[test]
-    fn a_day_is_done_when_it_is_over_and_quiet() {
+    fn all_ranges_of_a_day_are_filled_once_it_is_over_and_quiet() {
         let address = Address::parse("postgres://localhost/none").expect("an address");
-        let summaries = Summaries::new(address);
+        let filters = IdFilters::new(address);
         let (yesterday, today) = (Timestamp::now().day() - 1, Timestamp::now().day());
-        summaries.stored(&BTreeSet::from([yesterday, today]), 10);
-        assert_eq!(summaries.take_due(today), []);
-        assert_eq!(summaries.take_due(today), [(Some(yesterday), Ranges::All)]);
-        assert_eq!(summaries.take_due(today), []);
-        summaries.stored(&BTreeSet::from([yesterday, today]), ROWS_MIN);
-        let full = |day| (Some(day), Ranges::Full);
-        assert_eq!(summaries.take_due(today), [yesterday, today].map(full));
-        assert_eq!(summaries.take_due(today), [(Some(yesterday), Ranges::All)]);
-        assert_eq!(summaries.take_due(today + 1), [(Some(today), Ranges::All)]);
-        assert_eq!(summaries.take_due(today + 1), []);
-        summaries.stored(&BTreeSet::from([0, i64::from(i32::MAX)]), 10);
-        assert_eq!(summaries.take_due(today), []);
-        assert_eq!(summaries.take_due(today), [(None, Ranges::All)]);
+        filters.stored(&BTreeSet::from([yesterday, today]), 10);
+        assert_eq!(filters.take_due(today), []);
+        assert_eq!(filters.take_due(today), [(Some(yesterday), PageRanges::All)]);
+        assert_eq!(filters.take_due(today), []);
+        filters.stored(&BTreeSet::from([yesterday, today]), ROWS_MIN);
+        let full = |day| (Some(day), PageRanges::Full);
+        assert_eq!(filters.take_due(today), [yesterday, today].map(full));
+        assert_eq!(filters.take_due(today), [(Some(yesterday), PageRanges::All)]);
+        assert_eq!(filters.take_due(today + 1), [(Some(today), PageRanges::All)]);
+        assert_eq!(filters.take_due(today + 1), []);
+        filters.stored(&BTreeSet::from([0, i64::from(i32::MAX)]), 10);
+        assert_eq!(filters.take_due(today), []);
+        assert_eq!(filters.take_due(today), [(None, PageRanges::All)]);
     }
 }

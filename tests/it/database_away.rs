@@ -1,5 +1,4 @@
-//! The database may be away, wrong or in somebody else's hands: events are taken all the same, and
-//! delivered when it is right.
+//! While the database is unreachable or misconfigured, events are accepted, and delivered once it works.
 
 use serde_json::{Value, json};
 
@@ -10,7 +9,7 @@ use crate::harness::load::Load;
 use crate::harness::postgres::PASSWORD_ROLE;
 use crate::harness::{Cluster, Server, Workspace, assert_exactly, event, eventually, ids};
 
-/// `/health`, once it says degraded and why.
+/// `/health`, once it is degraded and has the error.
 #[track_caller]
 fn degraded(server: &Server) -> Value {
     let health = eventually("the database's error is known", || {
@@ -33,7 +32,7 @@ fn healthy(server: &Server) {
 }
 
 #[test]
-fn events_are_taken_before_postgresql_starts_and_delivered_after() {
+fn events_accepted_before_postgresql_starts_are_delivered_afterwards() {
     let cluster = Cluster::stopped();
     cluster.start();
     let workspace = Workspace::on(cluster.database());
@@ -56,7 +55,7 @@ fn events_are_taken_before_postgresql_starts_and_delivered_after() {
 }
 
 #[test]
-fn postgresql_crashes_under_load_and_every_event_is_stored_exactly_once() {
+fn events_are_stored_exactly_once_when_postgresql_crashes_under_load() {
     let cluster = Cluster::stopped();
     cluster.start();
     let workspace = Workspace::on(cluster.database());
@@ -64,7 +63,7 @@ fn postgresql_crashes_under_load_and_every_event_is_stored_exactly_once() {
     let mut load = Load::new(4, 10);
     let round = load.start(&server.client);
     let more = |than: usize| {
-        eventually("events are taken", || {
+        eventually("events are accepted", || {
             let taken = round.acknowledged() - than;
             if taken > 300 { Ok(()) } else { Err(taken) }
         });
@@ -77,14 +76,14 @@ fn postgresql_crashes_under_load_and_every_event_is_stored_exactly_once() {
     }
     more(round.acknowledged());
     round.stop();
-    assert_eq!(load.acknowledged(), load.sent().len(), "the database is no sender's business");
+    assert_eq!(load.acknowledged(), load.sent().len(), "clients do not notice the database");
     load.finish(&server.client);
     assert_exactly(&workspace.settled(&server), load.sent());
     healthy(&server);
 }
 
 #[test]
-fn a_missing_database_is_named_and_used_once_it_is_there() {
+fn missing_database_is_reported_and_used_once_it_exists() {
     let workspace = Workspace::postgres_away();
     let server = workspace.server().start();
     server.client.event(&event("1")).expect(202);
@@ -97,7 +96,7 @@ fn a_missing_database_is_named_and_used_once_it_is_there() {
 }
 
 #[test]
-fn a_wrong_password_is_named_without_being_shown() {
+fn wrong_password_is_reported_without_the_password() {
     let workspace = Workspace::postgres();
     let database = workspace.database();
     let role = format!("role_{}", database.name);
@@ -124,7 +123,7 @@ fn a_wrong_password_is_named_without_being_shown() {
 }
 
 #[test]
-fn a_foreign_table_of_the_same_name_is_left_alone_and_named() {
+fn table_of_another_program_is_reported_and_not_changed() {
     let workspace = Workspace::postgres();
     let database = workspace.database();
     database.execute("CREATE TABLE hook_events (id int); INSERT INTO hook_events VALUES (7)");
@@ -134,15 +133,15 @@ fn a_foreign_table_of_the_same_name_is_left_alone_and_named() {
     assert!(error.contains("hook_events"), "{error}");
     assert!(error.contains("rename"), "{error}");
 
-    database.execute("ALTER TABLE hook_events RENAME TO someone_elses");
+    database.execute("ALTER TABLE hook_events RENAME TO of_another_program");
     server.client.event(&event("2")).expect(202);
     assert_exactly(&workspace.settled(&server), ["1", "2"]);
-    assert_eq!(database.query("SELECT id::text FROM someone_elses"), ["7"]);
+    assert_eq!(database.query("SELECT id::text FROM of_another_program"), ["7"]);
     healthy(&server);
 }
 
 #[test]
-fn a_table_that_someone_altered_refuses_no_event_for_its_content() {
+fn altered_table_rejects_no_events() {
     let workspace = Workspace::postgres();
     let mut server = workspace.server().start();
     server.client.event(&event("1")).expect(202);
@@ -159,7 +158,7 @@ fn a_table_that_someone_altered_refuses_no_event_for_its_content() {
 }
 
 #[test]
-fn a_full_journal_refuses_events_until_the_database_is_back() {
+fn full_journal_rejects_events_until_the_database_is_back() {
     let workspace = Workspace::postgres_away();
     let server = workspace.server().set("JOURNAL_MAX_BYTES", "1MiB").start();
     let mut number = 0;
@@ -170,7 +169,7 @@ fn a_full_journal_refuses_events_until_the_database_is_back() {
         event
     };
     let mut accepted = Vec::new();
-    let refused = loop {
+    let rejected = loop {
         let event = next();
         let answer = server.client.event(&event);
         match answer.status {
@@ -178,7 +177,7 @@ fn a_full_journal_refuses_events_until_the_database_is_back() {
             _ => break (event, answer),
         }
     };
-    let (event, answer) = refused;
+    let (event, answer) = rejected;
     let answer = answer.expect(503);
     assert!(accepted.len() > 40, "{} events of 20 kB in 1 MiB", accepted.len());
     assert!(answer.header("retry-after").parse::<u64>().is_ok(), "{answer:?}");
@@ -190,7 +189,7 @@ fn a_full_journal_refuses_events_until_the_database_is_back() {
     server.client.get("/health/ready", &[]).expect(503);
 
     workspace.database().create();
-    let retried = eventually("events are taken again", || {
+    let retried = eventually("events are accepted again", || {
         when(server.client.event(&event), |answer| answer.status == 202)
     });
     assert_eq!(retried.json()["accepted"], 1);
@@ -200,7 +199,7 @@ fn a_full_journal_refuses_events_until_the_database_is_back() {
 }
 
 #[test]
-fn who_waits_too_long_for_the_database_is_told_and_the_event_is_stored_all_the_same() {
+fn ack_stored_times_out_while_the_database_is_unreachable_and_the_event_is_stored_later() {
     let workspace = Workspace::postgres_away();
     let server = workspace.server().set("STORED_TIMEOUT", "1s").ready().start();
     let body = event("1").to_string();
@@ -220,7 +219,7 @@ fn who_waits_too_long_for_the_database_is_told_and_the_event_is_stored_all_the_s
 }
 
 #[test]
-fn reading_waits_for_the_database_and_says_so() {
+fn queries_are_unavailable_while_the_database_is_unreachable() {
     let cluster = Cluster::stopped();
     let workspace = Workspace::on(cluster.future_database());
     let server = workspace.server().ready().start();

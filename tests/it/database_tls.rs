@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL, by `sslmode` and `sslrootcert`, with a real handshake.
+//! TLS connections to PostgreSQL with `sslmode` and `sslrootcert`.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::harness::postgres::Database;
 use crate::harness::workspace::forwarded;
 use crate::harness::{Cluster, Workspace, event, eventually};
 
-/// A cluster that takes TLS connections alone over TCP, and its authority's certificate.
+/// A cluster that accepts only TLS connections over TCP, and the root certificate.
 struct Secure {
     cluster: Arc<Cluster>,
     port: u16,
@@ -45,7 +45,7 @@ impl Secure {
 }
 
 #[test]
-fn sslmode_decides_what_is_checked() {
+fn sslmode_and_sslrootcert_control_certificate_checks() {
     let secure = Secure::start().unwrap();
     let files = Workspace::jsonl();
     let root = files.directory().join("root.crt");
@@ -84,7 +84,7 @@ fn sslmode_decides_what_is_checked() {
             assert_eq!(workspace.database().query(query), ["true"], "{host} {options}");
             continue;
         };
-        eventually("the problem is named", || {
+        eventually("the problem is reported", || {
             let error = server.client.health()["database"]["error"].to_string();
             if error.contains(problem) { Ok(()) } else { Err((options.clone(), error)) }
         });
@@ -92,7 +92,7 @@ fn sslmode_decides_what_is_checked() {
 }
 
 #[test]
-fn tls_options_that_cannot_be_right_stop_the_start() {
+fn server_does_not_start_with_invalid_tls_options() {
     for (options, words) in [
         ("sslmode=verify-none", "verify-full"),
         ("sslmode=verify-full&sslrootcert=/nowhere.crt", "/nowhere.crt"),

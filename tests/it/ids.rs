@@ -1,4 +1,4 @@
-//! Events are found by an id of whatever session, and in PostgreSQL by filters, without going through all.
+//! Queries by `event_id` or `tool_use_id` without a session. In PostgreSQL they use bloom filters.
 
 use serde_json::{Value, json};
 
@@ -6,9 +6,9 @@ use crate::harness::eventually::when;
 use crate::harness::postgres::Database;
 use crate::harness::{Server, Storage, Workspace, assert_exactly, eventually};
 
-both!(an_id_is_found_whatever_else_is_asked);
+both!(event_is_found_by_id_with_any_other_filter);
 
-/// So many days ago, as `2026-11-23`.
+/// The date some days ago, as `2026-11-23`.
 fn day(days_ago: i64) -> String {
     let day = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * days_ago);
     day.to_string()[..10].to_owned()
@@ -26,7 +26,7 @@ fn ask(server: &Server, query: &str) -> Vec<Value> {
     serde_json::from_value(answer["events"].take()).expect("events")
 }
 
-fn an_id_is_found_whatever_else_is_asked(storage: Storage) {
+fn event_is_found_by_id_with_any_other_filter(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().ready().start();
     let days = [day(1), day(2), day(3), "1999-01-01".to_owned()];
@@ -58,7 +58,7 @@ fn an_id_is_found_whatever_else_is_asked(storage: Storage) {
 const INDEXES: &str = "pg_stat_user_indexes JOIN pg_inherits ON inhrelid = indexrelid
      WHERE inhparent = 'hook_events_ids'::regclass";
 
-/// Waits until a partition's index has more than its two first pages, which have no filters.
+/// Waits until a partition's index has more than its first two pages, which have no filters.
 #[track_caller]
 fn filled(database: &Database, day: &str) {
     let partition = format!("hook_events_{}", day.replace('-', ""));
@@ -71,7 +71,7 @@ fn filled(database: &Database, day: &str) {
 }
 
 #[test]
-fn a_day_that_is_over_gets_its_filters_and_only_they_are_asked() {
+fn filters_of_a_past_day_are_filled_and_no_other_index_is_scanned() {
     let workspace = Workspace::postgres();
     let server = workspace.server().start();
     server.client.batch(&[at(&day(3), "1"), at(&day(1), "2")]).expect(202);
@@ -80,12 +80,12 @@ fn a_day_that_is_over_gets_its_filters_and_only_they_are_asked() {
     filled(workspace.database(), &day(1));
     assert_exactly(&ask(&server, "event_id=1&event_type=tool_execution_completed"), ["1"]);
     assert_exactly(&ask(&server, "tool_use_id=u-2&tool_name=Bash"), ["2"]);
-    // All other indexes have been asked for nothing but whether a row is there already.
+    // Inserts check the primary key for duplicates; queries scan no other index.
     let others = "SELECT DISTINCT indexrelname::text FROM pg_stat_user_indexes
                   WHERE idx_scan > 0 AND relname ~ '^hook_events_[0-9]'
                       AND indexrelname !~ '_event_id_tool_use_id_idx$'";
     let scans = format!("SELECT sum(idx_scan)::text FROM {INDEXES} AND relname ~ '_[0-9]{{8}}$'");
-    eventually("each index of ids is scanned for each question", || {
+    eventually("each index of ids is scanned by each query", || {
         let scans = workspace.database().query(&scans);
         when(scans, |scans| scans[0].parse::<usize>().is_ok_and(|scans| scans >= 4))
     });
@@ -93,7 +93,7 @@ fn a_day_that_is_over_gets_its_filters_and_only_they_are_asked() {
 }
 
 #[test]
-fn ranges_get_their_filters_while_the_day_lasts_but_for_the_last() {
+fn full_ranges_of_the_current_day_get_filters_but_the_last_ranges_do_not() {
     let workspace = Workspace::postgres();
     let server = workspace.server().start();
     let tomorrow = day(-1);
@@ -110,7 +110,7 @@ fn ranges_get_their_filters_while_the_day_lasts_but_for_the_last() {
     filled(workspace.database(), &tomorrow);
     assert_exactly(&ask(&server, "event_id=0-0"), ["0-0"]);
     assert_exactly(&ask(&server, "event_id=2-4999"), ["2-4999"]);
-    // A row that comes to a range with filters rewrites them, so the last ranges have none.
+    // An insert into a range with filters rewrites them, so the last ranges have none yet.
     let index = format!(
         "SELECT brin_summarize_new_values(indexrelid)::text FROM {INDEXES}
          AND relname = 'hook_events_{}'",
@@ -120,7 +120,7 @@ fn ranges_get_their_filters_while_the_day_lasts_but_for_the_last() {
 }
 
 #[test]
-fn tables_without_the_index_are_read_all_the_same_and_the_log_says_what_to_do() {
+fn tables_without_the_index_can_be_queried_and_the_log_has_the_statement_that_creates_it() {
     let workspace = Workspace::postgres();
     let server = workspace.server().start();
     server.client.event(&at(&day(1), "1")).expect(202);

@@ -155,6 +155,6 @@ fn a_position_changed_while_the_server_runs_is_detected() {
     workspace.database().execute("UPDATE hook_positions SET position = 0");
     let body = event("3").to_string();
     server.client.post("/events?ack=stored", "application/json", &[], body).expect(202);
-    server.logged("changed by someone else");
+    server.logged("changed by another process");
     assert_exactly(&workspace.settled(&server), ["1", "2", "3"]);
 }

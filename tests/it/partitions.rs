@@ -1,11 +1,11 @@
-//! Each day has a partition; absurd times share the default one.
+//! Partitions: one for each day, and the default one for implausible times.
 
 use serde_json::{Value, json};
 
 use crate::harness::eventually::when;
 use crate::harness::{Workspace, assert_exactly, event, eventually};
 
-/// The day that many days from today, as `2026-11-23`.
+/// The date of a day relative to today, as `2026-11-23`.
 fn day(from_today: i64) -> String {
     let day = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * from_today);
     day.to_string()[..10].to_owned()
@@ -24,7 +24,7 @@ fn at(day: &str, id: &str) -> Value {
 const PLACES: &str = "SELECT tableoid::regclass || ' ' || event_id FROM hook_events ORDER BY 1";
 
 #[test]
-fn a_batch_over_several_days_goes_to_their_partitions() {
+fn events_are_stored_in_the_partitions_of_their_days() {
     let workspace = Workspace::postgres();
     let server = workspace.server().start();
     let days = [day(-30), day(-2), day(-1), day(1)];
@@ -38,7 +38,7 @@ fn a_batch_over_several_days_goes_to_their_partitions() {
 }
 
 #[test]
-fn absurd_times_go_to_the_default_partition() {
+fn implausible_times_are_stored_in_the_default_partition() {
     let workspace = Workspace::postgres();
     let server = workspace.server().start();
     let days = ["1970-01-01", "2099-12-31", "0001-01-01", "9999-12-31"];
@@ -54,7 +54,7 @@ fn absurd_times_go_to_the_default_partition() {
 }
 
 #[test]
-fn tomorrow_has_its_partition_today_so_that_no_report_holds_up_midnight() {
+fn tomorrows_partition_is_created_today_so_that_a_report_at_midnight_does_not_block_delivery() {
     let workspace = Workspace::postgres();
     let server = workspace.server().start();
     server.client.event(&at(&day(0), "today")).expect(202);
@@ -63,7 +63,7 @@ fn tomorrow_has_its_partition_today_so_that_no_report_holds_up_midnight() {
     eventually("tomorrow has a partition", || {
         when(workspace.database().query(&exists), |rows| !rows.is_empty())
     });
-    // A long report reads every partition, the default one among them.
+    // A long report locks every partition, including the default one.
     let mut report = workspace.database().connect();
     report.batch_execute("BEGIN; SELECT count(*) FROM hook_events").expect("a report");
     server.client.event(&at(&day(1), "tomorrow")).expect(202);
@@ -72,7 +72,7 @@ fn tomorrow_has_its_partition_today_so_that_no_report_holds_up_midnight() {
 }
 
 #[test]
-fn an_event_in_the_default_partition_moves_when_its_day_gets_one() {
+fn creating_a_partition_moves_its_events_from_the_default_partition() {
     let workspace = Workspace::postgres();
     let server = workspace.server().start();
     server.client.event(&at(&day(-1), "earlier")).expect(202);
@@ -91,7 +91,7 @@ fn an_event_in_the_default_partition_moves_when_its_day_gets_one() {
 }
 
 #[test]
-fn session_event_and_time_are_the_primary_key() {
+fn primary_key_is_session_time_and_event() {
     let workspace = Workspace::postgres();
     let server = workspace.server().start();
     server.client.event(&at(&day(0), "1")).expect(202);

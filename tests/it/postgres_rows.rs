@@ -1,4 +1,4 @@
-//! What reaches PostgreSQL: every event once, whatever is in it and however many there are.
+//! Rows in PostgreSQL: each event once, for any content and any number of events.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::harness::workspace::forwarded;
 use crate::harness::{Client, Workspace, assert_exactly, event, ids, only};
 
 #[test]
-fn a_hundred_thousand_events_arrive_exactly_once() {
+fn one_hundred_thousand_events_are_stored_exactly_once() {
     const CONNECTIONS: usize = 20;
     const BATCHES: usize = 100;
     const BATCH_EVENTS: usize = 50;
@@ -37,7 +37,7 @@ fn a_hundred_thousand_events_arrive_exactly_once() {
 }
 
 #[test]
-fn ack_stored_answers_when_the_row_is_visible() {
+fn ack_stored_responds_once_the_row_is_visible() {
     let workspace = Workspace::postgres();
     let server = workspace.server().start();
     let mut database = workspace.database().connect();
@@ -54,7 +54,7 @@ fn ack_stored_answers_when_the_row_is_visible() {
 }
 
 #[test]
-fn ack_stored_can_be_the_servers_default() {
+fn ack_stored_can_be_the_default_of_the_server() {
     let workspace = Workspace::postgres();
     let server = workspace.server().set("ACK", "stored").start();
     server.client.batch(&[event("1"), event("2")]).expect(202);
@@ -62,7 +62,7 @@ fn ack_stored_can_be_the_servers_default() {
 }
 
 #[test]
-fn text_that_postgresql_cannot_hold_is_stored_with_replacement_characters() {
+fn nul_and_lone_surrogates_are_stored_as_replacement_characters() {
     let workspace = Workspace::postgres();
     let server = workspace.server().start();
     let lines = [
@@ -92,7 +92,7 @@ fn text_that_postgresql_cannot_hold_is_stored_with_replacement_characters() {
 }
 
 #[test]
-fn an_event_that_postgresql_refuses_is_set_aside_and_its_batch_goes_through() {
+fn event_that_postgresql_rejects_is_recorded_and_its_batch_is_stored() {
     let workspace = Workspace::postgres();
     let server = workspace.server().start();
     let refused = r#"{"event_id":"2","event_type":"t","session_id":"s","data":{"n":1e200000}}"#;
@@ -102,17 +102,17 @@ fn an_event_that_postgresql_refuses_is_set_aside_and_its_batch_goes_through() {
 
     assert_exactly(&workspace.settled(&server), ["1", "3"]);
     let rejected = std::fs::read_to_string(workspace.journal().join("rejected.jsonl"));
-    let rejected = rejected.expect("what was set aside");
+    let rejected = rejected.expect("rejected events");
     assert_eq!(rejected.lines().count(), 1);
     assert!(rejected.contains(r#""event_id":"2""#), "{rejected}");
     assert!(rejected.contains("1e200000"), "{rejected}");
-    assert!(rejected.contains("numeric"), "the database's words: {rejected}");
+    assert!(rejected.contains("numeric"), "the error message of the database: {rejected}");
     let refused = "hooks_events_rejected_total{reason=\"store\"}";
     assert_eq!(server.client.metric(refused), 1);
 }
 
 #[test]
-fn scattered_bad_rows_of_a_large_batch_are_the_only_ones_set_aside() {
+fn only_the_bad_rows_of_a_large_batch_are_rejected() {
     const EVENTS: usize = 10_000;
     let workspace = Workspace::postgres();
     let server = workspace.server().start();
@@ -130,19 +130,19 @@ fn scattered_bad_rows_of_a_large_batch_are_the_only_ones_set_aside() {
     let good = (0..EVENTS).filter(|number| !is_bad(*number)).map(|number| number.to_string());
     assert_exactly(&workspace.settled(&server), good);
     let text = std::fs::read_to_string(workspace.journal().join("rejected.jsonl"));
-    let text = text.expect("what was set aside");
-    let set_aside: BTreeSet<&str> = text
+    let text = text.expect("rejected events");
+    let rejected_ids: BTreeSet<&str> = text
         .lines()
         .filter_map(|line| line.split_once("\"event_id\":\"")?.1.split_once('"'))
         .map(|(id, _)| id)
         .collect();
     assert_eq!(text.lines().count(), 100);
-    assert_eq!(set_aside.len(), 100);
-    assert!(set_aside.iter().all(|id| id.parse().is_ok_and(is_bad)));
+    assert_eq!(rejected_ids.len(), 100);
+    assert!(rejected_ids.iter().all(|id| id.parse().is_ok_and(is_bad)));
 }
 
 #[test]
-fn repeats_and_bad_rows_in_one_batch_do_not_get_in_each_others_way() {
+fn batch_with_duplicates_and_bad_rows_stores_the_good_rows() {
     let (workspace, other_directory) = (Workspace::postgres(), Workspace::jsonl());
     let first = workspace.server().start();
     let dated = |id: &str, data: Value| {
@@ -170,13 +170,13 @@ fn repeats_and_bad_rows_in_one_batch_do_not_get_in_each_others_way() {
     let rejected = std::fs::read_to_string(
         other_directory.directory().join(".agentic/journal/rejected.jsonl"),
     );
-    assert_eq!(rejected.expect("what was set aside").lines().count(), 4);
+    assert_eq!(rejected.expect("rejected events").lines().count(), 4);
 }
 
-/// `numeric` keeps `1e131071` in a few bytes and writes it out in 131,072: enough of them in a row, and
-/// PostgreSQL stores what it can never return.
+/// `numeric` stores `1e131071` in a few bytes and prints it in 131,072. PostgreSQL stores a row with enough
+/// such numbers, but can never return it.
 #[test]
-fn whatever_is_stored_can_be_read_and_what_could_not_is_set_aside() {
+fn event_that_could_not_be_read_back_is_rejected() {
     let workspace = Workspace::postgres();
     let server = workspace.server().start();
     let numbers = |number: &str, count: usize| vec![number; count].join(",");
@@ -208,9 +208,9 @@ fn whatever_is_stored_can_be_read_and_what_could_not_is_set_aside() {
     let dump = database.copy_out("COPY (SELECT * FROM hook_events) TO STDOUT");
     std::io::copy(&mut dump.expect("a dump"), &mut std::io::sink()).expect("a whole dump");
 
-    // As text, since not every reader of JSON takes such numbers.
+    // Compared as text, because not every JSON parser accepts such numbers.
     let rejected = std::fs::read_to_string(workspace.journal().join("rejected.jsonl"));
-    let rejected = rejected.expect("what was set aside");
+    let rejected = rejected.expect("rejected events");
     assert_eq!(rejected.lines().count(), 3);
     for (entry, id) in rejected.lines().zip(["data", "extra", "both"]) {
         assert!(entry.contains(&format!("\"event\":{{\"event_id\":\"{id}\"")), "{id}");

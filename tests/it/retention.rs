@@ -1,4 +1,4 @@
-//! What is put aside, and what is deleted when its time has come.
+//! Rotation of files, and deletion of files and partitions after RETENTION_DAYS.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ fn all_lines(workspace: &Workspace) -> Vec<Value> {
 }
 
 #[test]
-fn a_file_that_reached_its_size_is_put_aside_and_its_events_stay_known() {
+fn file_is_rotated_at_its_maximum_size_and_its_events_are_still_duplicates() {
     let workspace = Workspace::jsonl();
     let mut server = workspace.server().set("JSONL_ROTATE", "1MiB").start();
     let padded = |number: usize| {
@@ -57,7 +57,7 @@ fn a_file_that_reached_its_size_is_put_aside_and_its_events_stay_known() {
 }
 
 #[test]
-fn a_file_of_yesterday_is_put_aside_before_todays_first_event() {
+fn yesterdays_file_is_rotated_before_the_first_event_of_today() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("JSONL_ROTATE", "day").start();
     server.client.event(&event("1")).expect(202);
@@ -70,7 +70,7 @@ fn a_file_of_yesterday_is_put_aside_before_todays_first_event() {
 }
 
 #[test]
-fn rotated_files_are_deleted_after_their_time_and_nothing_else_is() {
+fn only_expired_rotated_files_are_deleted() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("JSONL_ROTATE", "day").set("RETENTION_DAYS", "7");
     let mut server = server.start();
@@ -93,7 +93,7 @@ fn rotated_files_are_deleted_after_their_time_and_nothing_else_is() {
 }
 
 #[test]
-fn partitions_are_dropped_after_their_time_and_nothing_else_is() {
+fn only_expired_partitions_are_dropped() {
     let workspace = Workspace::postgres();
     let server = workspace.server().start();
     let days_ago = |id: &str, days: i64| {

@@ -1,4 +1,4 @@
-//! What is done to partitions beside forwarding.
+//! Creation and retention of partitions, between batches.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -8,32 +8,32 @@ use crate::event::Timestamp;
 use crate::metrics::Metrics;
 use crate::postgres::StoreError;
 
-/// How often partitions are looked after.
+/// Interval between two runs.
 const INTERVAL: Duration = Duration::from_hours(1);
 
-/// When partitions are made ahead of their day, and dropped.
+/// Schedules when partitions are created ahead of their day, and when they are dropped.
 #[derive(Debug)]
 pub(super) struct Maintenance {
     retention_days: Option<u32>,
     next: Instant,
     /// The last day on which events of that day were stored.
     busy_day: Option<i64>,
-    /// That day has just begun.
+    /// The first events of that day were stored since the last run.
     day_begun: bool,
 }
 
 impl Maintenance {
-    /// Partitions are dropped after so many days, if after any.
+    /// Partitions are dropped after `retention_days`; never if `None`.
     pub(super) fn new(retention_days: Option<u32>) -> Self {
         Self { retention_days, next: Instant::now(), busy_day: None, day_begun: false }
     }
 
-    /// Whether there is something to do now.
+    /// Returns whether a run is due.
     pub(super) fn is_due(&self) -> bool {
         self.day_begun || Instant::now() >= self.next
     }
 
-    /// Waits until partitions are to be dropped; for ever if none ever are.
+    /// Waits until partitions are to be dropped; for ever without retention.
     pub(super) async fn due(&self) {
         if self.retention_days.is_none() {
             std::future::pending::<()>().await;
@@ -41,7 +41,7 @@ impl Maintenance {
         tokio::time::sleep_until(self.next.into()).await;
     }
 
-    /// Takes note of the days of events that were stored.
+    /// Records the days of events that were stored.
     pub(super) fn stored(&mut self, days: &BTreeSet<i64>) {
         let today = Timestamp::now().day();
         if self.busy_day != Some(today) && days.contains(&today) {
@@ -50,9 +50,8 @@ impl Maintenance {
         }
     }
 
-    /// Makes tomorrow's partition where events come in day by day, so that no report that reads the
-    /// table at midnight holds up delivery; and drops old partitions. Where something is in the way,
-    /// events go on all the same.
+    /// Creates tomorrow's partition if events of today arrive, so that a report that reads the table at
+    /// midnight does not block delivery; and drops old partitions. A failure does not stop delivery.
     pub(super) async fn run(
         &mut self,
         pipeline: &mut Pipeline,
@@ -65,17 +64,17 @@ impl Maintenance {
         let day_begun = std::mem::take(&mut self.day_begun);
         let today = Timestamp::now().day();
         if day_begun || hour_is_over && self.busy_day == Some(today) {
-            match pipeline.make_day(today + 1).await {
-                Err(error) if error.is_refusal() => tracing::warn!(
-                    %error, "tomorrow's partition could not be made; trying again in an hour"
+            match pipeline.create_day(today + 1).await {
+                Err(error) if error.is_rejection() => tracing::warn!(
+                    %error, "tomorrow's partition could not be created; retrying in an hour"
                 ),
-                made => made?,
+                created => created?,
             }
         }
         if let Some(days) = self.retention_days.filter(|_| hour_is_over) {
             match pipeline.drop_expired(days).await {
-                Err(error) if error.is_refusal() => tracing::warn!(
-                    %error, "old partitions could not be dropped; trying again in an hour"
+                Err(error) if error.is_rejection() => tracing::warn!(
+                    %error, "old partitions could not be dropped; retrying in an hour"
                 ),
                 dropped => {
                     let counter = metrics.retention_deleted.with_label_values(&["partition"]);

@@ -1,4 +1,4 @@
-//! The forwarder: journal to store, in order, each record exactly once.
+//! The forwarder: delivers the journal to PostgreSQL, in order and each record exactly once.
 
 mod expansion;
 mod maintenance;
@@ -13,22 +13,22 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use self::maintenance::Maintenance;
-use self::pipeline::{LANES, Pipeline};
+use self::pipeline::{Pipeline, TRANSACTIONS_MAX};
 pub use self::rows::Rows;
 pub use self::status::Status;
-use self::transaction::{Delivered, Postgres, StoredPosition};
+use self::transaction::{Delivered, DeliveryConnection, StoredPosition};
 use crate::journal::{Appended, Reader};
 use crate::metrics::{DatabaseProblem, Metrics};
-use crate::postgres::id_filters::Summaries;
+use crate::postgres::id_filters::IdFilters;
 use crate::postgres::{Address, StoreError};
 use crate::rejected::{Durability, Entry, RejectedFile};
 
-/// Bytes of journal in one transaction: about 10,000 small events. Halved after a failure, so that
-/// a database that cannot take so many within its time limits still gets on.
+/// Maximum bytes of the journal in one transaction: about 10,000 small events. It is halved after a
+/// failure, so that a slow database can store a batch within the time limits.
 const BATCH_BYTES_MAX: usize = 4 << 20;
 const BATCH_BYTES_MIN: usize = 64 << 10;
 
-/// Pause after a failure; doubles from the one to the other.
+/// Backoff after a failure: doubles from the first to the maximum.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
@@ -43,14 +43,14 @@ pub struct Forwarder {
     status: watch::Sender<Status>,
     stop: watch::Receiver<bool>,
     maintenance: Maintenance,
-    summaries: Arc<Summaries>,
+    id_filters: Arc<IdFilters>,
     batch_bytes: usize,
-    /// Up to this position one transaction follows the other: after a failure, which two that waited
-    /// for each other's rows may have been.
-    one_by_one_until: u64,
+    /// Up to this position there is only one transaction at a time. Set after a failure, which may have
+    /// been a deadlock between two transactions.
+    sequential_until: u64,
 }
 
-/// Why a session with the database ended.
+/// Why a session with the database failed.
 #[derive(Debug, thiserror::Error)]
 enum SessionError {
     #[error("{0}")]
@@ -72,8 +72,8 @@ impl SessionError {
 }
 
 impl Forwarder {
-    /// A forwarder that ends when `stop` turns true and everything is stored, and that drops
-    /// partitions after `retention_days`.
+    /// A forwarder that ends once `stop` is true and everything is stored. It drops partitions after
+    /// `retention_days`.
     pub fn new(
         reader: Reader,
         appended: watch::Receiver<Appended>,
@@ -84,7 +84,7 @@ impl Forwarder {
         retention_days: Option<u32>,
     ) -> Self {
         let status = watch::Sender::new(Status { position: reader.start(), ..Status::default() });
-        let summaries = Arc::new(Summaries::new(database.clone()));
+        let id_filters = Arc::new(IdFilters::new(database.clone()));
         Self {
             reader,
             appended,
@@ -94,42 +94,42 @@ impl Forwarder {
             status,
             stop,
             maintenance: Maintenance::new(retention_days),
-            summaries,
+            id_filters,
             batch_bytes: BATCH_BYTES_MAX,
-            one_by_one_until: 0,
+            sequential_until: 0,
         }
     }
 
-    /// Follows how it gets on.
+    /// Progress of the forwarder.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
     }
 
-    /// Forwards until told to stop. Failures are reported and tried again, without end.
+    /// Forwards until it is stopped. Failures are reported and retried with backoff, for ever.
     pub async fn run(mut self) {
-        // A writer that ends before it has read its journal ends the process.
+        // An error means that the journal's writer has ended, which ends the process.
         let _ = self.appended.wait_for(|appended| appended.ready).await;
         self.count_backlog(self.reader.start()).await;
         let nothing_left = {
             let (mut stop, status) = (self.stop.clone(), self.status.subscribe());
             let appended = self.appended.clone();
             async move {
-                // Without its sender nobody waits for more either.
+                // An error means that the sender is gone, which is a request to stop as well.
                 let _ = stop.wait_for(|stop| *stop).await;
                 if status.borrow().lag_events(*appended.borrow()) > 0 {
                     std::future::pending::<()>().await;
                 }
             }
         };
-        let summaries = self.summaries.clone();
+        let id_filters = self.id_filters.clone();
         tokio::select! {
             () = self.sessions() => {}
             () = nothing_left => {}
-            () = summaries.run() => {}
+            () = id_filters.run() => {}
         }
     }
 
-    /// One session after the other, until one ends well.
+    /// Runs sessions until one succeeds.
     async fn sessions(&mut self) {
         let mut pause = RETRY_FIRST;
         loop {
@@ -140,7 +140,7 @@ impl Forwarder {
             }
             self.report(&error);
             self.note_oldest().await;
-            if !matches!(error, SessionError::Store(StoreError::Moved)) {
+            if !matches!(error, SessionError::Store(StoreError::PositionChanged)) {
                 self.metrics.storage_errors.inc();
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY_MAX);
@@ -148,27 +148,27 @@ impl Forwarder {
         }
     }
 
-    /// Says what is wrong, once for each thing that goes wrong.
+    /// Reports a failure. Logs the same one only once.
     fn report(&self, error: &SessionError) {
         self.metrics.database_up.set(0);
         self.metrics.set_database_problem(Some(error.problem()));
         let error = error.to_string();
         self.status.send_modify(|status| {
             if status.error.as_ref() != Some(&error) {
-                tracing::error!(%error, "events are kept in the journal, not yet in the database");
+                tracing::error!(%error, "delivery to the database failed; events stay in the journal");
             }
             status.connected = false;
             status.error = Some(error);
         });
     }
 
-    /// One pipeline's life. Ends well only when all is stored and no more is to come.
+    /// Delivers over one set of connections. Succeeds once it is stopped and everything is stored.
     async fn session(&mut self) -> Result<(), SessionError> {
         let mut pipeline = Pipeline::connect(&self.database).await?;
         let (mut position, journal) = self.resume(pipeline.idle().await?).await?;
-        // A database that went back needs again what it had; nothing of that may make room now.
+        // A database restored from a backup needs events again, so none of these may be deleted now.
         self.reader.trim(position)?;
-        // What stands before it has been read, and is stored or on its way.
+        // Everything before it was read, and is stored or in the pipeline.
         let mut read_to = position;
         self.metrics.database_up.set(1);
         self.metrics.set_database_problem(None);
@@ -185,7 +185,7 @@ impl Forwarder {
             if pipeline.is_empty() {
                 self.maintenance.run(&mut pipeline, &self.metrics).await?;
             }
-            while self.reads_on(&pipeline, position, read_to) {
+            while self.should_read(&pipeline, position, read_to) {
                 let (reader, bytes_max) = (self.reader.clone(), self.batch_bytes);
                 let read = move || {
                     reader.read(read_to, bytes_max).map(|chunk| Rows::encode(chunk, journal))
@@ -195,7 +195,7 @@ impl Forwarder {
                     break;
                 }
                 report_missing(read_to, &rows);
-                while !pipeline.is_empty() && pipeline.lacks_days(&rows) {
+                while !pipeline.is_empty() && pipeline.needs_partitions(&rows) {
                     position = self.commit(&mut pipeline, position, read_to).await?;
                 }
                 read_to = rows.chunk().next;
@@ -209,7 +209,7 @@ impl Forwarder {
                 return Ok(());
             }
             self.status.send_modify(|status| status.oldest = None);
-            pipeline.rest();
+            pipeline.close_extra_connections();
             let store = pipeline.idle().await?;
             tokio::select! {
                 () = store.closed() => return Err(SessionError::Closed),
@@ -220,21 +220,21 @@ impl Forwarder {
         }
     }
 
-    /// Whether to read another batch now. Beside others only if it would be a full one: small
-    /// transactions side by side cost more than they bring.
-    fn reads_on(&self, pipeline: &Pipeline, position: u64, read_to: u64) -> bool {
+    /// Returns whether to read another batch now. While others are in the pipeline, only a full batch is
+    /// read: small concurrent transactions are slower than larger ones.
+    fn should_read(&self, pipeline: &Pipeline, position: u64, read_to: u64) -> bool {
         let unread = self.appended.borrow().end.saturating_sub(read_to);
         pipeline.is_empty()
-            || pipeline.len() < LANES
+            || pipeline.len() < TRANSACTIONS_MAX
                 && unread >= self.batch_bytes as u64
-                && position >= self.one_by_one_until
+                && position >= self.sequential_until
                 && !self.maintenance.is_due()
     }
 
-    /// Where to go on. What stands before it has been stored; if that cannot be known for certain,
-    /// everything the journal has is delivered again, and the table's key sorts out what it had. Also
-    /// returns the journal's number in the database.
-    async fn resume(&self, store: &Postgres) -> Result<(u64, i32), SessionError> {
+    /// Returns the position from which to deliver, and the journal's number in the database. Everything
+    /// before the position is stored. If that is uncertain, the whole journal is delivered again, and the
+    /// primary key finds the duplicates.
+    async fn resume(&self, store: &DeliveryConnection) -> Result<(u64, i32), SessionError> {
         let start = self.reader.start();
         match store.position(&self.reader.id()).await? {
             Some(StoredPosition { position, fingerprint: None, journal }) if position == start => {
@@ -250,9 +250,8 @@ impl Forwarder {
                     position,
                     start,
                     end = self.reader.end(),
-                    "the database knows another journal by this one's name (a copy, a restored \
-                     backup, or deleted segments); delivering again all that this one has, as a \
-                     new journal"
+                    "the database has another journal with the same id (a copy, a restored backup, or \
+                     deleted segments); delivering all events of this one again, as a new journal"
                 );
                 self.metrics.journal_missing_bytes.inc_by(start.saturating_sub(position));
                 self.reader.renew_id()?;
@@ -263,7 +262,7 @@ impl Forwarder {
         Ok((start, journal))
     }
 
-    /// Commits the oldest batch: returns the position after it.
+    /// Commits the oldest batch, and returns the position after it.
     async fn commit(
         &mut self,
         pipeline: &mut Pipeline,
@@ -274,7 +273,7 @@ impl Forwarder {
         let rejected = &self.rejected;
         let committed = pipeline
             .commit(&self.reader.id(), position, |rows, delivered| {
-                set_aside(rejected, rows, delivered)
+                record_rejected(rejected, rows, delivered)
             })
             .await;
         let (rows, delivered) = match committed {
@@ -282,20 +281,20 @@ impl Forwarder {
             Ok(None) => return Ok(position),
             Err(error) => {
                 self.batch_bytes = (self.batch_bytes / 2).max(BATCH_BYTES_MIN);
-                self.one_by_one_until = read_to;
+                self.sequential_until = read_to;
                 return Err(error.into());
             }
         };
         self.batch_bytes = (self.batch_bytes * 2).min(BATCH_BYTES_MAX);
         self.maintenance.stored(rows.days());
-        self.summaries.stored(rows.days(), delivered.stored);
+        self.id_filters.stored(rows.days(), delivered.stored);
         let next = rows.chunk().next;
         let metrics = &self.metrics;
         metrics.events_stored.inc_by(delivered.stored as u64);
         metrics.journal_missing_bytes.inc_by(rows.chunk().missing);
         let reasons = [
             (&metrics.events_duplicate, "store", delivered.duplicates),
-            (&metrics.events_rejected, "store", delivered.refused.len() + rows.unstorable_len()),
+            (&metrics.events_rejected, "store", delivered.rejected.len() + rows.unstorable_len()),
             (&metrics.events_rejected, "damaged", rows.damaged_len()),
         ];
         for (counter, reason, count) in reasons {
@@ -307,16 +306,16 @@ impl Forwarder {
             status.records += records;
         });
         if rows.chunk().missing > 0 {
-            // Nobody will ever count the records that are missing as stored.
+            // The missing records will never be counted as stored.
             self.count_backlog(next).await;
         }
         if let Err(error) = self.reader.trim(next) {
-            tracing::warn!(%error, "a delivered segment could not be deleted; trying again later");
+            tracing::warn!(%error, "a delivered segment could not be deleted; retrying later");
         }
         Ok(next)
     }
 
-    /// Finds out how old the oldest waiting event is, while none is being delivered.
+    /// Updates the time of the oldest waiting event while none is being delivered.
     async fn note_oldest(&self) {
         let (reader, position) = (self.reader.clone(), self.status.borrow().position);
         let read = move || reader.read(position, BATCH_BYTES_MIN);
@@ -326,12 +325,12 @@ impl Forwarder {
         }
     }
 
-    /// Sets the status to what is stored if everything before `position` is.
+    /// Sets the status as if everything before `position` is stored.
     async fn count_backlog(&self, position: u64) {
-        // The end and the count belong together, so what is appended meanwhile changes nothing.
+        // Read together, the end and the count are consistent even while events are appended.
         let appended = *self.appended.borrow();
         let reader = self.reader.clone();
-        // Bytes can be read, and so be stored, a moment before it is told that they were appended.
+        // Bytes can be read, and so be stored, a moment before `appended` includes them.
         let (start, end) = (position.min(appended.end), position.max(appended.end));
         let count = move || reader.records_between(start, end);
         let between = blocking(count).await.unwrap_or(0) as i64;
@@ -348,36 +347,40 @@ fn report_missing(position: u64, rows: &Rows) {
         tracing::error!(
             position,
             bytes = rows.chunk().missing,
-            "the journal lacks a part that was to be forwarded: a segment was deleted or cut"
+            "the journal lacks records that were not delivered yet: a segment was deleted or truncated"
         );
     }
 }
 
-/// Writes down what is not going to be stored.
-fn set_aside(rejected: &RejectedFile, rows: &Rows, delivered: &Delivered) -> std::io::Result<()> {
-    if delivered.refused.is_empty() && rows.faulty_len() == 0 {
+/// Appends the events that will not be stored to `rejected.jsonl`.
+fn record_rejected(
+    rejected: &RejectedFile,
+    rows: &Rows,
+    delivered: &Delivered,
+) -> std::io::Result<()> {
+    if delivered.rejected.is_empty() && rows.faulty_len() == 0 {
         return Ok(());
     }
-    let mut refused = delivered.refused.iter().peekable();
+    let mut rejected_rows = delivered.rejected.iter().peekable();
     let mut all: Vec<(&[u8], String)> = Vec::new();
-    // Both in the order of the journal.
+    // Both are in the order of the journal.
     for (row, original) in rows.originals().enumerate() {
-        if let Some((_, reason)) = refused.next_if(|(refused, _)| *refused == row) {
+        if let Some((_, reason)) = rejected_rows.next_if(|(rejected, _)| *rejected == row) {
             all.push((original, reason.clone()));
         }
     }
     all.extend(rows.faulty());
     tracing::warn!(
         events = all.len(), file = %rejected.path().display(), first = %all[0].1,
-        "events that cannot be stored were set aside"
+        "events that cannot be stored were written to the file"
     );
     let entries = all.iter().map(|(original, error)| Entry { field: None, error, original });
     rejected.append(entries, Durability::Synced)?;
     Ok(())
 }
 
-/// Runs what blocks on the disk or the processor away from the network's threads. A panic there is
-/// one here, and ends the process: to try again would be to meet the same bug for ever.
+/// Runs blocking work on a thread that may block. A panic there panics here too, which ends the process: a
+/// retry would run into the same bug.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
@@ -391,7 +394,7 @@ async fn blocking<T: Send + 'static>(
 mod tests {
     #[tokio::test]
     #[should_panic(expected = "a bug")]
-    async fn a_panic_away_from_the_network_ends_the_forwarder() {
+    async fn panic_in_blocking_work_ends_the_forwarder() {
         let _ = super::blocking(|| -> std::io::Result<()> { panic!("a bug") }).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Batches on their way into the database: copied side by side, committed one after the other.
+//! Batches on their way into the database: copied concurrently, committed in order.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::io;
@@ -6,36 +6,36 @@ use std::io;
 use tokio::task::JoinHandle;
 
 use super::rows::Rows;
-use super::transaction::{Delivered, Postgres};
+use super::transaction::{Delivered, DeliveryConnection};
 use crate::event::Timestamp;
 use crate::postgres::error::{BATCH_TIMEOUT, StoreError, within};
-use crate::postgres::{Address, schema};
+use crate::postgres::{Address, partitions, schema};
 
-/// Most transactions at once. Two keep two cores busy; the third is what commits, or is being read
-/// and encoded, meanwhile.
-pub(super) const LANES: usize = 3;
+/// Maximum number of concurrent transactions. Two keep two cores busy, while the third commits, or is
+/// read and encoded.
+pub(super) const TRANSACTIONS_MAX: usize = 3;
 
-/// Some connections to one database, each with at most one transaction. Dropping it rolls back all
-/// that is not committed.
+/// Connections to one database, each with at most one transaction. Dropping the pipeline rolls back
+/// uncommitted transactions.
 ///
-/// Rows are copied as soon as there are any, but positions are moved and transactions committed
-/// strictly in the order in which batches were pushed, so that what is stored has no gap.
+/// Rows are copied as soon as they are pushed, but positions are updated and transactions committed
+/// strictly in the order in which batches were pushed, so that there is never a gap.
 #[derive(Debug)]
 pub(super) struct Pipeline {
     address: Address,
-    idle: Vec<Postgres>,
-    copying: VecDeque<Copying>,
-    /// The days that have a partition.
+    idle: Vec<DeliveryConnection>,
+    copying: VecDeque<CopyInProgress>,
+    /// Days that have a partition.
     days: HashSet<i64>,
 }
 
 #[derive(Debug)]
-struct Copying {
-    task: JoinHandle<Result<(Postgres, Rows, Delivered), StoreError>>,
+struct CopyInProgress {
+    task: JoinHandle<Result<(DeliveryConnection, Rows, Delivered), StoreError>>,
     oldest: Option<Timestamp>,
 }
 
-impl Drop for Copying {
+impl Drop for CopyInProgress {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -45,78 +45,78 @@ impl Pipeline {
     /// Opens the first connection; others follow when they are needed.
     ///
     /// # Errors
-    /// See [`Postgres::connect`].
+    /// See [`DeliveryConnection::connect`].
     pub(super) async fn connect(address: &Address) -> Result<Self, StoreError> {
-        let first = Postgres::connect(address).await?;
-        let days = schema::days(&first.client).await?;
+        let first = DeliveryConnection::connect(address).await?;
+        let days = partitions::days(&first.client).await?;
         schema::check_ids_index(&first.client).await?;
         let (idle, copying) = (vec![first], VecDeque::new());
         Ok(Self { address: address.clone(), idle, copying, days })
     }
 
-    /// How many batches are not committed yet.
+    /// Number of uncommitted batches.
     pub(super) fn len(&self) -> usize {
         self.copying.len()
     }
 
-    /// Whether everything is committed.
+    /// Returns whether all batches are committed.
     pub(super) fn is_empty(&self) -> bool {
         self.copying.is_empty()
     }
 
-    /// When the first event that is not committed was received.
+    /// Time at which the first uncommitted event was received.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
         self.copying.front().and_then(|copying| copying.oldest)
     }
 
-    /// A connection without a transaction.
+    /// Returns a connection without a transaction.
     ///
     /// # Errors
-    /// See [`Postgres::connect`].
-    pub(super) async fn idle(&mut self) -> Result<&mut Postgres, StoreError> {
+    /// See [`DeliveryConnection::connect`].
+    pub(super) async fn idle(&mut self) -> Result<&mut DeliveryConnection, StoreError> {
         if self.idle.is_empty() {
-            self.idle.push(Postgres::connect(&self.address).await?);
+            self.idle.push(DeliveryConnection::connect(&self.address).await?);
         }
         Ok(&mut self.idle[0])
     }
 
-    /// Closes the connections that only a backlog needs.
-    pub(super) fn rest(&mut self) {
+    /// Closes all connections but one. Only a backlog needs more.
+    pub(super) fn close_extra_connections(&mut self) {
         self.idle.truncate(1);
     }
 
-    /// Whether these rows need a partition made first. That locks the default partition, which a
-    /// transaction in flight may hold for as long as it waits for its turn: so nothing may be in
-    /// flight then.
-    pub(super) fn lacks_days(&self, rows: &Rows) -> bool {
-        schema::missing_days(&self.days, rows.days()).next().is_some()
+    /// Returns whether these rows need a new partition. To create one locks the default partition, which
+    /// a transaction in flight may hold for as long as it waits to be committed. So no transaction may be
+    /// in flight then.
+    pub(super) fn needs_partitions(&self, rows: &Rows) -> bool {
+        partitions::missing_days(&self.days, rows.days()).next().is_some()
     }
 
-    /// Begins to copy rows.
+    /// Starts to copy rows.
     ///
     /// # Errors
-    /// If a connection or a partition cannot be made.
+    /// If a connection or a partition cannot be created.
     pub(super) async fn push(&mut self, rows: Rows) -> Result<(), StoreError> {
         self.idle().await?;
-        // `idle` has seen to it that there is one.
+        // `idle` has opened one if there was none.
         let Some(mut store) = self.idle.pop() else { return Ok(()) };
-        let make = schema::make_days(&store.client, &mut self.days, rows.days());
+        let make = partitions::create_days(&store.client, &mut self.days, rows.days());
         within(BATCH_TIMEOUT, make).await?;
         let oldest = rows.oldest();
         let task = tokio::spawn(async move {
             let delivered = store.copy_rows(&rows).await?;
             Ok((store, rows, delivered))
         });
-        self.copying.push_back(Copying { task, oldest });
+        self.copying.push_back(CopyInProgress { task, oldest });
         Ok(())
     }
 
-    /// Waits until the oldest batch is copied, moves the position from `position` to its end, and
-    /// commits both, or neither; `None` if there is no batch. `set_aside` is called with the rows
-    /// that the database refuses, before the commit.
+    /// Waits until the oldest batch is copied, updates the journal's position from `position` to the
+    /// batch's end, and commits both. Returns `None` if there is no batch. `record_rejected` is called
+    /// before the commit.
     ///
-    /// After an error the pipeline must not be used again: whether the transaction was committed is
-    /// then unknown, and only [`Postgres::position`], on a new connection, can tell.
+    /// After an error the pipeline must not be used again, because the transaction may have been
+    /// committed. [`DeliveryConnection::position`] on a new connection shows that.
     ///
     /// # Errors
     /// If the transaction failed or may have failed.
@@ -124,46 +124,46 @@ impl Pipeline {
         &mut self,
         journal_id: &str,
         position: u64,
-        set_aside: impl FnOnce(&Rows, &Delivered) -> io::Result<()>,
+        record_rejected: impl FnOnce(&Rows, &Delivered) -> io::Result<()>,
     ) -> Result<Option<(Rows, Delivered)>, StoreError> {
         let Some(mut oldest) = self.copying.pop_front() else { return Ok(None) };
         let (mut store, rows, delivered) = match (&mut oldest.task).await {
             Ok(copied) => copied?,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // Only the end of the runtime cancels it, which is this task's end too.
+                // It is cancelled only when the runtime ends, which ends this task too.
                 Err(_) => std::future::pending().await,
             },
         };
-        store.commit(journal_id, position, &rows, || set_aside(&rows, &delivered)).await?;
+        store.commit(journal_id, position, &rows, || record_rejected(&rows, &delivered)).await?;
         self.idle.push(store);
         Ok(Some((rows, delivered)))
     }
 
-    /// Makes one day's partition. Nothing may be in flight: see [`Pipeline::lacks_days`].
+    /// Creates one day's partition. No transaction may be in flight: see [`Pipeline::needs_partitions`].
     ///
     /// # Errors
-    /// If the database refuses, or someone holds the default partition for too long; the connection
-    /// is then outside any transaction.
-    pub(super) async fn make_day(&mut self, day: i64) -> Result<(), StoreError> {
+    /// If the database rejects it, or the default partition is locked for too long. The connection then
+    /// has no open transaction.
+    pub(super) async fn create_day(&mut self, day: i64) -> Result<(), StoreError> {
         self.idle().await?;
         let (client, days) = (&self.idle[0].client, BTreeSet::from([day]));
-        let make = schema::make_days(client, &mut self.days, &days);
+        let make = partitions::create_days(client, &mut self.days, &days);
         let outcome = within(BATCH_TIMEOUT, make).await;
-        if outcome.as_ref().is_err_and(StoreError::is_refusal) {
+        if outcome.as_ref().is_err_and(StoreError::is_rejection) {
             client.batch_execute("ROLLBACK").await?;
         }
         outcome
     }
 
-    /// Drops the daily partitions that ended that many days ago; returns how many. Nothing may be
-    /// in flight, since that would hold them.
+    /// Drops the daily partitions that ended at least this number of days ago, and returns how many. No
+    /// transaction may be in flight, since it would lock them.
     ///
     /// # Errors
-    /// If the database refuses, or readers hold a partition for too long.
+    /// If the database rejects it, or readers lock a partition for too long.
     pub(super) async fn drop_expired(&mut self, retention_days: u32) -> Result<usize, StoreError> {
         self.idle().await?;
-        let drop = schema::drop_expired(&self.idle[0].client, &mut self.days, retention_days);
+        let drop = partitions::drop_expired(&self.idle[0].client, &mut self.days, retention_days);
         within(BATCH_TIMEOUT, drop).await
     }
 }

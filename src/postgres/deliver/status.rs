@@ -1,31 +1,30 @@
-//! What the forwarder tells the world.
+//! Progress of the forwarder, for health checks, metrics and streams.
 
 use crate::event::Timestamp;
 use crate::journal::Appended;
 
-/// How the forwarder gets on.
+/// Progress of the forwarder: position and lag.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
     /// Whether the database is connected.
     pub connected: bool,
-    /// Why it is not, or why the last batch failed.
+    /// Why it is not connected, or why the last batch failed.
     pub error: Option<String>,
-    /// The journal is stored up to this position.
+    /// Position up to which the journal is stored.
     pub position: u64,
-    /// Of the records counted in [`Appended::records`], how many are stored; negative while older
-    /// ones wait.
+    /// Number of stored records among those in [`Appended::records`]; negative while older ones wait.
     pub records: i64,
-    /// When the oldest event that is not stored was received.
+    /// Time at which the oldest event that is not stored was received.
     pub oldest: Option<Timestamp>,
 }
 
 impl Status {
-    /// Events in the journal that are not in the store.
+    /// Number of events in the journal that are not stored yet.
     pub fn lag_events(&self, appended: Appended) -> u64 {
         u64::try_from(appended.records as i64 - self.records).unwrap_or(0)
     }
 
-    /// Seconds since the oldest of them was received; 0 if there is none.
+    /// Age in seconds of the oldest event that is not stored yet; 0 if all are stored.
     pub fn lag_seconds(&self, appended: Appended) -> f64 {
         match self.oldest {
             Some(oldest) if self.lag_events(appended) > 0 => {

@@ -1,4 +1,4 @@
-//! The PostgreSQL store: rows and the position they stand for, in one transaction.
+//! Stores a batch of rows and the journal position after it in one transaction.
 
 use std::io;
 use std::ops::Range;
@@ -14,46 +14,46 @@ use crate::postgres::columns;
 use crate::postgres::error::{BATCH_TIMEOUT, CONNECT_TIMEOUT, StoreError, describe, within};
 use crate::postgres::{Address, schema};
 
-/// Limits for one statement that end it on the database's side too. The wait for a lock is shorter,
-/// so that two servers that wait for each other go on soon.
+/// Settings of a connection: time limits that the database enforces too. The limit for locks is shorter,
+/// so that two servers that wait for each other soon continue.
 const SESSION: &str = "SET statement_timeout = '60s'; SET lock_timeout = '15s'; \
      SET client_min_messages = warning";
 
-/// Bytes handed to the connection at a time, to keep its buffer small.
-const COPY_PART_BYTES: usize = 256 << 10;
+/// Maximum bytes handed to the connection at a time, to keep its buffer small.
+const COPY_CHUNK_BYTES: usize = 256 << 10;
 
-/// How far a journal has been forwarded.
+/// The position up to which a journal is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StoredPosition {
-    /// Everything before it is stored.
+    /// Everything before this position is stored.
     pub position: u64,
-    /// A hash of the record that ends there; see `journal::Reader::fingerprint`.
+    /// Hash of the record that ends there: see `journal::Reader::fingerprint`.
     pub fingerprint: Option<i64>,
     /// The journal's number in this database.
     pub journal: i32,
 }
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Debug, Default)]
 pub(super) struct Delivered {
-    /// Rows that are new in the table.
+    /// Number of rows that were inserted.
     pub stored: usize,
-    /// Rows that the table had already.
+    /// Number of rows that the table already had.
     pub duplicates: usize,
-    /// Rows that the database refuses for their content, and why.
-    pub refused: Vec<(usize, String)>,
+    /// Rows that the database rejects for their content, and the reasons.
+    pub rejected: Vec<(usize, String)>,
 }
 
-/// A connection to the database with the schema in place.
+/// The forwarder's connection to a database with a current schema.
 #[derive(Debug)]
-pub(super) struct Postgres {
+pub(super) struct DeliveryConnection {
     pub(super) client: Client,
     connection: JoinHandle<()>,
     advance: Statement,
     copy: Statement,
 }
 
-impl Postgres {
+impl DeliveryConnection {
     /// Connects, migrates and checks the schema.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl Postgres {
             let (client, connection) = address.config.connect(address.tls.clone()).await?;
             let connection = tokio::spawn(async move {
                 if let Err(error) = connection.await {
-                    // Whoever uses the client gets an error too, and reports it.
+                    // The user of the client gets an error too, and reports it.
                     tracing::debug!(%error, "database connection ended");
                 }
             });
@@ -87,16 +87,16 @@ impl Postgres {
         Ok(Self { client, connection, advance, copy })
     }
 
-    /// Completes when the connection has ended.
+    /// Completes when the connection is closed.
     pub(super) async fn closed(&mut self) {
-        // The task's own end is all that matters, not how.
+        // It does not matter how the task ended.
         let _ = (&mut self.connection).await;
     }
 
-    /// How far this journal has been forwarded; `None` if the database does not know it.
+    /// Returns the position up to which this journal is stored; `None` if the database does not know it.
     ///
     /// # Errors
-    /// If the database does not answer.
+    /// If the query fails.
     pub(super) async fn position(
         &self,
         journal_id: &str,
@@ -117,14 +117,14 @@ impl Postgres {
         }))
     }
 
-    /// Makes a new journal known; returns its number.
+    /// Registers a new journal, and returns its number.
     ///
     /// # Errors
-    /// If the database does not answer.
+    /// If the statement fails.
     pub(super) async fn begin(&self, journal_id: &str, position: u64) -> Result<i32, StoreError> {
         let position = position.cast_signed();
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&journal_id, &position];
-        // Changes nothing if it is known already, but then returns its number, too.
+        // The update changes nothing. It is there to return the number of a known journal, too.
         let insert = self.client.query_one(
             "INSERT INTO hook_positions (journal_id, position) VALUES ($1::text::uuid, $2)
              ON CONFLICT (journal_id) DO UPDATE SET journal_id = excluded.journal_id
@@ -134,10 +134,10 @@ impl Postgres {
         Ok(within(BATCH_TIMEOUT, insert).await?.get(0))
     }
 
-    /// Begins a transaction and copies the rows in it.
+    /// Begins a transaction, and copies the rows.
     pub(super) async fn copy_rows(&mut self, rows: &Rows) -> Result<Delivered, StoreError> {
         let copy = async {
-            // Sent together, to save a round trip.
+            // Sent together, which saves a round trip.
             let (begun, delivered) = tokio::join!(
                 self.client.batch_execute("BEGIN; SAVEPOINT rows"),
                 self.insert(rows),
@@ -148,14 +148,14 @@ impl Postgres {
         within(BATCH_TIMEOUT, copy).await
     }
 
-    /// Moves the position from `position` to the end of the rows, and commits it with them, unless
-    /// someone else has moved it. `set_aside` is called before the commit.
+    /// Updates the position from `position` to the end of the rows, and commits it with them, unless
+    /// another process has changed it. Calls `record_rejected` before the commit.
     pub(super) async fn commit(
         &mut self,
         journal_id: &str,
         position: u64,
         rows: &Rows,
-        set_aside: impl FnOnce() -> io::Result<()>,
+        record_rejected: impl FnOnce() -> io::Result<()>,
     ) -> Result<(), StoreError> {
         let next = rows.chunk().next.cast_signed();
         let (fingerprint, position) = (rows.chunk().fingerprint(), position.cast_signed());
@@ -163,26 +163,26 @@ impl Postgres {
             [&journal_id, &next, &fingerprint, &position];
         let commit = async {
             if self.client.execute(&self.advance, &parameters).await? != 1 {
-                return Err(StoreError::Moved);
+                return Err(StoreError::PositionChanged);
             }
-            set_aside()?;
+            record_rejected()?;
             Ok(self.client.batch_execute("COMMIT").await?)
         };
         within(BATCH_TIMEOUT, commit).await
     }
 
-    /// Within a transaction that has the savepoint `rows`, copies all rows straight into the table.
-    /// Where the database objects, goes on with halves, so that k bad rows of n cost about
-    /// 2k log2(n/k) smaller copies and resend each good row log2(k) times, not k.
+    /// Inserts all rows, within a transaction that has the savepoint `rows`. If the database rejects some,
+    /// the rows are halved until the bad ones are found: k bad rows of n take about 2k log2(n/k) smaller
+    /// copies, and each good row is sent log2(k) times instead of k times.
     async fn insert(&self, rows: &Rows) -> Result<Delivered, StoreError> {
         let mut delivered = Delivered::default();
-        let mut way = Way::Direct;
+        let mut strategy = InsertStrategy::Direct;
         let mut ranges: Vec<Range<usize>> = std::iter::once(0..rows.len()).collect();
         while let Some(range) = ranges.pop() {
             if range.is_empty() {
                 continue;
             }
-            match self.insert_range(rows, range.clone(), way).await {
+            match self.insert_range(rows, range.clone(), strategy).await {
                 Ok(inserted) => {
                     if !ranges.is_empty() {
                         self.client.batch_execute("RELEASE SAVEPOINT rows; SAVEPOINT rows").await?;
@@ -191,17 +191,17 @@ impl Postgres {
                     delivered.duplicates += range.len() - inserted;
                 }
                 Err(error) => {
-                    let Some(objection) = Objection::of(&error) else { return Err(error.into()) };
+                    let Some(row_error) = RowError::of(&error) else { return Err(error.into()) };
                     self.client.batch_execute("ROLLBACK TO SAVEPOINT rows").await?;
-                    match objection {
-                        Objection::Duplicate if way == Way::Direct => {
-                            way = Way::Staged;
+                    match row_error {
+                        RowError::Duplicate if strategy == InsertStrategy::Direct => {
+                            strategy = InsertStrategy::Staged;
                             ranges.push(range);
                         }
-                        Objection::Duplicate | Objection::Content if range.len() == 1 => {
-                            delivered.refused.push((range.start, describe(&error)));
+                        RowError::Duplicate | RowError::Content if range.len() == 1 => {
+                            delivered.rejected.push((range.start, describe(&error)));
                         }
-                        Objection::Duplicate | Objection::Content => {
+                        RowError::Duplicate | RowError::Content => {
                             let middle = usize::midpoint(range.start, range.end);
                             ranges.push(middle..range.end);
                             ranges.push(range.start..middle);
@@ -217,11 +217,11 @@ impl Postgres {
         &self,
         rows: &Rows,
         range: Range<usize>,
-        way: Way,
+        strategy: InsertStrategy,
     ) -> Result<usize, tokio_postgres::Error> {
-        match way {
-            Way::Direct => self.copy(&self.copy, rows, range).await,
-            Way::Staged => {
+        match strategy {
+            InsertStrategy::Direct => self.copy(&self.copy, rows, range).await,
+            InsertStrategy::Staged => {
                 self.client
                     .batch_execute(
                         "CREATE TEMP TABLE hook_events_staged (LIKE hook_events) ON COMMIT DROP",
@@ -249,9 +249,9 @@ impl Postgres {
     ) -> Result<usize, tokio_postgres::Error> {
         let sink = self.client.copy_in::<_, Bytes>(copy).await?;
         let mut sink = std::pin::pin!(sink);
-        for part in rows.copy(range) {
-            for part in part.chunks(COPY_PART_BYTES) {
-                sink.send(Bytes::copy_from_slice(part)).await?;
+        for bytes in rows.copy(range) {
+            for chunk in bytes.chunks(COPY_CHUNK_BYTES) {
+                sink.send(Bytes::copy_from_slice(chunk)).await?;
             }
         }
         Ok(sink.finish().await? as usize)
@@ -259,23 +259,23 @@ impl Postgres {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Way {
-    /// COPY into the table: the fastest, and wrong if a single row is there already.
+enum InsertStrategy {
+    /// COPY into the table: the fastest, but fails if a single row is already there.
     Direct,
-    /// COPY into a temporary table, and from there what is new.
+    /// COPY into a temporary table, then insert the new rows from there.
     Staged,
 }
 
-/// An error that is about rows, not about the database.
-enum Objection {
+/// An error caused by rows, not by the state of the database.
+enum RowError {
     Duplicate,
     Content,
 }
 
-impl Objection {
+impl RowError {
     fn of(error: &tokio_postgres::Error) -> Option<Self> {
         let code = error.code()?;
-        // These say that rows are not encoded as the server expects, which is nobody's content.
+        // Rows are not encoded as the server expects, which is our fault, not that of the content.
         if *code == SqlState::BAD_COPY_FILE_FORMAT
             || *code == SqlState::INVALID_BINARY_REPRESENTATION
         {
@@ -284,11 +284,11 @@ impl Objection {
         if *code == SqlState::UNIQUE_VIOLATION {
             return Some(Self::Duplicate);
         }
-        // A constraint that someone added speaks about content. A column that must not be null, or a
-        // partition that is missing, is the schema's fault, and would refuse every event.
+        // A CHECK constraint that an operator added is about content. A NOT NULL column or a missing
+        // partition is a fault of the schema, and would reject every event.
         let checked = *code == SqlState::CHECK_VIOLATION
             && error.as_db_error().is_some_and(|error| error.constraint().is_some());
-        // Data exceptions, program limits.
+        // Data exceptions and program limits.
         (checked || matches!(&code.code()[..2], "22" | "54")).then_some(Self::Content)
     }
 }
