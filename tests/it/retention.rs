@@ -1,4 +1,4 @@
-//! Rotation of files, and deletion of files and partitions after RETENTION_DAYS.
+//! Rotation of files, and deletion of files and partitions after `RETENTION_DAYS`.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
