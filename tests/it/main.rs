@@ -18,7 +18,6 @@ macro_rules! both {
 
 // Ingest: accepted formats, senders and responses.
 mod cloudevents;
-mod commands;
 mod encodings;
 mod hooks;
 mod ids;
@@ -68,6 +67,7 @@ mod sessions;
 mod streaming;
 
 // Commands and configuration.
+mod commands;
 mod configuration;
 mod emit;
 mod health_and_metrics;
