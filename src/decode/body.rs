@@ -1,48 +1,50 @@
-//! Content encodings, with a cap on what comes out.
+//! Request bodies: content encodings, with a limit on the decompressed length, and text.
 
 use std::io::Read;
 
-/// How a body is compressed.
+use super::decoded::DecodeError;
+
+/// A content encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// RFC 1952.
     Gzip,
     /// RFC 8878.
     Zstd,
-    /// RFC 1950 (zlib), as RFC 9110 defines it; the bare RFC 1951 stream that some send is
-    /// understood too.
+    /// RFC 1950 (zlib), as RFC 9110 defines it. The raw RFC 1951 stream that some clients send is
+    /// accepted, too.
     Deflate,
 }
 
-/// Why a compressed body could not be opened.
+/// Why a body could not be decompressed.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// Larger than allowed once decompressed.
+    /// The body is larger than allowed after decompression.
     #[error("the body is larger than {max} bytes after decompression")]
     TooLarge {
         /// The limit, in bytes.
         max: usize,
     },
-    /// Not of the encoding that its header names.
+    /// The body is not valid in the encoding that the header names.
     #[error("the body is not valid {encoding:?}: {error}")]
     Corrupt {
-        /// The encoding that was named.
+        /// The encoding.
         encoding: Encoding,
-        /// What its decoder said.
+        /// The error of the decoder.
         error: std::io::Error,
     },
 }
 
-/// The largest zstd window: 8 MiB, which RFC 8878 section 3.1.1.1.2 asks every decoder to support.
+/// Maximum zstd window: 8 MiB, which RFC 8878, section 3.1.1.1.2, recommends every decoder to support.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
-/// How much is decompressed at a time, so that its memory can be accounted for.
+/// Number of bytes decompressed at a time, so that their memory can be reserved first.
 const PART_BYTES: usize = 64 << 10;
 
-/// Decompresses a body part by part, at most `bytes_max` bytes in all.
+/// Decompresses a body, in parts, to at most `bytes_max` bytes.
 ///
 /// # Errors
-/// If the decoder cannot be made; a part is an error if the body is larger, or not what it says.
+/// If the decoder cannot be created. A part is an error if the body is larger than allowed, or invalid.
 pub fn decompress(
     encoding: Encoding,
     body: &[u8],
@@ -79,8 +81,8 @@ pub fn decompress(
     }))
 }
 
-/// A deflate stream that must be whole: flate2's own readers take the end of the input for the end
-/// of the stream.
+/// A deflate stream. The readers of flate2 take the end of the input for the end of the stream; here it is
+/// an error if the stream is not complete.
 struct Inflate<'a> {
     state: flate2::Decompress,
     input: &'a [u8],
@@ -98,4 +100,11 @@ impl Read for Inflate<'_> {
             bytes => Ok(bytes),
         }
     }
+}
+
+/// Returns a body as text. Some agents on Windows start it with a byte order mark.
+pub(super) fn text(body: &[u8]) -> Result<&str, DecodeError> {
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    simdutf8::compat::from_utf8(body)
+        .map_err(|error| DecodeError::NotUtf8 { at: error.valid_up_to() })
 }

@@ -1,21 +1,23 @@
-//! CloudEvents 1.0 (<https://github.com/cloudevents/spec/blob/v1.0.2>): its attributes become our
-//! fields. `id`, `type`, `time` and `data` have a place of their own, the session is the extension
-//! `sessionid` or else the `subject`; `workflowid`, `phaseid` and `milestoneid` are extensions too.
-//! All else, and data that is no object, is kept under `extra`.
+//! CloudEvents 1.0 (<https://github.com/cloudevents/spec/blob/v1.0.2>).
+//!
+//! The attributes `id`, `type` and `time` and the extensions `sessionid`, `workflowid`, `phaseid` and
+//! `milestoneid` become fields of the API. Without `sessionid`, the `subject` is the session. All other
+//! attributes, and `data` that is not an object, are kept in `extra`.
 
 use std::borrow::Cow;
 
+use super::context::Context;
+use super::decoded::{DecodeError, Decoded, Invalid};
 use super::fields::{Field, Fields};
 use super::json;
-use super::{Context, DecodeError, Decoded, Invalid};
 use crate::json::text;
 
-/// Turns a CloudEvent's members into our fields.
-pub(super) fn rename(mut event: Fields<'_>) -> Result<Fields<'_>, Invalid> {
-    // Members that have our names already keep them, unless an attribute of CloudEvents says more.
-    let mut renamed = event.clone();
-    renamed.take_extra();
-    renamed.take(Field::Data);
+/// Maps the attributes of a CloudEvent to the fields of the API.
+pub(super) fn map_fields(mut event: Fields<'_>) -> Result<Fields<'_>, Invalid> {
+    // Members with the names of API fields are kept, unless a CloudEvents attribute replaces them.
+    let mut mapped = event.clone();
+    mapped.take_extra();
+    mapped.take(Field::Data);
     let mut subject = None;
     let mut version = None;
     for (name, raw) in event.take_extra() {
@@ -39,37 +41,37 @@ pub(super) fn rename(mut event: Fields<'_>) -> Result<Fields<'_>, Invalid> {
             _ => None,
         };
         match field {
-            Some(field) => renamed.set(field, raw),
-            None => renamed.keep_extra(name, raw),
+            Some(field) => mapped.set(field, raw),
+            None => mapped.keep_extra(name, raw),
         }
     }
     if version.as_deref() != Some("\"1.0\"") {
         return Err(Invalid::field("specversion", "must be \"1.0\"".to_owned()));
     }
-    if renamed.get(Field::EventId).is_none() {
+    if mapped.get(Field::EventId).is_none() {
         return Err(Invalid::field("id", "is required by CloudEvents 1.0".to_owned()));
     }
     if let Some((name, raw)) = subject {
-        match renamed.get(Field::SessionId) {
-            None => renamed.set(Field::SessionId, raw),
-            Some(_) => renamed.keep_extra(name, raw),
+        match mapped.get(Field::SessionId) {
+            None => mapped.set(Field::SessionId, raw),
+            Some(_) => mapped.keep_extra(name, raw),
         }
     }
     if let Some(data) = event.take(Field::Data) {
         if data.starts_with('{') {
-            renamed.set(Field::Data, data);
+            mapped.set(Field::Data, data);
         } else {
-            renamed.keep_extra("\"data\"", data);
+            mapped.keep_extra("\"data\"", data);
         }
     }
-    Ok(renamed)
+    Ok(mapped)
 }
 
-/// One event in binary content mode (HTTP Protocol Binding, section 3.1): its attributes are the
-/// `ce-` headers, given here as name and value, and its data is the body.
+/// Decodes an event in binary content mode (HTTP Protocol Binding, section 3.1): the headers that begin
+/// with `ce-` are its attributes, and the body is its data. An empty body is no data.
 ///
 /// # Errors
-/// If the body is not JSON; an empty one is no data.
+/// If the body is not JSON.
 pub fn from_headers<'h>(
     headers: impl Iterator<Item = (&'h str, &'h str)>,
     body: &[u8],
@@ -86,32 +88,17 @@ pub fn from_headers<'h>(
     let data = std::str::from_utf8(body)
         .map_err(|error| DecodeError::NotUtf8 { at: error.valid_up_to() })?;
     let data = if data.trim().is_empty() { "null" } else { data };
-    // Parsed on its own first, so that an error tells its place in the body that was sent.
+    // Parsed separately first, so that errors have positions within the body.
     serde_json::from_str::<&serde_json::value::RawValue>(data).map_err(|error| {
         DecodeError::NotJson(format!("the body is not the JSON expected here: {error}"))
     })?;
     event.push_str("\"data\":");
     event.push_str(data);
     event.push('}');
-    json::object(&event, context, rename)
+    json::object(&event, context, map_fields)
 }
 
-/// HTTP Protocol Binding, section 3.1.3.2: header values are percent-encoded UTF-8.
+/// Decodes a header value: percent-encoded UTF-8 (HTTP Protocol Binding, section 3.1.3.2).
 fn percent_decode(value: &str) -> Cow<'_, str> {
-    if !value.contains('%') {
-        return Cow::Borrowed(value);
-    }
-    let bytes = value.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escaped = bytes
-            .get(at + 1..at + 3)
-            .filter(|_| bytes[at] == b'%')
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        decoded.push(escaped.unwrap_or(bytes[at]));
-        at += if escaped.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8(decoded).map_or(Cow::Borrowed(value), Cow::Owned)
+    percent_encoding::percent_decode_str(value).decode_utf8().unwrap_or(Cow::Borrowed(value))
 }

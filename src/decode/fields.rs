@@ -1,15 +1,11 @@
-//! A JSON object's members, sorted into the contract's fields and everything else.
+//! The members of an event: the fields that the API defines, and all others.
 
 use std::borrow::Cow;
 
-use crate::decode::compact::{TooDeep, compact};
-use crate::decode::scan::Scanned;
-use crate::decode::{Context, Invalid};
-use crate::event::{Event, PromotedColumn, PromotedColumns, TEXT_BYTES_MAX, Timestamp, timestamp};
+use crate::event::PromotedColumns;
 use crate::json::{text, visit_members};
-use crate::redact::Redactions;
 
-/// The fields that the wire contract names.
+/// A field that the API defines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
     EventId,
@@ -50,7 +46,7 @@ impl Field {
         })
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::EventId => "event_id",
             Self::EventType => "event_type",
@@ -64,14 +60,26 @@ impl Field {
     }
 }
 
-/// An event as it was sent: raw JSON values by field. Where a name stands twice, the last counts.
+/// What the scanner found in `data`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scanned<'a> {
+    /// Whether there is no white space between tokens.
+    pub(super) is_compact: bool,
+    /// The number of levels of nested objects and arrays.
+    pub(super) depth: usize,
+    /// The promoted columns among the members.
+    pub(super) promoted: PromotedColumns<'a>,
+}
+
+/// The members of an event as raw JSON values. If a name occurs twice, the last one counts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fields<'a> {
     known: [Option<Cow<'a, str>>; Field::COUNT],
-    /// Of `data`, if the scanner went through it.
-    scanned: Option<Scanned<'a>>,
+    /// Set if `data` was read by the scanner.
+    pub(super) scanned: Option<Scanned<'a>>,
     extra: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-    promoted: PromotedColumns<'a>,
+    /// Promoted columns that take precedence over members of `data`.
+    pub(super) promoted: PromotedColumns<'a>,
 }
 
 impl<'a> Fields<'a> {
@@ -98,28 +106,23 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Sets `data` to a raw JSON value of which so much is known.
+    /// Sets `data` to a raw JSON value that the scanner has read.
     pub(super) fn set_data(&mut self, raw: &'a str, scanned: Scanned<'a>) {
         self.set(Field::Data, raw);
         self.scanned = Some(scanned);
     }
 
-    /// The raw JSON value of a field that is there and not null.
+    /// Returns the raw JSON value of a field; `None` if it is missing or null.
     pub(super) fn get(&self, field: Field) -> Option<&str> {
         self.known[field as usize].as_deref().filter(|raw| *raw != "null")
     }
 
-    /// Takes a field's raw value out, if it is there and not null.
+    /// Removes a field and returns its raw value; `None` if it is missing or null.
     pub(super) fn take(&mut self, field: Field) -> Option<Cow<'a, str>> {
         self.known[field as usize].take().filter(|raw| raw != "null")
     }
 
-    /// Sets promoted columns, which take precedence over members of `data`.
-    pub(super) fn set_promoted(&mut self, promoted: PromotedColumns<'a>) {
-        self.promoted = promoted;
-    }
-
-    /// Keeps a field that the contract does not name: its name as a JSON string, its raw value.
+    /// Adds a member that the API does not define: its name as a JSON string token, and its raw value.
     pub(super) fn keep_extra(
         &mut self,
         name: impl Into<Cow<'a, str>>,
@@ -128,137 +131,18 @@ impl<'a> Fields<'a> {
         self.extra.push((name.into(), raw.into()));
     }
 
-    /// The fields that the contract does not name, each with its name as a JSON string.
+    /// The members that the API does not define, in the form of [`Fields::keep_extra`].
     pub(super) fn extras(&self) -> &[(Cow<'a, str>, Cow<'a, str>)] {
         &self.extra
     }
 
-    /// Takes out the fields that the contract does not name.
+    /// Removes and returns the members that the API does not define.
     pub(super) fn take_extra(&mut self) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
         std::mem::take(&mut self.extra)
     }
 
-    /// Whether a field is there, be it null.
+    /// Whether a field is present, possibly as null.
     pub(super) fn has(&self, field: Field) -> bool {
         self.known[field as usize].is_some()
     }
-
-    /// The event that these fields make, ready to be stored.
-    pub(super) fn into_line(
-        mut self,
-        context: &Context<'_>,
-        redactions: &mut Redactions,
-        out: &mut Vec<u8>,
-    ) -> Result<u128, Invalid> {
-        // Those of an event that turns out to be invalid are found again in its original.
-        let mut found = Redactions::default();
-        let known = std::mem::take(&mut self.promoted);
-        let scanned = self.scanned.take();
-        let event_type = self.required_text(Field::EventType)?;
-        let session_id = self.required_text(Field::SessionId)?;
-        let event_id = match self.text(Field::EventId, 1)? {
-            Some(id) => id,
-            None => Cow::Owned(uuid::Uuid::now_v7().to_string()),
-        };
-        let sent = self.get(Field::Data).map(|raw| context.redact(raw, &mut found));
-        let (data, promoted) = match (&sent, scanned) {
-            (None, _) => (Cow::Borrowed("{}"), PromotedColumns::default()),
-            // As it was when it was scanned, and as it is to be stored.
-            (Some(Cow::Borrowed(raw)), Some(scanned))
-                if raw.starts_with('{')
-                    && scanned.is_compact
-                    && scanned.depth <= context.depth_max =>
-            {
-                (Cow::Borrowed(*raw), scanned.promoted)
-            }
-            (Some(raw), _) if raw.starts_with('{') => compact(raw, context.depth_max)
-                .map_err(|TooDeep| too_deep("data", context.depth_max))?,
-            (Some(raw), _) => {
-                let error = format!("must be an object, not {}", text::kind(raw));
-                return Err(Invalid::field("data", error));
-            }
-        };
-        let mut promoted = known.or(promoted);
-        promoted[PromotedColumn::KeyName] = context.key_name.map(Cow::Borrowed);
-        let event = Event {
-            workflow_id: self.text(Field::WorkflowId, 0)?,
-            phase_id: self.text(Field::PhaseId, 0)?,
-            milestone_id: self.text(Field::MilestoneId, 0)?,
-            timestamp: self.timestamp(context.received_at)?,
-            received_at: context.received_at,
-            extra: self.extra(context, &mut found)?.map(Cow::Owned),
-            promoted,
-            event_id,
-            event_type,
-            session_id,
-            data,
-        };
-        event.write_line(out);
-        redactions.add(&found);
-        Ok(event.key())
-    }
-
-    fn required_text(&self, field: Field) -> Result<Cow<'_, str>, Invalid> {
-        self.text(field, 1)?.ok_or_else(|| {
-            let error = format!("is required: a string of 1 to {TEXT_BYTES_MAX} bytes");
-            Invalid::field(field.name(), error)
-        })
-    }
-
-    fn text(&self, field: Field, bytes_min: usize) -> Result<Option<Cow<'_, str>>, Invalid> {
-        let Some(raw) = self.get(field) else { return Ok(None) };
-        let must = format_args!("must be a string of {bytes_min} to {TEXT_BYTES_MAX} bytes");
-        if !raw.starts_with('"') {
-            let error = format!("{must}, not {}", text::kind(raw));
-            return Err(Invalid::field(field.name(), error));
-        }
-        let text = text::unescape(raw);
-        if text.len() < bytes_min || text.len() > TEXT_BYTES_MAX {
-            let error = format!("{must}, it has {}", text.len());
-            return Err(Invalid::field(field.name(), error));
-        }
-        Ok(Some(text))
-    }
-
-    fn timestamp(&self, received_at: Timestamp) -> Result<Timestamp, Invalid> {
-        let parsed = match self.get(Field::Timestamp) {
-            None => return Ok(received_at),
-            Some(raw) => match raw.as_bytes()[0] {
-                b'"' => timestamp::parse_text(&text::unescape(raw)),
-                b'-' | b'0'..=b'9' => timestamp::parse_number(raw),
-                _ => Err(format!("must be a string or a number, not {}", text::kind(raw))),
-            },
-        };
-        parsed.map_err(|error| Invalid::field("timestamp", error))
-    }
-
-    fn extra(
-        &self,
-        context: &Context<'_>,
-        found: &mut Redactions,
-    ) -> Result<Option<String>, Invalid> {
-        if self.extra.is_empty() {
-            return Ok(None);
-        }
-        let mut object = String::from("{");
-        for (name, raw) in &self.extra {
-            let (name, raw) = (context.redact(name, found), context.redact(raw, found));
-            let (value, _) = compact(&raw, context.depth_max).map_err(|TooDeep| {
-                let name: String = text::unescape(&name).chars().take(TEXT_BYTES_MAX).collect();
-                too_deep(&name, context.depth_max)
-            })?;
-            if object.len() > 1 {
-                object.push(',');
-            }
-            object.push_str(&name);
-            object.push(':');
-            object.push_str(&value);
-        }
-        object.push('}');
-        Ok(Some(object))
-    }
-}
-
-fn too_deep(field: &str, depth_max: usize) -> Invalid {
-    Invalid::field(field, format!("is nested deeper than {depth_max} levels (MAX_DEPTH)"))
 }

@@ -1,54 +1,55 @@
 //! JSON objects, arrays and lines.
 //!
-//! Nearly all are taken apart by the scanner; what it leaves goes through `serde_json`.
+//! Nearly all bodies are read by the scanner; `serde_json` parses what the scanner does not accept.
 
 use serde::de::{DeserializeSeed, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::context::Context;
+use super::decoded::{DecodeError, Decoded, Invalid};
 use super::fields::Fields;
 use super::scan::Scanner;
-use super::{Context, DecodeError, Decoded, Invalid};
 use crate::json::text;
 
-/// Turns the fields of another vocabulary into ours.
-pub(super) trait Rename: Fn(Fields<'_>) -> Result<Fields<'_>, Invalid> {}
-impl<F: Fn(Fields<'_>) -> Result<Fields<'_>, Invalid>> Rename for F {}
+/// Maps the fields of another event format to those of the API.
+pub(super) trait FieldMapper: Fn(Fields<'_>) -> Result<Fields<'_>, Invalid> {}
+impl<F: Fn(Fields<'_>) -> Result<Fields<'_>, Invalid>> FieldMapper for F {}
 
-/// One event.
+/// Decodes one event.
 pub(super) fn object(
     body: &str,
     context: &Context<'_>,
-    rename: impl Rename,
+    map_fields: impl FieldMapper,
 ) -> Result<Decoded, DecodeError> {
     let fields = fields(body).map_err(|error| {
         let hint = if body.trim_start().starts_with('[') {
-            "; arrays of events go to /events/batch"
+            "; send arrays of events to /events/batch"
         } else {
             ""
         };
         not_json(&error, hint)
     })?;
-    let mut collector = Collector::new(context, rename, body);
+    let mut collector = Collector::new(context, map_fields, body);
     collector.add(fields, || body.to_owned());
     Ok(collector.decoded)
 }
 
-/// A JSON array of events.
+/// Decodes a JSON array of events.
 pub(super) fn array(
     body: &str,
     context: &Context<'_>,
-    rename: impl Rename,
+    map_fields: impl FieldMapper,
 ) -> Result<Decoded, DecodeError> {
     if body.trim_start().starts_with('{') {
         return Err(DecodeError::NotJson(
-            "expected a JSON array of events; a single event goes to /events, and one event a \
-             line needs Content-Type: application/x-ndjson"
+            "expected a JSON array of events; send a single event to /events, and one event \
+             per line with Content-Type: application/x-ndjson"
                 .to_owned(),
         ));
     }
-    let mut collector = Collector::new(context, &rename, body);
+    let mut collector = Collector::new(context, &map_fields, body);
     if scan(body, &mut collector).is_none() {
-        collector = Collector::new(context, &rename, body);
+        collector = Collector::new(context, &map_fields, body);
         let mut deserializer = serde_json::Deserializer::from_str(body);
         let parsed = Elements(&mut collector).deserialize(&mut deserializer);
         parsed.and_then(|()| deserializer.end()).map_err(|error| not_json(&error, ""))?;
@@ -59,8 +60,8 @@ pub(super) fn array(
     Ok(collector.decoded)
 }
 
-/// An array of objects.
-fn scan<R: Rename>(body: &str, collector: &mut Collector<'_, R>) -> Option<()> {
+/// Adds the events of an array of objects; `None` if the scanner does not accept the body.
+fn scan<M: FieldMapper>(body: &str, collector: &mut Collector<'_, M>) -> Option<()> {
     let mut scanner = Scanner::new(body);
     scanner.take(b'[')?;
     if scanner.take(b']').is_none() {
@@ -80,7 +81,7 @@ fn scan<R: Rename>(body: &str, collector: &mut Collector<'_, R>) -> Option<()> {
     scanner.end()
 }
 
-/// The fields of a text that is one object.
+/// Returns the fields of an event.
 pub(super) fn fields(text: &str) -> Result<Fields<'_>, serde_json::Error> {
     let mut scanner = Scanner::new(text);
     match scanner.fields() {
@@ -89,13 +90,14 @@ pub(super) fn fields(text: &str) -> Result<Fields<'_>, serde_json::Error> {
     }
 }
 
-/// One event a line. A line that is no JSON spoils itself alone, unless there is no valid one.
+/// Decodes one event per line. A line that is not JSON is rejected by itself; if no line is JSON, the body
+/// is rejected.
 pub(super) fn lines(
     body: &str,
     context: &Context<'_>,
-    rename: impl Rename,
+    map_fields: impl FieldMapper,
 ) -> Result<Decoded, DecodeError> {
-    let mut collector = Collector::new(context, rename, body);
+    let mut collector = Collector::new(context, map_fields, body);
     let mut first_error = None;
     let mut any_json = false;
     for (number, line) in body.lines().enumerate() {
@@ -119,7 +121,7 @@ pub(super) fn lines(
     }
     match first_error {
         Some(error) if !any_json => {
-            Err(DecodeError::NotJson(format!("not one JSON object a line: {error}")))
+            Err(DecodeError::NotJson(format!("expected one JSON object per line: {error}")))
         }
         _ => Ok(collector.decoded),
     }
@@ -129,19 +131,19 @@ fn not_json(error: &serde_json::Error, hint: &str) -> DecodeError {
     DecodeError::NotJson(format!("the body is not the JSON expected here: {error}{hint}"))
 }
 
-/// Makes records of the events of one body, in order.
-struct Collector<'c, R> {
+/// Collects the events of one body.
+struct Collector<'c, M> {
     context: &'c Context<'c>,
-    rename: R,
+    map_fields: M,
     decoded: Decoded,
     index: usize,
     too_many: bool,
 }
 
-impl<'c, R: Rename> Collector<'c, R> {
-    fn new(context: &'c Context<'c>, rename: R, body: &str) -> Self {
+impl<'c, M: FieldMapper> Collector<'c, M> {
+    fn new(context: &'c Context<'c>, map_fields: M, body: &str) -> Self {
         let decoded = Decoded::new(context, body.len());
-        Self { context, rename, decoded, index: 0, too_many: false }
+        Self { context, map_fields, decoded, index: 0, too_many: false }
     }
 
     fn full(&self) -> bool {
@@ -150,9 +152,9 @@ impl<'c, R: Rename> Collector<'c, R> {
 
     fn add(&mut self, fields: Fields<'_>, original: impl FnOnce() -> String) {
         let context = self.context;
-        let rename = &self.rename;
+        let map_fields = &self.map_fields;
         let Decoded { batch, redactions, .. } = &mut self.decoded;
-        let added = batch.push(|line| rename(fields)?.into_line(context, redactions, line));
+        let added = batch.push(|line| map_fields(fields)?.into_line(context, redactions, line));
         match added {
             Ok(()) => self.index += 1,
             Err(reason) => self.reject(reason, original()),
@@ -165,10 +167,10 @@ impl<'c, R: Rename> Collector<'c, R> {
     }
 }
 
-/// An array of anything.
-struct Elements<'e, 'c, R>(&'e mut Collector<'c, R>);
+/// Adds the elements of an array, of any type.
+struct Elements<'e, 'c, M>(&'e mut Collector<'c, M>);
 
-impl<'de, R: Rename> DeserializeSeed<'de> for Elements<'_, '_, R> {
+impl<'de, M: FieldMapper> DeserializeSeed<'de> for Elements<'_, '_, M> {
     type Value = ();
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -176,7 +178,7 @@ impl<'de, R: Rename> DeserializeSeed<'de> for Elements<'_, '_, R> {
     }
 }
 
-impl<'de, R: Rename> Visitor<'de> for Elements<'_, '_, R> {
+impl<'de, M: FieldMapper> Visitor<'de> for Elements<'_, '_, M> {
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,9 +1,10 @@
-//! The quick way through JSON: checked and taken apart in one pass, without a call for each token.
-//! What is not taken here, for whatever reason, goes the general way, by `serde_json`, which also
-//! says what is wrong with it. So this may refuse what is right, and must never take what is wrong.
+//! The fast path for JSON: validates it and finds the members of events in one pass.
+//!
+//! What the scanner does not accept, for any reason, is parsed by `serde_json`, which also gives the error
+//! messages. So the scanner may fail on valid JSON, and must never accept invalid JSON.
 
-use super::fields::{Field, Fields};
-use crate::event::{PromotedColumn, PromotedColumns};
+use super::fields::{Field, Fields, Scanned};
+use crate::event::PromotedColumn;
 use crate::json::text;
 
 /// The objects and arrays around a value, up to 128 levels.
@@ -36,23 +37,12 @@ impl Nesting {
     }
 }
 
-/// What the scanner found in `data`.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Scanned<'a> {
-    /// Whether there is no white space between tokens.
-    pub(super) is_compact: bool,
-    /// The number of levels of nested objects and arrays.
-    pub(super) depth: usize,
-    /// The promoted columns among the members.
-    pub(super) promoted: PromotedColumns<'a>,
-}
-
-/// Reads JSON from left to right. Each method reads one thing, after any white space; `None` if that
-/// does not stand there, or should be left to the general way.
+/// A position in a JSON text. Each method skips white space and reads one token or value; `None` if the
+/// text has something else, or must be parsed by `serde_json`.
 pub(super) struct Scanner<'a> {
     text: &'a str,
     at: usize,
-    /// Whether white space was passed since this was last set back.
+    /// Whether white space was skipped since this was last reset.
     spaced: bool,
 }
 
@@ -61,7 +51,7 @@ impl<'a> Scanner<'a> {
         Self { text, at: 0, spaced: false }
     }
 
-    /// An object as an event's fields, and its text.
+    /// An object. Returns its members as the fields of an event, and its text.
     pub(super) fn fields(&mut self) -> Option<(Fields<'a>, &'a str)> {
         let mut fields = Fields::default();
         self.take(b'{')?;
@@ -70,7 +60,7 @@ impl<'a> Scanner<'a> {
             loop {
                 let key = self.string()?;
                 self.take(b':')?;
-                // A name with an escape in it is none of ours as it stands.
+                // A name with escapes never matches without unescaping.
                 let name = &key[1..key.len() - 1];
                 match Field::of(name).or_else(|| Field::of(&text::unescape(key))) {
                     Some(Field::Data) => {
@@ -90,7 +80,7 @@ impl<'a> Scanner<'a> {
         Some((fields, &self.text[start..self.at]))
     }
 
-    /// That byte, which is not white space.
+    /// The given byte, which must not be white space.
     pub(super) fn take(&mut self, byte: u8) -> Option<()> {
         (self.peek()? == byte).then(|| self.at += 1)
     }
@@ -100,7 +90,7 @@ impl<'a> Scanner<'a> {
         self.peek().is_none().then_some(())
     }
 
-    /// The next byte that is not white space.
+    /// Returns the next byte that is not white space, without reading it.
     fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(self.at) {
@@ -245,11 +235,11 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// How many bytes there are before the first quote, backslash or control character.
+/// Returns the number of bytes before the first quote, backslash or control character.
 ///
-/// Looks at 32 bytes at once, without a branch, which compilers turn into vectors; where there is one,
-/// eight at a time, by the tests for a zero byte and for a byte less than `n` of Sean Eron Anderson's
-/// "Bit Twiddling Hacks". A borrow can mark wrong bytes only after a right one.
+/// Tests blocks of 32 bytes without a branch, which compilers vectorize. The block with a special byte is
+/// tested in words of 8 bytes, with the tests for a zero byte and for a byte less than `n` from Sean Eron
+/// Anderson's "Bit Twiddling Hacks". A borrow can mark wrong bytes only after a correct one.
 fn plain_len(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const HIGHS: u64 = ONES << 7;

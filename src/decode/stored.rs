@@ -4,15 +4,16 @@
 
 use std::borrow::Cow;
 
+use super::agents;
+use super::decoded::Invalid;
 use super::fields::{Field, Fields};
-use super::{Invalid, agents};
 use crate::event::{PromotedColumn, PromotedColumns};
 use crate::json::{text, visit_members};
 
 /// Maps the members of a stored line to the fields that were sent.
-pub(super) fn rename(mut fields: Fields<'_>) -> Result<Fields<'_>, Invalid> {
+pub(super) fn map_fields(mut fields: Fields<'_>) -> Result<Fields<'_>, Invalid> {
     if !is_stored(&fields) {
-        return agents::rename(fields);
+        return agents::map_fields(fields);
     }
     let mut promoted = PromotedColumns::default();
     for (name, raw) in fields.take_extra() {
@@ -28,7 +29,7 @@ pub(super) fn rename(mut fields: Fields<'_>) -> Result<Fields<'_>, Invalid> {
             }
         }
     }
-    fields.set_promoted(promoted);
+    fields.promoted = promoted;
     Ok(fields)
 }
 

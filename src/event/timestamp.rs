@@ -1,4 +1,4 @@
-//! Every form of a timestamp that the wire contract names, to microseconds in UTC.
+//! Timestamps, and the forms in which senders can write them.
 
 use std::borrow::Cow;
 
@@ -16,12 +16,12 @@ impl Timestamp {
     /// 9999-12-31T23:59:59.999999Z.
     pub const MAX: Self = Self(253_402_300_799_999_999);
 
-    /// The timestamp at that many microseconds since 1970, or `None` outside the years 1 to 9999.
+    /// Returns the timestamp at a number of microseconds since 1970; `None` outside the years 1 to 9999.
     pub fn from_micros(micros: i64) -> Option<Self> {
         (Self::MIN.0..=Self::MAX.0).contains(&micros).then_some(Self(micros))
     }
 
-    /// The system clock's time.
+    /// Returns the current time of the system clock.
     pub fn now() -> Self {
         let micros = match std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
@@ -35,7 +35,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Whole days since 1970-01-01 (UTC), rounded down.
+    /// Days since 1970-01-01 (UTC), rounded down.
     pub fn day(self) -> i64 {
         self.0.div_euclid(86_400_000_000)
     }
@@ -44,14 +44,13 @@ impl Timestamp {
 impl std::fmt::Display for Timestamp {
     /// RFC 3339 in UTC with six decimals: `2026-11-23T09:00:00.123456Z`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Digits are ASCII.
         f.write_str(std::str::from_utf8(&self.text()).unwrap_or_default())
     }
 }
 
 impl Timestamp {
-    /// What `Display` shows. Written by hand because every event has two of them, and the
-    /// formatting machinery took a quarter of the time that decoding took.
+    /// Returns the text of `Display`. Not written with `format!`, which took a quarter of the decoding time
+    /// of an event.
     pub(super) fn text(self) -> [u8; 27] {
         let mut text = *b"0000-00-00T00:00:00.000000Z";
         let mut put = |at: usize, number: u32| {
@@ -75,8 +74,8 @@ impl Timestamp {
     }
 }
 
-/// Year, month and day of a number of days since 1970-01-01, in the proleptic Gregorian calendar.
-/// The algorithm is `civil_from_days` of Howard Hinnant's "chrono-Compatible Low-Level Date
+/// Returns the year, month and day of a number of days since 1970-01-01, in the proleptic Gregorian
+/// calendar. The algorithm is `civil_from_days` of Howard Hinnant's "chrono-Compatible Low-Level Date
 /// Algorithms".
 pub(crate) fn civil(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
@@ -94,15 +93,14 @@ pub(crate) fn civil(days: i64) -> (i64, i64, i64) {
 const ALLOWED: &str = "must be ISO 8601 such as 2026-11-23T09:00:00.123456+00:00 (no offset: UTC), \
      or epoch seconds or milliseconds, between the years 1 and 9999";
 
-/// Numbers below this are epoch seconds (until the year 5138), from it on epoch milliseconds (from
-/// 1973 on).
+/// Numbers below this are epoch seconds (up to the year 5138), others are epoch milliseconds (from 1973).
 const MILLISECONDS_FROM: f64 = 1e11;
 
-/// Reads a timestamp from text: ISO 8601 with `T` or a space, with an offset or without (then
-/// UTC), or a date alone (then midnight UTC). Digits beyond the microsecond are cut off.
+/// Parses a timestamp: ISO 8601 with `T` or a space, with an offset or without (then UTC), or only a date
+/// (then midnight UTC). Digits after the microsecond are ignored.
 ///
 /// # Errors
-/// What is allowed, if it is none of these.
+/// If the text has another form. The message says what is allowed.
 pub fn parse_text(text: &str) -> Result<Timestamp, String> {
     static PARSER: DateTimeParser = DateTimeParser::new();
     if let Some(timestamp) = stored_form(text) {
@@ -114,10 +112,10 @@ pub fn parse_text(text: &str) -> Result<Timestamp, String> {
     let offset = match (pieces.to_numeric_offset(), pieces.time_zone_annotation()) {
         (Some(offset), _) => offset,
         (None, None) => Offset::UTC,
-        // A zone's name alone would need the zone database to be understood.
+        // The name of a time zone without an offset would require the time zone database.
         (None, Some(_)) => return Err(bad()),
     };
-    // RFC 3339 ends at 23:59, the parser a little later.
+    // The parser allows larger offsets than RFC 3339, where the maximum is 23:59.
     if offset.seconds().abs() >= 86_400 {
         return Err(bad());
     }
@@ -127,8 +125,8 @@ pub fn parse_text(text: &str) -> Result<Timestamp, String> {
         .ok_or_else(bad)
 }
 
-/// Reads `2026-11-23T09:00:00.123456Z`, the form in which events are stored and many senders write
-/// theirs. `None` for all others: they take the general way, and errors come from there.
+/// Parses `2026-11-23T09:00:00.123456Z`, the form in which events are stored and many senders write theirs.
+/// `None` for all other forms, which the general parser accepts or rejects.
 fn stored_form(text: &str) -> Option<Timestamp> {
     let text: &[u8; 27] = text.as_bytes().try_into().ok()?;
     let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (26, b'Z')];
@@ -142,7 +140,7 @@ fn stored_form(text: &str) -> Option<Timestamp> {
     };
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
     let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    // Leap seconds, too, are for the general way.
+    // Leap seconds are left to the general parser, too.
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
@@ -152,7 +150,7 @@ fn stored_form(text: &str) -> Option<Timestamp> {
     Timestamp::from_micros(seconds * 1_000_000 + number(20, 26)?)
 }
 
-/// Cuts a fraction of a second off after nine digits, which is as much as the parser takes.
+/// Truncates a fraction of a second to nine digits, the maximum that the parser accepts.
 fn short_fraction(text: &str) -> Cow<'_, str> {
     let Some(point) = text.find(['.', ',']) else { return Cow::Borrowed(text) };
     let fraction = &text[point + 1..];
@@ -167,10 +165,10 @@ fn days_since_1970(date: jiff::civil::Date) -> i64 {
     date.duration_since(jiff::civil::date(1970, 1, 1)).as_hours() / 24
 }
 
-/// Reads a timestamp from a JSON number: epoch seconds or milliseconds, with a fraction or not.
+/// Parses a JSON number: epoch seconds or milliseconds, with or without a fraction.
 ///
 /// # Errors
-/// What is allowed, if it is out of range.
+/// If it is out of range. The message says what is allowed.
 pub fn parse_number(number: &str) -> Result<Timestamp, String> {
     let bad = || format!("{ALLOWED}; not {}", excerpt(number));
     if let Ok(whole) = number.parse::<i64>() {
@@ -187,7 +185,7 @@ pub fn parse_number(number: &str) -> Result<Timestamp, String> {
 }
 
 fn micros(civil: DateTime, offset: Offset) -> Option<i64> {
-    // Computed by hand rather than by jiff's Timestamp, whose range ends a day before ours.
+    // Not computed with jiff's `Timestamp`, whose range ends a day earlier than ours.
     let days = days_since_1970(civil.date());
     let time = civil.time();
     let seconds = days * 86_400
@@ -213,16 +211,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_stored_form_reads_back(micros in Timestamp::MIN.micros()..=Timestamp::MAX.micros()) {
+        fn stored_form_round_trips(micros in Timestamp::MIN.micros()..=Timestamp::MAX.micros()) {
             let timestamp = Timestamp::from_micros(micros).unwrap();
             let text = timestamp.to_string();
             prop_assert_eq!(stored_form(&text), Some(timestamp));
-            // The general way, which an offset forces, agrees.
+            // An offset requires the general parser, which must agree.
             prop_assert_eq!(parse_text(&text.replace('Z', "+00:00")), Ok(timestamp));
         }
 
         #[test]
-        fn what_is_nearly_the_stored_form_means_the_same_both_ways(at in 0..27_usize, byte in 0x20..0x7f_u8) {
+        fn changed_stored_form_is_parsed_as_by_the_general_parser(at in 0..27_usize, byte in 0x20..0x7f_u8) {
             let mut text = *b"2026-11-23T09:00:00.123456Z";
             text[at] = byte;
             let text = std::str::from_utf8(&text).unwrap();

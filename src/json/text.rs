@@ -1,20 +1,20 @@
-//! JSON strings to text.
+//! JSON strings.
 
 use std::borrow::Cow;
 
-/// The text of a JSON string token (with its quotes). A lone surrogate, which no text can hold,
-/// becomes U+FFFD.
+/// Returns the text of a JSON string token, which includes its quotes. A lone surrogate, which is not valid
+/// Unicode, becomes U+FFFD.
 pub fn unescape(raw: &str) -> Cow<'_, str> {
     let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
     if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
         return Cow::Borrowed(inner);
     }
-    let mut mended = raw.to_owned().into_bytes();
-    replace_unicode_escapes(&mut mended, |escape| escape == Escape::LoneSurrogate);
-    Cow::Owned(serde_json::from_slice(&mended).unwrap_or_else(|_| inner.to_owned()))
+    let mut replaced = raw.to_owned().into_bytes();
+    replace_unicode_escapes(&mut replaced, |escape| escape == Escape::LoneSurrogate);
+    Cow::Owned(serde_json::from_slice(&replaced).unwrap_or_else(|_| inner.to_owned()))
 }
 
-/// The index after the closing quote of the string that starts at `start` in valid JSON.
+/// Returns the end of the string token that starts at `start` in valid JSON.
 pub fn string_end(json: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while at < json.len() {
@@ -30,17 +30,17 @@ pub fn string_end(json: &[u8], start: usize) -> usize {
     json.len()
 }
 
-/// A `\uXXXX` escape that not everyone can store.
+/// A `\uXXXX` escape that PostgreSQL cannot store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Escape {
     /// `\u0000`.
     Nul,
-    /// Half of a UTF-16 pair without its other half.
+    /// One half of a UTF-16 surrogate pair without the other.
     LoneSurrogate,
 }
 
-/// Puts `\ufffd` in the place of each such escape for which `replace` says so. `json` is valid
-/// JSON and stays so, of the same length.
+/// Replaces the escapes for which `replace` returns true with `\ufffd`. `json` must be valid JSON, and stays
+/// valid and of the same length.
 pub fn replace_unicode_escapes(json: &mut [u8], replace: impl Fn(Escape) -> bool) {
     let mut at = 0;
     while let Some(found) = memchr::memchr(b'\\', json.get(at..).unwrap_or_default()) {
@@ -66,8 +66,8 @@ pub fn replace_unicode_escapes(json: &mut [u8], replace: impl Fn(Escape) -> bool
     }
 }
 
-/// How many bytes the escape at `at` has, and how many its character has in UTF-8, which for a lone
-/// surrogate is U+FFFD as in [`unescape`].
+/// Returns the length of the escape at `at`, and the length of its character in UTF-8. The character of a
+/// lone surrogate is U+FFFD, as in [`unescape`].
 pub fn escape_len(json: &[u8], at: usize) -> (usize, usize) {
     match unit(json, at) {
         None => (2, 1),
@@ -76,14 +76,14 @@ pub fn escape_len(json: &[u8], at: usize) -> (usize, usize) {
     }
 }
 
-/// The UTF-16 code unit of the `\uXXXX` at `at`, if there is one.
+/// Returns the UTF-16 code unit of the `\uXXXX` escape at `at`, if there is one.
 fn unit(json: &[u8], at: usize) -> Option<u32> {
     let escape = json.get(at..at + 6)?;
     let hex = escape.strip_prefix(b"\\u")?;
     u32::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
 }
 
-/// What kind of JSON value this is, for an error a person reads.
+/// Returns the type of a JSON value, with its article, for error messages.
 pub fn kind(raw: &str) -> &'static str {
     match raw.as_bytes().first() {
         Some(b'"') => "a string",
@@ -95,14 +95,14 @@ pub fn kind(raw: &str) -> &'static str {
     }
 }
 
-/// Appends a JSON string.
+/// Appends a text as a JSON string token.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
     let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
     let bytes = text.as_bytes();
     out.push(b'"');
     let mut written = 0;
-    // Nearly all ids and names are plain; looking at every byte without a branch is quicker then
-    // than to stop at the first that is not.
+    // Nearly all IDs and names need no escapes. A test of every byte without a branch is then faster than
+    // a search for the first special byte.
     let plain = !bytes.iter().fold(false, |found, &byte| found | special(byte));
     for (at, &byte) in bytes.iter().enumerate().filter(|_| !plain) {
         if !special(byte) {
@@ -126,4 +126,12 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&bytes[written..]);
     out.push(b'"');
+}
+
+/// Returns a text as a JSON string token.
+pub fn quoted(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    write_string(text, &mut out);
+    // Escapes are ASCII, so this is valid UTF-8.
+    String::from_utf8(out).unwrap_or_default()
 }

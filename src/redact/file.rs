@@ -1,16 +1,17 @@
-//! A patterns file: `name = regex`, one a line. The line `standard` stands for the standard rules,
-//! `#` begins a comment.
+//! Patterns files: one rule per line, in the form `name = regular expression`. The line `standard` includes the
+//! standard rules; lines that begin with `#` are comments.
 
 use std::path::Path;
 
 use regex::Regex;
 
-use super::{NAME_BYTES_MAX, is_name_byte, rules};
+use super::mark::{NAME_BYTES_MAX, is_name_byte};
+use super::rules;
 
-/// Most rules in a file. Each costs time for each string of every event.
+/// Maximum number of rules in a file. Each rule takes time for every string of every event.
 const RULES_MAX: usize = 100;
 
-/// Reads a file: whether it has the standard rules, and its own rules.
+/// Reads a file. Returns whether it includes the standard rules, and its own rules.
 pub(super) fn read(path: &Path) -> Result<(bool, Vec<(String, Regex)>), String> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         format!(
@@ -38,18 +39,18 @@ pub(super) fn read(path: &Path) -> Result<(bool, Vec<(String, Regex)>), String> 
         let name = name.trim();
         if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_name_byte) {
             return Err(wrong(&format!(
-                "a name has 1 to {NAME_BYTES_MAX} lower-case letters, digits and hyphens, not '{name}'"
+                "a name must be 1 to {NAME_BYTES_MAX} lower-case letters, digits and hyphens, not '{name}'"
             )));
         }
         if own.iter().any(|(other, _)| other == name)
             || rules::STANDARD.iter().any(|rule| rule.name == name)
         {
-            return Err(wrong(&format!("there is a rule '{name}' already")));
+            return Err(wrong(&format!("the name '{name}' is already in use")));
         }
         let regex = Regex::new(pattern.trim()).map_err(|error| wrong(&reason(&error)))?;
-        // In nothing, and beside a character.
+        // In an empty text, and beside a character.
         if ["", "a"].iter().any(|text| regex.find_iter(text).any(|found| found.is_empty())) {
-            return Err(wrong("the pattern matches the empty text, which is everywhere"));
+            return Err(wrong("the pattern matches the empty string"));
         }
         own.push((name.to_owned(), regex));
         if own.len() > RULES_MAX {
@@ -57,12 +58,12 @@ pub(super) fn read(path: &Path) -> Result<(bool, Vec<(String, Regex)>), String> 
         }
     }
     if !standard && own.is_empty() {
-        return Err(format!("REDACT: {} has no rules; 'off' is for none", path.display()));
+        return Err(format!("REDACT: {} has no rules; use 'off' for no redaction", path.display()));
     }
     Ok((standard, own))
 }
 
-/// What is wrong with a pattern, on one line: the library draws the place on several.
+/// Returns the error of a pattern in one line, without the library's drawing of the position.
 fn reason(error: &regex::Error) -> String {
     let text = error.to_string();
     let last = text.lines().last().unwrap_or_default();

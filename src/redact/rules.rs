@@ -1,23 +1,26 @@
-//! The standard rules: secrets whose shape alone tells what they are.
+//! The standard rules: secrets that are recognised by their form alone.
 //!
-//! A rule belongs here if its issuer gives the shape (a prefix, a length), so that other text is
-//! hardly ever taken for it: what is redacted cannot be brought back. Passwords that could be any word
-//! are for a patterns file. The shapes are those that the issuers document, or use by what can be seen
-//! of their keys.
+//! A rule belongs here if the issuer defines the form (a prefix, a length), so that other text hardly ever
+//! matches: a redacted text cannot be restored. Passwords, which can be any word, are for a patterns file. The
+//! forms are those that the issuers document, or that their keys are seen to have.
 
-/// One kind of secret.
+use std::sync::LazyLock;
+
+use data_encoding::{BASE64_NOPAD, Encoding};
+
+/// A kind of secret.
 pub(super) struct Standard {
-    /// Its name, in marks and metrics. Never reused for another kind.
+    /// Name in marks and metrics. Must not be reused for another kind.
     pub(super) name: &'static str,
-    /// Every text that the pattern matches contains one of these, which are cheap to look for. None
-    /// is part of another.
+    /// Literals that are cheap to search for: every match of the pattern contains one of them. None is
+    /// part of another.
     pub(super) literals: &'static [&'static str],
-    /// What is replaced: the group named `secret` where there is one, else all.
+    /// Regular expression. The group named `secret` is replaced; without one, the whole match.
     pub(super) pattern: &'static str,
-    /// What a pattern cannot tell.
+    /// A check of the match that the pattern cannot express.
     pub(super) check: Option<fn(&str) -> bool>,
-    /// A byte that every match has after the literal. For a literal that is common, so that the
-    /// rest need not be looked at for it.
+    /// A byte that every match has after the literal. If a literal is common, texts without this byte need
+    /// not be searched with the pattern.
     pub(super) companion: Option<u8>,
 }
 
@@ -30,7 +33,7 @@ const fn rule(
 }
 
 pub(super) const STANDARD: &[Standard] = &[
-    // Providers of models.
+    // Model providers.
     rule("anthropic-key", &["sk-ant-"], r"sk-ant-[A-Za-z0-9_-]{20,}"),
     rule(
         "openai-key",
@@ -124,14 +127,14 @@ pub(super) const STANDARD: &[Standard] = &[
     rule("notion-token", &["ntn_"], r"(?-u:\b)ntn_[A-Za-z0-9]{40,}"),
     rule("linear-key", &["lin_api_"], r"lin_api_[A-Za-z0-9]{40}"),
     rule("atlassian-token", &["ATATT3"], r"ATATT3[A-Za-z0-9_=-]{60,}"),
-    // Kinds that no issuer owns.
+    // Kinds without an issuer.
     rule("age-key", &["AGE-SECRET-KEY-1"], r"AGE-SECRET-KEY-1[A-Z0-9]{58}"),
     rule(
         "jwt",
         &["eyJ"],
         r"(?-u:\b)eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
     ),
-    // To its end; or, where the text breaks off before, as far as it is Base64.
+    // Up to the end line; in a truncated text, as far as it is base64.
     rule(
         "private-key",
         &["-----BEGIN "],
@@ -141,7 +144,7 @@ pub(super) const STANDARD: &[Standard] = &[
         name: "bearer-token",
         literals: &["Bearer ", "bearer ", "BEARER "],
         pattern: r"(?-u:\b)(?:Bearer|bearer|BEARER) +(?P<secret>[A-Za-z0-9._~+/-]{20,}=*)",
-        check: Some(is_no_word),
+        check: Some(is_random),
         companion: None,
     },
     Standard {
@@ -160,33 +163,22 @@ pub(super) const STANDARD: &[Standard] = &[
     },
 ];
 
-/// Whether this has a digit, or letters of both cases, as made-up text of some length does.
-fn is_no_word(text: &str) -> bool {
+/// Whether the text has a digit, or letters of both cases, as random text has.
+fn is_random(text: &str) -> bool {
     let any = |kind: fn(&u8) -> bool| text.as_bytes().iter().any(kind);
     any(u8::is_ascii_digit) || any(u8::is_ascii_uppercase) && any(u8::is_ascii_lowercase)
 }
 
-/// Whether this is the Base64 of `user:password` (RFC 7617), which words never are.
+/// Whether this is the base64 of `user:password` (RFC 7617), which words never are.
 fn is_basic_auth(base64: &str) -> bool {
-    let (mut bits, mut held, mut colon) = (0_u32, 0, false);
-    for byte in base64.trim_end_matches('=').bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            _ => 63,
-        };
-        bits = bits << 6 | u32::from(value);
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            let decoded = (bits >> held) as u8;
-            if decoded < b' ' || decoded == 0x7f {
-                return false;
-            }
-            colon |= decoded == b':';
-        }
-    }
-    colon
+    // Matches can end in the middle of a group, so unused bits are not checked.
+    static LENIENT: LazyLock<Encoding> = LazyLock::new(|| {
+        let mut specification = BASE64_NOPAD.specification();
+        specification.check_trailing_bits = false;
+        specification.encoding().unwrap_or(BASE64_NOPAD)
+    });
+    let digits = base64.trim_end_matches('=').as_bytes();
+    let whole = digits.len() - usize::from(digits.len() % 4 == 1);
+    let decoded = LENIENT.decode(&digits[..whole]).unwrap_or_default();
+    decoded.contains(&b':') && !decoded.iter().any(u8::is_ascii_control)
 }

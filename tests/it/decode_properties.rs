@@ -1,4 +1,4 @@
-//! Decoding against a slower reading of the same bytes, for any JSON and for any bytes at all.
+//! Property tests of decoding, against `serde_json` as the reference.
 
 use agentic_hooks_backend::decode::{Context, Decoded, Encoding, Format, decode, decompress};
 use agentic_hooks_backend::event::line::line_key;
@@ -24,7 +24,7 @@ fn value() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
-        // Fractions that every reader of JSON reads exactly.
+        // Fractions that every JSON parser reads exactly.
         any::<i32>().prop_map(|number| Value::from(f64::from(number) / 64.0)),
         ".{0,12}".prop_map(Value::from),
         "[ \\t\\n\"\\\\{}\\[\\],:]{0,12}".prop_map(Value::from),
@@ -45,7 +45,7 @@ fn object(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Map<Stri
     proptest::collection::vec((key, value), 0..6).prop_map(|members| members.into_iter().collect())
 }
 
-/// A value's text with white space wherever JSON allows it.
+/// Appends a value with white space wherever JSON allows it.
 fn spaced(value: &Value, spaces: &mut impl Iterator<Item = &'static str>, out: &mut String) {
     let mut space = |out: &mut String| out.push_str(spaces.next().unwrap_or_default());
     space(out);
@@ -90,7 +90,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn data_and_extra_fields_are_kept(
+    fn data_and_extra_members_round_trip(
         data in object(value()),
         extra in object(value()),
         session_id in ".{1,40}",
@@ -112,7 +112,7 @@ proptest! {
         prop_assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
         let lines = lines(&decoded);
         prop_assert_eq!(lines.len(), 1);
-        // What comes without white space takes a shorter way.
+        // A body without white space takes the fast path.
         let compact = decode(Format::Object, event.to_string().as_bytes(), &context).unwrap();
         prop_assert_eq!(compact.batch.bytes(), decoded.batch.bytes());
         prop_assert!(!lines[0].contains(&b'\n'));
@@ -136,14 +136,14 @@ proptest! {
         prop_assert_eq!(line_key(lines[0]), Some(read.key()));
         let torn = &lines[0][..cut.index(lines[0].len())];
         prop_assert_eq!(line_key(torn), None);
-        // Another program's line may follow what is left of a torn one.
+        // The line of another program can follow the rest of a torn line.
         prop_assert_eq!(line_key(&[torn, lines[0]].concat()).is_some(), torn.is_empty());
     }
 
-    /// What is nearly JSON: the quick way through it must not take what is wrong, nor the general
-    /// way refuse what is right.
+    /// Text that is almost JSON: the fast path must not accept invalid JSON, and the general parser must not
+    /// reject valid JSON.
     #[test]
-    fn exactly_what_is_json_is_taken(
+    fn accepts_exactly_valid_json(
         value in object(value()),
         spaces in proptest::collection::vec(prop_oneof![Just(""), Just(" "), Just("\r\n")], 1..9),
         changes in proptest::collection::vec(
@@ -169,7 +169,7 @@ proptest! {
     }
 
     #[test]
-    fn a_batch_accepts_and_rejects_each_event_by_itself(
+    fn batch_accepts_and_rejects_events_individually(
         events in proptest::collection::vec(prop_oneof![
             value().prop_map(|value| (false, value)),
             (".{1,9}", object(value())).prop_map(|(id, data)| {
@@ -195,7 +195,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_decoded_or_refused(
+    fn arbitrary_bytes_are_decoded_or_rejected(
         bytes in prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..300),
             "[\\[{\"a-z:,\\\\u0-9dD}\\] \\n.+-]{0,200}".prop_map(String::into_bytes),

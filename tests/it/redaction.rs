@@ -1,4 +1,4 @@
-//! Secrets are replaced before anything is stored, and nothing else is.
+//! Redaction: secrets are replaced before they are stored, and all other text is kept.
 
 use std::path::Path;
 
@@ -8,15 +8,15 @@ use crate::harness::client::{JSON, NDJSON};
 use crate::harness::{Storage, Workspace, event, only};
 
 both!(
-    every_standard_rule_replaces_its_secret_wherever_it_stands,
-    what_only_looks_like_a_secret_is_kept_to_the_byte,
-    the_copies_of_rejected_events_are_redacted_too,
+    standard_rules_replace_secrets_anywhere_in_an_event,
+    text_that_resembles_a_secret_is_unchanged,
+    rejected_events_are_redacted,
 );
 
-/// For each standard rule, a text that has a secret, and the secret. Made up here, so that no scanner
-/// of this source takes them for real ones.
+/// For each standard rule, a text with a secret, and the secret. Assembled here, so that secret scanners do
+/// not report this source file.
 pub(crate) fn secrets() -> Vec<(&'static str, String, String)> {
-    // Letters and digits that repeat nowhere nearby.
+    // Letters and digits without close repetitions.
     let text = |count: usize| -> String {
         "aB3dE5gH7jK9mN1pQ2rS4tU6vW8xYz0C".chars().cycle().take(count).collect()
     };
@@ -87,7 +87,7 @@ pub(crate) fn secrets() -> Vec<(&'static str, String, String)> {
         plain("age-key", format!("AGE-SECRET-KEY-1{}", upper(58))),
         plain("jwt", jwt.clone()),
         plain("private-key", format!("{}\n{}\n{}", key("RSA "), text(64), end("RSA "))),
-        // Whoever cut the text off has not made it harmless.
+        // Truncated.
         plain("private-key", format!("{}\n{}\n{}", key(""), text(64), text(40))),
         plain("private-key", format!("{}\\n{}\\n{}", key("EC "), text(64), end("EC "))),
         within("bearer-token", "Authorization: Bearer ", text(32), "\n"),
@@ -100,7 +100,7 @@ pub(crate) fn secrets() -> Vec<(&'static str, String, String)> {
     all
 }
 
-fn every_standard_rule_replaces_its_secret_wherever_it_stands(storage: Storage) {
+fn standard_rules_replace_secrets_anywhere_in_an_event(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().set("REDACT", "standard").start();
     let secrets = secrets();
@@ -135,7 +135,7 @@ fn every_standard_rule_replaces_its_secret_wherever_it_stands(storage: Storage) 
 }
 
 #[test]
-fn every_way_in_is_redacted() {
+fn all_endpoints_redact() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("REDACT", "standard").start();
     let token = format!("ghp_{}", "aB3d".repeat(9));
@@ -161,7 +161,7 @@ fn every_way_in_is_redacted() {
 }
 
 #[test]
-fn escapes_hide_no_secret_and_the_rest_is_kept_to_the_byte() {
+fn escaped_secrets_are_replaced_and_other_bytes_are_unchanged() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("REDACT", "standard").start();
     let key = |line_end: &str| {
@@ -207,7 +207,7 @@ fn escapes_hide_no_secret_and_the_rest_is_kept_to_the_byte() {
     }
 }
 
-fn what_only_looks_like_a_secret_is_kept_to_the_byte(storage: Storage) {
+fn text_that_resembles_a_secret_is_unchanged(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().set("REDACT", "standard").start();
     let texts = [
@@ -226,7 +226,7 @@ fn what_only_looks_like_a_secret_is_kept_to_the_byte(storage: Storage) {
     assert!(!server.client.get("/metrics", &[]).text.contains("hooks_redacted_total{"));
 }
 
-fn the_copies_of_rejected_events_are_redacted_too(storage: Storage) {
+fn rejected_events_are_redacted(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().set("REDACT", "standard").start();
     let token = format!("ghp_{}", "a".repeat(36));
@@ -245,7 +245,7 @@ fn the_copies_of_rejected_events_are_redacted_too(storage: Storage) {
 }
 
 #[test]
-fn nothing_is_replaced_unless_asked_for() {
+fn redaction_is_off_by_default() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let texts: Vec<String> = secrets().into_iter().map(|(_, text, _)| text).collect();
@@ -262,7 +262,7 @@ fn patterns(workspace: &Workspace, text: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_patterns_file_has_rules_of_its_own_and_can_have_the_standard_ones() {
+fn patterns_file_adds_rules_and_can_include_the_standard_rules() {
     let workspace = Workspace::jsonl();
     let rules =
         "# ours\n\nbadge = \\bB-\\d{4}\\b\npassword = (?i)pass(?:word)? *[=:] *(?P<secret>\\S+)\n";
@@ -282,7 +282,7 @@ fn a_patterns_file_has_rules_of_its_own_and_can_have_the_standard_ones() {
 }
 
 #[test]
-fn a_wrong_patterns_file_is_an_error_at_start_that_names_the_line() {
+fn invalid_patterns_file_fails_at_startup_with_the_line_number() {
     let workspace = Workspace::jsonl();
     let refused = |path: &Path| {
         let ended = workspace.server().set("REDACT", path).run();
@@ -295,11 +295,11 @@ fn a_wrong_patterns_file_is_an_error_at_start_that_names_the_line() {
         ("Upper = x", "lower-case"),
         (" = x", "lower-case"),
         ("a = x(", "unclosed group"),
-        ("a = x*", "empty text"),
-        ("a = \\b", "empty text"),
-        ("a =", "empty text"),
-        ("ok = x", "already"),
-        ("jwt = x", "already"),
+        ("a = x*", "empty string"),
+        ("a = \\b", "empty string"),
+        ("a =", "empty string"),
+        ("ok = x", "already in use"),
+        ("jwt = x", "already in use"),
         ("a = (?:x{1000}){1000}{1000}", "size limit"),
     ] {
         let log = refused(&patterns(&workspace, &format!("# first\nok = y\n{line}\n")));

@@ -1,12 +1,12 @@
-//! Every form of a timestamp comes to the same microsecond in UTC.
+//! All forms of timestamps are stored as UTC with microseconds.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Storage, Workspace, event, only};
 
-both!(every_form_comes_to_utc_microseconds);
+both!(all_forms_are_stored_as_utc_microseconds);
 
-fn every_form_comes_to_utc_microseconds(storage: Storage) {
+fn all_forms_are_stored_as_utc_microseconds(storage: Storage) {
     let forms: [(Value, &str); 21] = [
         (json!("2026-11-23T09:00:00.123456+00:00"), "2026-11-23T09:00:00.123456Z"),
         (json!("2026-11-23 09:00:00.123456+00:00"), "2026-11-23T09:00:00.123456Z"),

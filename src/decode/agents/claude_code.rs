@@ -1,6 +1,6 @@
-//! Claude Code: <https://code.claude.com/docs/en/hooks>. Its payloads are what most others follow.
+//! Claude Code: <https://code.claude.com/docs/en/hooks>. Most other agents follow its payloads.
 
-use super::{Agent, DEFAULT};
+use super::agent::{Agent, DEFAULT};
 
 pub(super) const AGENT: Agent = Agent {
     name: "claude-code",

@@ -1,6 +1,6 @@
-//! Cline: <https://docs.cline.bot/features/hooks>. A task is its session.
+//! Cline: <https://docs.cline.bot/features/hooks>. A task is a session.
 
-use super::{Agent, DEFAULT};
+use super::agent::{Agent, DEFAULT};
 use crate::event::PromotedColumn;
 
 pub(super) const AGENT: Agent = Agent {

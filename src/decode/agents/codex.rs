@@ -1,7 +1,7 @@
-//! Codex CLI: its hooks are like Claude Code's and name the turn; its older `notify` program gets a
-//! JSON object in kebab case.
+//! Codex CLI. Payloads are like those of Claude Code, with the ID of the turn. The older `notify` program
+//! gets a JSON object in kebab case.
 
-use super::{Agent, DEFAULT};
+use super::agent::{Agent, DEFAULT};
 
 pub(super) const AGENT: Agent = Agent {
     name: "codex",

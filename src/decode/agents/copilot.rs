@@ -1,8 +1,8 @@
-//! Copilot CLI: configured in camel case its bodies do not name the event, which the address must
-//! do (`/hooks/copilot/preToolUse`); configured in Pascal case they are like Claude Code's. It also
-//! runs the hooks of `.claude/settings.json`.
+//! Copilot CLI. With hooks configured in camel case, payloads do not have the event's name, so the URL must
+//! have it (`/hooks/copilot/preToolUse`). In Pascal case, payloads are like those of Claude Code. It also
+//! runs the hooks in `.claude/settings.json`.
 
-use super::{Agent, DEFAULT};
+use super::agent::{Agent, DEFAULT};
 use crate::event::PromotedColumn;
 
 pub(super) const AGENT: Agent = Agent {
@@ -24,7 +24,7 @@ pub(super) const AGENT: Agent = Agent {
         payload.has("error") || result.is_some_and(|result| result != "success")
     },
     recognised: |payload| {
-        // Of those that are like Claude Code and say the time, this one says nothing else of its own.
+        // Like Claude Code with the time. The agents before it in the list have other members, too.
         let session =
             payload.has("sessionId") || payload.has("hook_event_name") && payload.has("session_id");
         session && payload.has("timestamp")

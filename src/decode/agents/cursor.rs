@@ -1,6 +1,6 @@
-//! Cursor: <https://cursor.com/docs/hooks>. It also runs the hooks of `~/.claude/settings.json`.
+//! Cursor: <https://cursor.com/docs/hooks>. It also runs the hooks in `~/.claude/settings.json`.
 
-use super::{Agent, DEFAULT};
+use super::agent::{Agent, DEFAULT};
 use crate::event::PromotedColumn;
 
 pub(super) const AGENT: Agent = Agent {

@@ -1,15 +1,16 @@
-//! A line of `hooks-backend emit`: a hook's payload and what is known of it besides. It is what is
-//! posted to `/hooks` and what waits in the spool file.
+//! A line of `hooks-backend emit`: the payload of a hook, and what else is known about it. Lines are
+//! posted to `/hooks`, and kept in the spool file until then.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Hook, Payload, json};
+use super::hook::Hook;
+use super::payload::Payload;
 use crate::decode::compact::compact;
-use crate::event::Timestamp;
-use crate::event::timestamp;
+use crate::event::{Timestamp, timestamp};
+use crate::json::text::quoted;
 
 #[derive(Deserialize, Serialize)]
 pub(super) struct Emitted<'a> {
@@ -43,8 +44,8 @@ impl<'a> Emitted<'a> {
     }
 }
 
-/// The line, without its line feed, of what an agent gave its hook; `None` if it gave nothing. What is
-/// no JSON object is kept as text, as `{"unparsed":"..."}`.
+/// Returns the line, without a line feed, of the input that an agent gave its hook; `None` if it is empty.
+/// Input that is not a JSON object becomes `{"unparsed":"..."}`.
 pub fn emitted_line(hook: &Hook<'_>, input: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(input.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(input));
     let text = text.trim();
@@ -54,7 +55,7 @@ pub fn emitted_line(hook: &Hook<'_>, input: &[u8]) -> Option<String> {
     let is_object = Payload::parse(text).is_ok();
     let payload = match compact(text, usize::MAX) {
         Ok((payload, _)) if is_object => payload,
-        _ => Cow::Owned(format!("{{\"unparsed\":{}}}", json(text))),
+        _ => Cow::Owned(format!("{{\"unparsed\":{}}}", quoted(text))),
     };
     let emitted = Emitted {
         agent: hook.agent.clone(),

@@ -1,32 +1,31 @@
-//! When hooks fired: two agents' settings that both name this server make one hook fire twice.
+//! Recognises hooks that fire twice for one event, because the settings of two agents both name this server.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use crate::event::Timestamp;
 
-/// Payloads that are equal to the byte, and have nothing in them that tells one firing from the
-/// next, are one firing if the second comes no later than this after the first. Hooks that are
-/// registered twice fire within milliseconds; between two real events there is a model's answer.
+/// Maximum time between two identical payloads that are one firing. A hook that is registered twice fires
+/// within milliseconds; between two real events there is a response of the model.
 const SAME_FIRING_MICROS: i64 = 1_000_000;
 
-/// How many payloads are remembered: about 100 bytes each.
+/// Maximum number of payloads remembered, of about 100 bytes each.
 const REMEMBERED_MAX: usize = 16 * 1024;
 
-/// The payloads that came last, by hash, and when each first fired.
+/// The hashes of the most recent payloads, and the time at which each first fired.
 #[derive(Debug, Default)]
 pub struct Firings(Mutex<Memory>);
 
 #[derive(Debug, Default)]
 struct Memory {
     first: HashMap<u128, Timestamp>,
-    /// Oldest first. What was remembered anew is here more than once.
+    /// Oldest first. A payload that fired again later is here more than once.
     order: VecDeque<(u128, Timestamp)>,
 }
 
 impl Firings {
-    /// When the firing began that this payload belongs to: `fired_at`, unless the same payload
-    /// fired shortly before (or after: senders' clocks differ).
+    /// Returns the time of the first payload of a firing: `fired_at`, unless the same payload fired
+    /// shortly before (or after, since the clocks of senders differ).
     pub(super) fn first(&self, hash: u128, fired_at: Timestamp) -> Timestamp {
         let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(first) = memory.first.get(&hash)
@@ -55,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_within_a_second_is_the_first() {
+    fn repeated_payload_within_a_second_is_the_same_firing() {
         let firings = Firings::default();
         assert_eq!(firings.first(1, at(0)), at(0));
         assert_eq!(firings.first(1, at(1000)), at(0));

@@ -1,8 +1,8 @@
-//! Gemini CLI: <https://geminicli.com/docs/hooks/reference/>. It names no use of a tool, but says
-//! when each hook fired.
+//! Gemini CLI: <https://geminicli.com/docs/hooks/reference/>. Payloads do not have the ID of
+//! the tool call, but the time at which the hook fired.
 
+use super::agent::{Agent, DEFAULT};
 use super::names::snake_case;
-use super::{Agent, DEFAULT};
 
 pub(super) const AGENT: Agent = Agent {
     name: "gemini",

@@ -1,11 +1,11 @@
-//! The names of events: what agents call a thing, and what it is called here.
+//! Event names: those of agents, and the `event_type` they become.
 
 use crate::event::TEXT_BYTES_MAX;
 
-/// A name as an agent has it, in snake case, and the `event_type` it becomes.
+/// Pairs of an agent's event name, in snake case, and its `event_type`.
 pub(super) type Names = &'static [(&'static str, &'static str)];
 
-/// What most agents have in common, since they follow Claude Code.
+/// Names that most agents use, because they follow Claude Code.
 const COMMON: Names = &[
     ("session_start", "session_started"),
     ("session_end", "session_completed"),
@@ -27,13 +27,11 @@ const COMMON: Names = &[
     ("task_completed", "task_completed"),
 ];
 
-/// A tool has done its work ...
 pub(super) const TOOL_COMPLETED: &str = "tool_execution_completed";
-/// ... or has not.
 pub(super) const TOOL_FAILED: &str = "tool_execution_failed";
 
-/// The `event_type` of an agent's event: from the agent's own names, from the common ones, or the
-/// name itself in snake case.
+/// Returns the `event_type` of an agent's event: by the agent's names, else by the common ones, else the
+/// name in snake case.
 pub(super) fn event_type(name: &str, own: Names) -> String {
     let snake = snake_case(name);
     let known = own.iter().chain(COMMON).find(|(theirs, _)| *theirs == snake);
@@ -44,8 +42,8 @@ pub(super) fn event_type(name: &str, own: Names) -> String {
     }
 }
 
-/// `PreToolUse`, `preToolUse`, `pre-tool-use` and `pre.tool.use` are all `pre_tool_use`;
-/// `beforeMCPExecution` is `before_mcp_execution`.
+/// Returns a name in snake case. `PreToolUse`, `preToolUse`, `pre-tool-use` and `pre.tool.use` become
+/// `pre_tool_use`, and `beforeMCPExecution` becomes `before_mcp_execution`.
 pub(super) fn snake_case(name: &str) -> String {
     let characters: Vec<char> = name.trim().chars().collect();
     let mut snake = String::with_capacity(name.len() + 4);
@@ -72,7 +70,7 @@ pub(super) fn snake_case(name: &str) -> String {
     snake
 }
 
-/// The text, or if it is longer than an id may be, its beginning and a hash of all of it.
+/// Returns a text in at most the length of an ID: a longer one is shortened and gets a hash of the whole.
 pub(in crate::decode) fn bounded(text: String) -> String {
     const HASH_BYTES: usize = 33;
     if text.len() <= TEXT_BYTES_MAX {
@@ -91,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_every_spelling() {
+    fn snake_case_of_all_spellings() {
         for (name, snake) in [
             ("PreToolUse", "pre_tool_use"),
             ("preToolUse", "pre_tool_use"),
@@ -107,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn long_names_end_in_a_hash_of_their_whole() {
+    fn long_names_are_shortened_with_a_hash() {
         let long = bounded("ü".repeat(300));
         assert!(long.len() <= TEXT_BYTES_MAX, "{}", long.len());
         assert_ne!(long, bounded("ü".repeat(301)));

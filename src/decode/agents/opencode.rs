@@ -1,7 +1,7 @@
-//! opencode: its plugins see `{type, properties}`. For the hooks around a tool, which have no type,
-//! a plugin sends their name and arguments in the same shape.
+//! opencode: plugins receive `{type, properties}`. For the hooks around a tool call, which have no type, the
+//! plugin sends name and arguments in the same form.
 
-use super::{Agent, DEFAULT};
+use super::agent::{Agent, DEFAULT};
 use crate::event::PromotedColumn;
 
 pub(super) const AGENT: Agent = Agent {

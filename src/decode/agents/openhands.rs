@@ -1,6 +1,12 @@
-//! `OpenHands`: the event's name stands in `event_type`.
+//! `OpenHands`: the event's name is in `event_type`. It also posts its events to `/events`.
 
-use super::{Agent, DEFAULT};
+use std::borrow::Cow;
+
+use super::agent::{Agent, DEFAULT};
+use super::payload::Payload;
+use super::{hook, names};
+use crate::decode::fields::{Field, Fields};
+use crate::json::text::{quoted, unescape};
 
 pub(super) const AGENT: Agent = Agent {
     name: "openhands",
@@ -8,3 +14,30 @@ pub(super) const AGENT: Agent = Agent {
     recognised: |payload| payload.has("event_type") && !payload.has("hook_event_name"),
     ..DEFAULT
 };
+
+/// Maps `{event_type: "PreToolUse", session_id, tool_name, ...}`, an event posted to `/events`. All
+/// members become `data`.
+pub(super) fn map_fields(mut fields: Fields<'_>) -> Fields<'_> {
+    let event_type = fields.get(Field::EventType).unwrap_or_default().to_owned();
+    let extra = fields.take_extra();
+    let members = extra.iter().filter_map(|(name, raw)| match raw {
+        Cow::Borrowed(raw) => Some((Cow::Owned(unescape(name).into_owned()), *raw)),
+        Cow::Owned(_) => None,
+    });
+    let payload: Payload<'_> = members.collect();
+    fields.promoted = hook::promoted(&AGENT, &payload, "");
+    let mut data = format!("{{\"event_type\":{event_type}");
+    for (name, raw) in &extra {
+        data.push(',');
+        data.push_str(name);
+        data.push(':');
+        data.push_str(raw);
+    }
+    data.push('}');
+    fields.set(Field::Data, data);
+    if event_type.starts_with('"') {
+        let event_type = names::event_type(&unescape(&event_type), AGENT.names);
+        fields.set(Field::EventType, quoted(&event_type));
+    }
+    fields
+}

@@ -1,6 +1,6 @@
-//! Copilot in VS Code: like Claude Code, and it says when each hook fired.
+//! Copilot in VS Code: like Claude Code, with the time at which the hook fired.
 
-use super::{Agent, DEFAULT};
+use super::agent::{Agent, DEFAULT};
 
 pub(super) const AGENT: Agent = Agent {
     name: "vscode",

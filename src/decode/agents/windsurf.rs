@@ -1,7 +1,7 @@
-//! Windsurf: <https://docs.windsurf.com/windsurf/cascade/hooks>. An action is a tool and its phase
-//! in one name; a trajectory is its session.
+//! Windsurf: <https://docs.windsurf.com/windsurf/cascade/hooks>. The name of an action
+//! combines phase and tool; a trajectory is a session.
 
-use super::{Agent, DEFAULT};
+use super::agent::{Agent, DEFAULT};
 use crate::event::PromotedColumn;
 
 pub(super) const AGENT: Agent = Agent {

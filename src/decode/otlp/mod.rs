@@ -1,17 +1,18 @@
 //! OpenTelemetry logs (OTLP/HTTP): each log record becomes one event.
 //!
-//! `event_type` is the event's name as OpenTelemetry has it, such as `claude_code.api_request`: it
-//! tells these apart from the hooks of the same agent. Facts come from the attributes of the agents
-//! that are known, and from the semantic conventions for generative AI (`gen_ai.*`) for all others.
+//! The `event_type` is the record's event name, such as `claude_code.api_request`, which differs from those
+//! of the hooks of the same agent. Promoted columns are taken from the attributes of the known agents, and
+//! from those of the semantic conventions for generative AI (`gen_ai.*`).
 //!
-//! A record has no id. With a time in it, a hash of all of it is its id, so that an export which is
-//! sent again is stored once; a record without any time gets a new one.
+//! Records do not have IDs. The event ID of a record with a time is a hash of the record, so that an
+//! export that is sent again is stored once. A record without a time gets a random ID.
 
 mod wire;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use data_encoding::{BASE64, HEXLOWER};
 use prost::Message;
 
 use wire::{
@@ -19,12 +20,15 @@ use wire::{
 };
 pub use wire::{ExportResponse, PartialSuccess, Status};
 
-use super::agents::{bounded, json};
+use super::agents::bounded;
+use super::body;
+use super::context::Context;
+use super::decoded::{DecodeError, Decoded, Invalid};
 use super::fields::{Field, Fields};
-use super::{Context, DecodeError, Decoded, Invalid, body_text};
 use crate::event::{ColumnKind, PromotedColumn, PromotedColumns, TEXT_BYTES_MAX, Timestamp};
+use crate::json::text::quoted;
 
-/// How an export is encoded.
+/// The encoding of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OtlpEncoding {
     /// `application/x-protobuf`.
@@ -33,10 +37,10 @@ pub enum OtlpEncoding {
     Json,
 }
 
-/// Makes events of the log records of an export.
+/// Decodes an export of logs.
 ///
 /// # Errors
-/// If it is no export, or has too many records.
+/// If the body is not an export, or has too many records.
 pub fn decode_logs(
     encoding: OtlpEncoding,
     body: &[u8],
@@ -44,7 +48,7 @@ pub fn decode_logs(
 ) -> Result<Decoded, DecodeError> {
     let mut collector = Collector { context, decoded: Decoded::new(context, body.len()), index: 0 };
     let not_otlp = |error: &dyn std::fmt::Display| {
-        DecodeError::NotJson(format!("not an ExportLogsServiceRequest of OTLP: {error}"))
+        DecodeError::NotJson(format!("not an OTLP ExportLogsServiceRequest: {error}"))
     };
     match encoding {
         OtlpEncoding::Protobuf => {
@@ -63,7 +67,7 @@ pub fn decode_logs(
         }
         OtlpEncoding::Json => {
             let request: ExportRequestJson<'_> =
-                read_object(body_text(body)?).map_err(|error| not_otlp(&error))?;
+                read_object(body::text(body)?).map_err(|error| not_otlp(&error))?;
             for logs in request.resource_logs {
                 let resource = logs.resource.unwrap_or_default();
                 for logs in logs.scope_logs {
@@ -79,7 +83,7 @@ pub fn decode_logs(
     Ok(collector.decoded)
 }
 
-/// Reads a JSON object, and nothing else: serde would take the members from an array as well.
+/// Parses a JSON object. Serde alone would accept an array of the members, too.
 fn read_object<'j, T: serde::Deserialize<'j>>(json: &'j str) -> serde_json::Result<T> {
     if !json.trim_start().starts_with('{') {
         return Err(serde::de::Error::custom("must be an object"));
@@ -121,15 +125,15 @@ fn event(resource: &Resource, scope: &Scope, record: &LogRecord) -> Fields<'stat
     let attributes = Attributes { record: &record.attributes, resource: &resource.attributes };
     let data = data(resource, scope, record);
     let mut fields = Fields::default();
-    fields.set(Field::EventType, json(&bounded(event_type(record, &attributes))));
-    fields.set(Field::SessionId, json(&bounded(session_id(record, &attributes))));
+    fields.set(Field::EventType, quoted(&bounded(event_type(record, &attributes))));
+    fields.set(Field::SessionId, quoted(&bounded(session_id(record, &attributes))));
     for (field, names) in [
         (Field::WorkflowId, &["workflow.id", "workflow_id"]),
         (Field::PhaseId, &["phase.id", "phase_id"]),
         (Field::MilestoneId, &["milestone.id", "milestone_id"]),
     ] {
         if let Some(id) = attributes.text(names) {
-            fields.set(field, json(&bounded(id)));
+            fields.set(field, quoted(&bounded(id)));
         }
     }
     let nanos = Some(record.time_unix_nano).filter(|nanos| *nanos > 0);
@@ -139,23 +143,23 @@ fn event(resource: &Resource, scope: &Scope, record: &LogRecord) -> Fields<'stat
         hasher.update(&nanos.to_le_bytes());
         hasher.update(data.as_bytes());
         fields.set(Field::EventId, format!("\"{:032x}\"", hasher.digest128()));
-        // 2^64 ns end in 2554, which a timestamp can be.
+        // 2^64 ns is in the year 2554, which is a valid timestamp.
         if let Some(timestamp) = Timestamp::from_micros((nanos / 1000) as i64) {
             fields.set(Field::Timestamp, format!("\"{timestamp}\""));
         }
     }
     fields.set(Field::Data, data);
-    fields.set_promoted(promoted(scope, &attributes));
+    fields.promoted = promoted(scope, &attributes);
     fields
 }
 
-/// The record's name: where OpenTelemetry has it now, or had it. Claude Code's attribute is the last
-/// part of what its body has in full.
+/// Returns the event name of a record, from where OpenTelemetry has it now, or had it before. In records of
+/// Claude Code, the attribute is the last part of the name, and the body is the full name.
 fn event_type(record: &LogRecord, attributes: &Attributes<'_>) -> String {
     if !record.event_name.is_empty() {
         return record.event_name.clone();
     }
-    // Dotted words, as in `claude_code.api_request`; other text is what was logged.
+    // Words with dots, as in `claude_code.api_request`; any other text is a log message.
     let is_name = |text: &&String| {
         let is_part = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.');
         text.contains('.') && text.bytes().all(is_part)
@@ -173,12 +177,12 @@ fn event_type(record: &LogRecord, attributes: &Attributes<'_>) -> String {
     }
 }
 
-/// The agent's session; else the trace; else all that the same service does.
+/// Returns the session of the agent, else the trace, else the service.
 fn session_id(record: &LogRecord, attributes: &Attributes<'_>) -> String {
     let names = ["session.id", "conversation.id", "gen_ai.conversation.id", "session_id"];
     attributes
         .text(&names)
-        .or_else(|| Some(hex(&record.trace_id)).filter(|id| !id.is_empty()))
+        .or_else(|| Some(HEXLOWER.encode(&record.trace_id)).filter(|id| !id.is_empty()))
         .or_else(|| attributes.text(&["service.instance.id", "service.name"]))
         .unwrap_or_else(|| "unknown".to_owned())
 }
@@ -202,7 +206,7 @@ fn promoted(scope: &Scope, attributes: &Attributes<'_>) -> PromotedColumns<'stat
     promoted
 }
 
-/// A record's attributes, and after them those of what sent it.
+/// The attributes of a record, which take precedence over those of its resource.
 struct Attributes<'a> {
     record: &'a [KeyValue],
     resource: &'a [KeyValue],
@@ -225,7 +229,7 @@ impl Attributes<'_> {
         })
     }
 
-    /// Some agents send their numbers as text.
+    /// Returns the number of an attribute. Some agents send numbers as strings.
     fn number(&self, names: &[&str]) -> Option<String> {
         self.find(names, |value| match value {
             Value::Int(number) => Some(number.to_string()),
@@ -239,7 +243,7 @@ impl Attributes<'_> {
     }
 }
 
-/// The record as a JSON object: what was sent, without the wrapping of its values.
+/// Returns the record as a JSON object, with the values of attributes as plain JSON.
 fn data(resource: &Resource, scope: &Scope, record: &LogRecord) -> String {
     let mut out = String::from("{\"body\":");
     any_value(record.body.as_ref(), &mut out);
@@ -251,18 +255,18 @@ fn data(resource: &Resource, scope: &Scope, record: &LogRecord) -> String {
     }
     for (name, text) in [
         ("severity_text", &record.severity_text),
-        ("trace_id", &hex(&record.trace_id)),
-        ("span_id", &hex(&record.span_id)),
+        ("trace_id", &HEXLOWER.encode(&record.trace_id)),
+        ("span_id", &HEXLOWER.encode(&record.span_id)),
     ] {
         if !text.is_empty() {
-            let _ = write!(out, ",\"{name}\":{}", json(text));
+            let _ = write!(out, ",\"{name}\":{}", quoted(text));
         }
     }
     out.push_str(",\"resource\":");
     object(&resource.attributes, &mut out);
-    let _ = write!(out, ",\"scope\":{}", json(&scope.name));
+    let _ = write!(out, ",\"scope\":{}", quoted(&scope.name));
     if !scope.version.is_empty() {
-        let _ = write!(out, ",\"scope_version\":{}", json(&scope.version));
+        let _ = write!(out, ",\"scope_version\":{}", quoted(&scope.version));
     }
     out.push('}');
     out
@@ -272,7 +276,7 @@ fn object(members: &[KeyValue], out: &mut String) {
     out.push('{');
     for (at, member) in members.iter().enumerate() {
         out.push_str(if at > 0 { "," } else { "" });
-        out.push_str(&json(&member.key));
+        out.push_str(&quoted(&member.key));
         out.push(':');
         any_value(member.value.as_ref(), out);
     }
@@ -282,12 +286,12 @@ fn object(members: &[KeyValue], out: &mut String) {
 fn any_value(value: Option<&AnyValue>, out: &mut String) {
     match value.and_then(|value| value.value.as_ref()) {
         None => out.push_str("null"),
-        Some(Value::String(text)) => out.push_str(&json(text)),
+        Some(Value::String(text)) => out.push_str(&quoted(text)),
         Some(Value::Bool(truth)) => out.push_str(if *truth { "true" } else { "false" }),
         Some(Value::Int(number)) => out.push_str(&number.to_string()),
-        // What JSON has no number for is its name.
+        // JSON has no such numbers: NaN and infinity become strings.
         Some(Value::Double(number)) if !number.is_finite() => {
-            out.push_str(&json(&number.to_string()));
+            out.push_str(&quoted(&number.to_string()));
         }
         Some(Value::Double(number)) => out.push_str(&serde_json::Value::from(*number).to_string()),
         Some(Value::Array(array)) => {
@@ -299,28 +303,6 @@ fn any_value(value: Option<&AnyValue>, out: &mut String) {
             out.push(']');
         }
         Some(Value::Map(map)) => object(&map.values, out),
-        Some(Value::Bytes(bytes)) => out.push_str(&json(&base64(bytes))),
+        Some(Value::Bytes(bytes)) => out.push_str(&quoted(&BASE64.encode(bytes))),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// Base64 (RFC 4648), in which protobuf's JSON has bytes.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let group = three.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte));
-        let group = group << (8 * (3 - three.len()));
-        for at in 0..4 {
-            let six = (group >> (18 - 6 * at)) & 63;
-            text.push(if at <= three.len() { ALPHABET[six as usize] as char } else { '=' });
-        }
-    }
-    text
 }

@@ -1,11 +1,12 @@
-//! The messages of OTLP/HTTP logs, <https://opentelemetry.io/docs/specs/otlp/>, in protobuf and in
-//! JSON, as far as they are stored. Field numbers are those of `opentelemetry/proto/logs/v1`.
+//! The messages of OTLP/HTTP logs (<https://opentelemetry.io/docs/specs/otlp/>) in protobuf and JSON, without
+//! the fields that are not stored. Field numbers are those of `opentelemetry/proto/logs/v1`.
 //!
-//! A log record is left unparsed in both, so that a bad one spoils itself alone.
+//! Log records are left unparsed in both, so that an invalid record is rejected by itself.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER_PERMISSIVE;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -122,7 +123,7 @@ pub(super) struct KeyValueList {
     pub(super) values: Vec<KeyValue>,
 }
 
-/// The same in JSON, down to the log records.
+/// [`ExportRequest`] in JSON.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ExportRequestJson<'a> {
@@ -146,10 +147,10 @@ pub(super) struct ScopeLogsJson<'a> {
     pub(super) log_records: Vec<&'a RawValue>,
 }
 
-/// `{"stringValue":"..."}` and so on; unknown kinds are no value.
+/// An object such as `{"stringValue":"..."}`. Unknown kinds are no value.
 impl<'de> Deserialize<'de> for AnyValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[expect(clippy::struct_field_names, reason = "OTLP's names")]
+        #[expect(clippy::struct_field_names, reason = "the names in OTLP")]
         #[derive(Default, Deserialize)]
         #[serde(default, rename_all = "camelCase")]
         struct Kinds {
@@ -168,13 +169,13 @@ impl<'de> Deserialize<'de> for AnyValue {
             .or(kinds.double_value.map(|number| Value::Double(number.0)))
             .or(kinds.array_value.map(Value::Array))
             .or(kinds.kvlist_value.map(Value::Map))
-            // Bytes are base64 in JSON, and are stored as that.
+            // Bytes are base64 in JSON, and are stored so.
             .or(kinds.bytes_value.map(Value::String));
         Ok(Self { value })
     }
 }
 
-/// A number, or a string of one: JSON's numbers cannot hold 64 bits everywhere.
+/// A number, or a string with a number, since many JSON parsers do not support 64-bit numbers.
 struct Number<T>(T);
 
 impl<'de, T: std::str::FromStr> Deserialize<'de> for Number<T> {
@@ -195,7 +196,7 @@ impl<'de, T: std::str::FromStr> Deserialize<'de> for Number<T> {
         };
         text.parse()
             .map(Self)
-            .map_err(|_| serde::de::Error::custom(format!("{text:?} is no number here")))
+            .map_err(|_| serde::de::Error::custom(format!("{text:?} is not a valid number")))
     }
 }
 
@@ -203,29 +204,29 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     Ok(Option::<Number<u64>>::deserialize(deserializer)?.map_or(0, |number| number.0))
 }
 
-/// Ids are hex in OTLP's JSON, not base64 as elsewhere in protobuf's.
+/// IDs are hexadecimal in OTLP JSON, and not base64 as in other protobuf JSON.
 fn hex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
     let text = Option::<Cow<'de, str>>::deserialize(deserializer)?.unwrap_or_default();
-    let digits = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-    let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(digits).collect();
-    bytes.ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no id in hex")))
+    HEXLOWER_PERMISSIVE
+        .decode(text.as_bytes())
+        .map_err(|_| serde::de::Error::custom(format!("{text:?} is not a hexadecimal ID")))
 }
 
-/// The answer to an export.
+/// The response to an export.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ExportResponse {
-    /// Set if some records were refused, which the sender then must not send again.
+    /// Set if some records were rejected. The sender must not send these again.
     #[prost(message, optional, tag = "1")]
     pub partial_success: Option<PartialSuccess>,
 }
 
-/// What was refused of an export.
+/// The rejected part of an export.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct PartialSuccess {
-    /// How many log records.
+    /// The number of rejected log records.
     #[prost(int64, tag = "1")]
     pub rejected_log_records: i64,
-    /// Why.
+    /// Why they were rejected.
     #[prost(string, tag = "2")]
     pub error_message: String,
 }
@@ -233,7 +234,7 @@ pub struct PartialSuccess {
 /// `google.rpc.Status`: why an export failed.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Status {
-    /// For people.
+    /// A description for people.
     #[prost(string, tag = "2")]
     pub message: String,
 }

@@ -1,26 +1,24 @@
-//! How much longer a JSON text gets when PostgreSQL writes it out.
+//! The growth of a JSON text when PostgreSQL writes it.
 //!
-//! `jsonb` keeps numbers as `numeric`, in a few bytes however large the exponent is, and writes them
-//! out in full: `1e131071` becomes 131,072 digits. A value may have at most 1 GiB of text
-//! (`MaxAllocSize`), so a row with enough of such numbers is stored and can never be read again.
-//! Nothing else grows much: white space is put after commas and colons, and strings are written as
-//! `serde_json` had to read them, in the same bytes or fewer.
+//! `jsonb` stores numbers as `numeric`, in a few bytes even if the exponent is large, and writes them in
+//! full: `1e131071` becomes 131,072 digits. The text of a value is limited to 1 GiB (`MaxAllocSize`), so a row
+//! with many such numbers can be stored and never read. Other tokens do not grow much: white space is
+//! added after commas and colons, and strings are written in the same number of bytes or fewer.
 
 use crate::json::text;
 
-/// By how many bytes the numbers of an event may grow when they are written out. With bodies of at
-/// most 256 MiB (`MAX_BODY_BYTES`), a row's text stays below 512 MiB, and below 1 GiB with every
-/// backslash doubled, as `COPY` and `pg_dump` do it.
+/// Maximum growth of an event in bytes. With bodies of at most 256 MiB (`MAX_BODY_BYTES`), the text of a row
+/// is below 512 MiB, and below 1 GiB with every backslash doubled, as `COPY` and `pg_dump` write it.
 pub(super) const EXPANSION_BYTES_MAX: u64 = 64 << 20;
 
-/// The largest exponent that `numeric` takes; beyond it PostgreSQL refuses the number.
+/// Maximum exponent of a `numeric`. PostgreSQL rejects larger ones.
 const EXPONENT_MAX: u64 = 131_072;
 
-/// Nothing grows more for its length than `1e131072,`, nine bytes, so a shorter text than this cannot
-/// grow by half of [`EXPANSION_BYTES_MAX`]; a row has two.
+/// Texts shorter than this cannot grow by half of [`EXPANSION_BYTES_MAX`], of which a row has two: nothing grows
+/// more for its length than the nine bytes `1e131072,`.
 const SUSPICIOUS_BYTES: usize = (EXPANSION_BYTES_MAX / 2 / EXPONENT_MAX) as usize * 9;
 
-/// The bytes by which the numbers of a valid JSON text grow at most when they are written out.
+/// Returns the maximum number of bytes by which a valid JSON text grows.
 pub(super) fn expansion(json: &str) -> u64 {
     let bytes = json.as_bytes();
     if bytes.len() < SUSPICIOUS_BYTES {
@@ -35,7 +33,7 @@ pub(super) fn expansion(json: &str) -> u64 {
             continue;
         }
         at += 1;
-        // Outside strings an `e` stands in `true`, `false`, and before an exponent.
+        // Outside strings, an `e` is in `true`, `false`, or before an exponent.
         let signed = usize::from(matches!(bytes.get(at), Some(b'+' | b'-')));
         let digits = bytes[at + signed..].iter().take_while(|byte| byte.is_ascii_digit());
         let exponent = digits.fold(0_u64, |exponent, digit| {

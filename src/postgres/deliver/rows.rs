@@ -1,4 +1,4 @@
-//! Journal records to rows in PostgreSQL's binary COPY format
+//! Encodes journal records as rows in PostgreSQL's binary COPY format
 //! (<https://www.postgresql.org/docs/current/sql-copy.html>).
 
 use std::collections::BTreeSet;
@@ -11,13 +11,14 @@ use crate::journal::{JournalChunk, Record};
 use crate::json::text::replace_unicode_escapes;
 use crate::postgres::columns::{COLUMN_COUNT, POSTGRES_EPOCH_MICROS};
 
-/// Signature, flags, length of the header's extension.
+/// Signature, flags, and length of the header extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-/// A tuple of -1 columns.
+/// A column count of -1.
 const TRAILER: &[u8] = b"\xff\xff";
-/// Before the text of a `jsonb`.
+/// Precedes the text of a `jsonb` value.
 const JSONB_VERSION: u8 = 1;
-/// A chunk of the journal, encoded.
+
+/// The rows of a journal chunk.
 #[derive(Debug)]
 pub struct Rows {
     chunk: JournalChunk,
@@ -30,7 +31,8 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Encodes a chunk of the journal that has this number in the database. Takes about a microsecond an event, and does not block otherwise.
+    /// Encodes a chunk of the journal with this number in the database. Takes about a microsecond per event, and
+    /// does not block.
     pub fn encode(chunk: JournalChunk, journal: i32) -> Self {
         let mut rows = Self {
             tuples: buffer::with_capacity(chunk.len()),
@@ -59,59 +61,59 @@ impl Rows {
         rows
     }
 
-    /// The chunk that was encoded.
+    /// The encoded chunk.
     pub fn chunk(&self) -> &JournalChunk {
         &self.chunk
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there is no row.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// When the first event was received.
+    /// Time at which the first event was received.
     pub fn oldest(&self) -> Option<Timestamp> {
         self.oldest
     }
 
-    /// The days (since 1970) that the events fall on.
+    /// The days of the events, since 1970-01-01.
     pub fn days(&self) -> &BTreeSet<i64> {
         &self.days
     }
 
-    /// How many records of the chunk are damaged.
+    /// The number of damaged records.
     pub fn damaged_len(&self) -> usize {
         self.damaged
     }
 
-    /// How many events of the chunk PostgreSQL would take and could never give back.
+    /// The number of events that PostgreSQL would store but could not return.
     pub fn unstorable_len(&self) -> usize {
         self.unstorable
     }
 
-    /// How many records of the chunk became no rows, for either reason.
+    /// The number of records without a row, for either reason.
     pub fn faulty_len(&self) -> usize {
         self.damaged + self.unstorable
     }
 
-    /// The records of the chunk that became no rows: their bytes, and why.
+    /// The records without a row: their bytes, and why they have none.
     pub fn faulty(&self) -> impl Iterator<Item = (&[u8], String)> {
         events(&self.chunk).filter_map(|event| match event.err()? {
             Fault::Damaged(line, reason) | Fault::Unstorable(line, reason) => Some((line, reason)),
         })
     }
 
-    /// The records that became rows, in their order.
+    /// The records with a row, in order.
     pub fn originals(&self) -> impl Iterator<Item = &[u8]> {
         events(&self.chunk).filter_map(Result::ok).map(|(_, line)| line)
     }
 
-    /// Some of the rows as a complete COPY stream, in parts.
+    /// Returns a range of the rows as a complete COPY stream, in parts.
     pub(super) fn copy(&self, range: Range<usize>) -> [&[u8]; 3] {
         let at = |row: usize| if row == 0 { 0 } else { self.ends[row - 1] };
         [HEADER, &self.tuples[at(range.start)..at(range.end)], TRAILER]
@@ -120,11 +122,11 @@ impl Rows {
 
 type Readable<'a> = (Event<'a>, &'a [u8]);
 
-/// Why a record becomes no row: its bytes and the reason.
+/// A record without a row: its bytes and the reason.
 enum Fault<'a> {
-    /// It is not what was written.
+    /// The record is not as it was written.
     Damaged(&'a [u8], String),
-    /// The row could never be read back.
+    /// The row could not be read.
     Unstorable(&'a [u8], String),
 }
 
@@ -140,24 +142,23 @@ fn events_by_position(
 
 fn readable(record: Record<'_>) -> Result<Readable<'_>, Fault<'_>> {
     let line = record.map_err(|(bytes, reason)| Fault::Damaged(bytes, reason.to_owned()))?;
-    let event = Event::from_line(line).map_err(|reason| {
-        Fault::Damaged(line, format!("not an event that can be read: {reason}"))
-    })?;
-    // Data and extra fields together: a row is read as a whole.
+    let event = Event::from_line(line)
+        .map_err(|reason| Fault::Damaged(line, format!("not a valid stored event: {reason}")))?;
+    // Of data and extra together, because a row is read as a whole.
     let expansion = expansion(&event.data) + event.extra.as_deref().map_or(0, expansion);
     if expansion > EXPANSION_BYTES_MAX {
         return Err(Fault::Unstorable(
             line,
             format!(
-                "PostgreSQL would write its numbers out with {expansion} more digits, and could \
-                     never return the row; at most {EXPANSION_BYTES_MAX} are allowed"
+                "PostgreSQL would write its numbers with {expansion} more digits, and could not \
+                 return the row; at most {EXPANSION_BYTES_MAX} are allowed"
             ),
         ));
     }
     Ok((event, line))
 }
 
-/// All columns but the last two, which say where the event stands in its journal.
+/// Encodes all columns except the last two, `journal` and `position`.
 fn tuple(event: &Event<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&(COLUMN_COUNT as i16).to_be_bytes());
     text(&event.session_id, out);
@@ -191,7 +192,7 @@ fn null(out: &mut Vec<u8>) {
     out.extend_from_slice(&(-1_i32).to_be_bytes());
 }
 
-/// PostgreSQL's text has no NUL.
+/// Encodes text. NUL, which PostgreSQL does not support, becomes U+FFFD.
 fn text(value: &str, out: &mut Vec<u8>) {
     if memchr::memchr(0, value.as_bytes()).is_some() {
         field(value.replace('\0', "\u{fffd}").as_bytes(), out);
@@ -225,7 +226,7 @@ fn timestamp(value: Timestamp, out: &mut Vec<u8>) {
     field(&(value.micros() - POSTGRES_EPOCH_MICROS).to_be_bytes(), out);
 }
 
-/// PostgreSQL's `jsonb` has neither NUL nor lone surrogates: they become U+FFFD.
+/// Encodes `jsonb`. NUL and lone surrogates, which PostgreSQL does not support, become U+FFFD.
 fn jsonb(json: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(&(json.len() as i32 + 1).to_be_bytes());
     out.push(JSONB_VERSION);

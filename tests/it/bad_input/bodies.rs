@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{BATCH_EVENTS_MAX, BODY_BYTES_MAX, Case, Expect, good, refused, with};
 
-/// What is no JSON anywhere.
+/// Texts that are not JSON.
 const BROKEN: [&str; 46] = [
     "{",
     "}",
@@ -54,7 +54,7 @@ const BROKEN: [&str; 46] = [
     "{}\0",
 ];
 
-/// What is no UTF-8, within a string.
+/// Bytes that are not UTF-8, for use in a string.
 const NOT_UTF8: [&[u8]; 12] = [
     b"\xff",
     b"\xfe",
@@ -171,7 +171,7 @@ fn lines(cases: &mut Vec<Case>) {
         let bad = bad.trim_end();
         cases.push(Case::lines(class, format!("{good}\n\n{bad}\n"), Expect::Partly(vec![1])));
     }
-    // Two on one line, an event on several lines, other ends of lines.
+    // Two events on one line, an event on several lines, other line ends.
     cases.push(Case::lines(class, format!("{good}{good}"), refused(&[400], "line 1")));
     cases.push(Case::lines(class, format!("{good},\n"), refused(&[400], "line 1")));
     cases.push(Case::lines(class, good.replace(',', ",\n"), refused(&[400], "line 1")));
@@ -189,7 +189,7 @@ fn sizes(cases: &mut Vec<Case>) {
     let class = "size";
     let event = |bytes: usize| {
         let empty = with("data", "{\"a\":\"\"}").len();
-        // The id that is put in has another length than its mark.
+        // The ID is longer than its placeholder.
         with("data", &format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - empty - 8)))
     };
     cases.push(Case::one(class, event(BODY_BYTES_MAX), Expect::Stored(json!({}))));

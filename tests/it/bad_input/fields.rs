@@ -34,7 +34,7 @@ fn types(cases: &mut Vec<Case>) {
             with(field, "1").replace(&format!("\"{field}\":1"), "\"x\":1"),
             said(),
         ));
-        // Where a name stands twice, the last counts.
+        // If a name occurs twice, the last one counts.
         cases.push(Case::one(class, with(field, &format!("\"a\",\"{field}\":null")), said()));
         let kept = Expect::Stored(json!({ field: "b" }));
         cases.push(Case::one(class, with(field, &format!("1,\"{field}\":\"b\"")), kept));
@@ -105,7 +105,7 @@ fn characters(cases: &mut Vec<Case>) {
                 kept(&json!({ field: jsonl }), &json!({ field: postgres })),
             ));
         }
-        // An id that is the case itself; the phase tells which it is.
+        // These test the event ID, so the phase has the ID of the case.
         let event = with("event_id", &format!("\"{raw}\",\"phase_id\":\"{ID}\""));
         let expect = kept(&json!({ "event_id": jsonl }), &json!({ "event_id": postgres }));
         cases.push(Case::one(class, event, expect));
@@ -167,7 +167,7 @@ fn data(cases: &mut Vec<Case>) {
                     json!({ "extra": { "more": value } })
                 }
             };
-            // What the file holds is what was sent, which is not for every reader.
+            // The file has what was sent, which not every parser accepts.
             cases.push(Case::one(
                 class,
                 with(field, raw),

@@ -1,7 +1,7 @@
-//! Bad and odd input over HTTP: every case is sent to one server of each storage, which must answer as
-//! expected, store what is expected and nothing else, and take the next good event.
+//! Invalid and unusual input over HTTP. Every case is sent to a server with each storage, which must respond as
+//! expected, store exactly what is expected, and accept the next valid event.
 //!
-//! `docs/bad-input.md` is the table of it; `HOOKS_WRITE_TABLE=1 cargo test --test it bad_input` writes it.
+//! The results are the table in `docs/bad-input.md`; `HOOKS_WRITE_TABLE=1 cargo test --test it bad_input` updates it.
 
 mod bodies;
 mod fields;
@@ -15,16 +15,16 @@ use serde_json::{Value, json};
 use crate::harness::workspace::forwarded;
 use crate::harness::{Client, Server, Storage, Workspace, event};
 
-both!(every_case_is_answered_as_it_should_be);
+both!(every_case_has_the_expected_response);
 
-/// What a body holds in the place of the case's own id.
+/// Placeholder in bodies for the case's event ID.
 const ID: &str = "@ID";
 
 /// Limits, low so that cases can reach them.
 const BODY_BYTES_MAX: usize = 64 << 10;
 const BATCH_EVENTS_MAX: usize = 20;
 
-/// How many send at once.
+/// Number of concurrent senders.
 const SENDERS: usize = 8;
 
 /// One request.
@@ -35,21 +35,21 @@ struct Case {
     expect: Expect,
 }
 
-/// What must come of it.
+/// The expected result.
 enum Expect {
-    /// One of these statuses, this in the answer, and nothing stored.
+    /// One of these statuses, with this text in the response. Nothing is stored.
     Refused(&'static [u16], String),
-    /// 202, and no event.
+    /// 202, without an event.
     Nothing,
-    /// 202, and the event with the case's id stored, with at least these fields.
+    /// 202. The event with the case's ID is stored, with at least these members.
     Stored(Value),
-    /// As stored, but these in PostgreSQL.
+    /// Like `Stored`, with other members in PostgreSQL.
     StoredAs { jsonl: Value, postgres: Value },
-    /// 202; stored in JSON Lines, set aside by PostgreSQL.
+    /// 202. Stored in JSON Lines, and set aside with PostgreSQL.
     SetAside,
-    /// 202 with the event stored, and these places of the batch rejected.
+    /// 202. The event is stored, and those at these positions of the batch are rejected.
     Partly(Vec<usize>),
-    /// The connection is closed without an answer, or with one of 400 and more; nothing is stored.
+    /// The connection is closed without a response, or with one of status 400 or higher. Nothing is stored.
     Closed,
 }
 
@@ -73,7 +73,7 @@ impl Case {
         Self::new(class, "POST /events/batch\ncontent-type: application/x-ndjson", body, expect)
     }
 
-    /// The bytes to send. A head of more than a request line and headers is sent as it is.
+    /// The bytes to send. A head with `HTTP/` is sent as it is.
     fn request(&self, id: &str) -> Vec<u8> {
         let body = replace(&self.body, ID.as_bytes(), id.as_bytes());
         let mut request = self.head.replace(ID, id);
@@ -102,7 +102,7 @@ fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     out
 }
 
-/// An event with the case's id and this instead of, or besides, what it has otherwise: raw JSON.
+/// An event with the case's ID and this member, as raw JSON.
 fn with(field: &str, raw: &str) -> String {
     let mut members = vec![
         ("event_type", "\"tested\"".to_owned()),
@@ -118,7 +118,7 @@ fn with(field: &str, raw: &str) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// A good event with the case's id.
+/// A valid event with the case's ID.
 fn good() -> String {
     with("", "")
 }
@@ -135,13 +135,13 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-fn every_case_is_answered_as_it_should_be(storage: Storage) {
+fn every_case_has_the_expected_response(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace
         .server()
         .set("MAX_BODY_BYTES", BODY_BYTES_MAX.to_string())
         .set("MAX_BATCH_EVENTS", BATCH_EVENTS_MAX.to_string())
-        // Some bodies never end.
+        // Some bodies are never completed.
         .set("BODY_TIMEOUT", "5s")
         .start();
     let cases = cases();
@@ -169,13 +169,13 @@ fn every_case_is_answered_as_it_should_be(storage: Storage) {
         }
     }
     assert!(wrong.is_empty(), "{} cases:\n{}", wrong.len(), wrong.join("\n"));
-    assert_eq!(stored.len(), expected, "events that nobody expects");
+    assert_eq!(stored.len(), expected, "unexpected events");
     assert!(cases.len() >= 300, "{}", cases.len());
     check_table(&cases);
 }
 
-/// Sends cases, whose numbers begin with `first`, and a good event after each, on a connection that
-/// lasts. Returns what was wrong.
+/// Sends cases, numbered from `first`, and after each a valid event on a persistent connection. Returns the
+/// failures.
 fn send_all(server: &Server, cases: &[Case], first: usize) -> Vec<String> {
     let client = Client::keep_alive(server.client.address);
     let mut wrong = Vec::new();
@@ -190,12 +190,12 @@ fn send_all(server: &Server, cases: &[Case], first: usize) -> Vec<String> {
     wrong
 }
 
-/// Sends the bytes, of which no more are to come if it is unfinished; returns all that comes back.
+/// Sends a request and returns the response. An unfinished request is followed by the end of the stream.
 fn send(server: &Server, request: &[u8], unfinished: bool) -> String {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(server.client.address).expect("a connection");
     stream.set_read_timeout(Some(std::time::Duration::from_mins(1))).expect("a timeout");
-    // A server that has seen enough may close before all is sent.
+    // The server may close the connection before it has read everything.
     let _ = stream.write_all(request);
     if unfinished {
         let _ = stream.shutdown(std::net::Shutdown::Write);
@@ -214,7 +214,7 @@ fn check_answer(case: &Case, answer: &str) -> Result<(), String> {
             return if status.is_none_or(|status| status >= 400) {
                 Ok(())
             } else {
-                wrong("not refused")
+                wrong("not rejected")
             };
         }
         Expect::Refused(statuses, said) => (statuses, said),
@@ -237,7 +237,7 @@ fn check_answer(case: &Case, answer: &str) -> Result<(), String> {
         }
         return Ok(());
     }
-    // An answer to HEAD has no body.
+    // A response to HEAD has no body.
     if case.head.starts_with("HEAD") {
         return Ok(());
     }
@@ -286,7 +286,7 @@ fn check_stored(
     }
 }
 
-/// All stored events by their ids.
+/// Returns the stored events by ID.
 fn stored(workspace: &Workspace, server: &Server) -> BTreeMap<String, Value> {
     let lines: Vec<String> = if workspace.file().exists() {
         let text = std::fs::read_to_string(workspace.file()).expect("the file");
@@ -305,14 +305,14 @@ fn stored(workspace: &Workspace, server: &Server) -> BTreeMap<String, Value> {
     lines
         .iter()
         .map(|line| {
-            // Not every number there is one for every reader.
+            // Not every number fits a `serde_json` number.
             let members: BTreeMap<String, &RawValue> = serde_json::from_str(line).expect("a line");
             let value = |raw: &RawValue| {
                 serde_json::from_str(raw.get()).unwrap_or_else(|_| json!(raw.get()))
             };
             let event: Value = members.into_iter().map(|(name, raw)| (name, value(raw))).collect();
             let id = event["event_id"].as_str().expect("an id").to_owned();
-            // Ids that are the case itself are known by another field.
+            // A case that tests the event ID has its own ID in another field.
             let id = event["phase_id"]
                 .as_str()
                 .filter(|id| id.starts_with("case-"))
@@ -329,7 +329,7 @@ fn excerpt(case: &Case) -> String {
     format!("{head:?} {body:?}")
 }
 
-/// The table in the documents must be that of these cases.
+/// Checks that the table in the documentation is that of these cases.
 fn check_table(cases: &[Case]) {
     let mut classes: Vec<(&str, BTreeMap<String, usize>)> = Vec::new();
     for case in cases {

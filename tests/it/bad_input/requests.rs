@@ -102,7 +102,7 @@ fn encodings(cases: &mut Vec<Case>) {
         ));
     }
     for encoding in ["gzip", "deflate", "zstd"] {
-        // Ids within are fixed, since the body cannot be changed any more.
+        // The event IDs are fixed, because the compressed body cannot have placeholders.
         let whole = compressed(encoding, b"{\"event_type\":\"t\"}");
         let bad = |body: &[u8]| Case::new(class, &head(encoding), body, refused(&[400], ""));
         cases.push(bad(b""));

@@ -1,6 +1,5 @@
-//! What reads bytes from outside, under bytes that were changed at random: nothing panics, and what holds
-//! for every input is checked. Each test is a target: a short run that is the same every time, or as long
-//! as `FUZZ_MINUTES` says (`scripts/fuzz`).
+//! Fuzz tests of the code that reads external bytes: no panics, and properties that hold for every input. Each
+//! test is a target. It is a short, deterministic run, or one of `FUZZ_MINUTES` minutes (`scripts/fuzz`).
 
 mod mutator;
 mod targets;
@@ -9,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use mutator::Mutator;
 
-/// Inputs kept to be changed further, because they got through.
+/// Maximum number of accepted inputs kept for further mutation.
 const POOL_MAX: usize = 2000;
 
-/// Shows the input if its check panics.
+/// Prints the input if its check panics.
 struct Shown<'i>(&'i [u8]);
 
 impl Drop for Shown<'_> {
@@ -23,8 +22,8 @@ impl Drop for Shown<'_> {
     }
 }
 
-/// Runs a target, a short run with that many executions. `check` panics where something does not hold; it returns whether the input got
-/// through, so that more is made of it.
+/// Runs a target; a short run has this number of executions. `check` panics if a property does not hold, and
+/// returns whether the input was accepted and should be mutated further.
 fn fuzz(
     target: &str,
     short: u64,
@@ -57,7 +56,7 @@ fn fuzz(
             if pool.len() < POOL_MAX {
                 pool.push(input.clone());
             } else {
-                // The corpus itself stays.
+                // The corpus is always kept.
                 let place = first + mutator.below(POOL_MAX - first);
                 pool[place].clone_from(&input);
             }

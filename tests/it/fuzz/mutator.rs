@@ -1,8 +1,8 @@
-//! Changes to bytes: small ones, such as a flipped bit, and such that a grammar needs, such as a token.
+//! Mutations of bytes, such as flipped bits, and of a grammar, such as inserted tokens.
 
 use crate::faults::rng::Rng;
 
-/// Longest input.
+/// Maximum length of an input.
 const BYTES_MAX: usize = 4096;
 
 pub(super) struct Mutator<'d> {
@@ -19,7 +19,7 @@ impl<'d> Mutator<'d> {
         self.rng.within(0..end as u64) as usize
     }
 
-    /// One of the pool, changed in a few places.
+    /// Returns an input of the pool with a few mutations.
     pub(super) fn change(&mut self, pool: &[Vec<u8>]) -> Vec<u8> {
         let mut input = pool[self.below(pool.len())].clone();
         for _ in 0..=self.below(4) {

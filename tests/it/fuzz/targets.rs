@@ -1,4 +1,4 @@
-//! What is fuzzed, and what must hold for every input.
+//! The fuzz targets: what is fuzzed, and the properties that hold for every input.
 
 use std::path::Path;
 use std::time::Duration;
@@ -60,7 +60,7 @@ const JSON_TOKENS: [&str; 40] = [
     "\0",
 ];
 
-/// The files of a directory of the corpus.
+/// Returns the contents of the files in a directory of the corpus.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name);
     let entries = std::fs::read_dir(directory).expect("the corpus");
@@ -83,8 +83,8 @@ fn lines(decoded: &Decoded) -> Vec<&[u8]> {
     decoded.batch.records().map(|(_, line)| line.strip_suffix(b"\n").expect("a line")).collect()
 }
 
-/// What is accepted is one line an event, reads back, and comes out the same if it is imported.
-fn accepted_lines_are_sound(decoded: &Decoded, context: &Context<'_>) {
+/// Each accepted event is one line that round-trips, also through an import.
+fn check_accepted_lines(decoded: &Decoded, context: &Context<'_>) {
     for line in lines(decoded) {
         assert!(!line.contains(&b'\n'));
         let event = Event::from_line(line).expect("a line that was accepted reads back");
@@ -108,8 +108,8 @@ fn decodes(format: Format) {
             assert!(decode(format, body, &redacting).is_err());
             return false;
         };
-        accepted_lines_are_sound(&decoded, &plain);
-        let redacted = decode(format, body, &redacting).expect("redaction refuses nothing");
+        check_accepted_lines(&decoded, &plain);
+        let redacted = decode(format, body, &redacting).expect("redaction rejects no body");
         assert_eq!(redacted.batch.len(), decoded.batch.len());
         assert_eq!(redacted.rejected.len(), decoded.rejected.len());
         !decoded.batch.is_empty()
@@ -146,7 +146,7 @@ fn decode_cloudevents() {
     decodes(Format::CloudEvents);
 }
 
-/// The first line is a header's value, the rest the body.
+/// The first line of an input is the value of a header, the rest is the body.
 #[test]
 fn decode_cloudevent_headers() {
     let inputs = ["s%C3%A4%\n{\"a\":1}", "\u{e9}%ff%00\n", "2026-11-23T09:00:00Z\n[1]"];
@@ -166,7 +166,7 @@ fn decode_cloudevent_headers() {
         ];
         let context = context(None);
         from_headers(headers.into_iter(), body, &context).is_ok_and(|decoded| {
-            accepted_lines_are_sound(&decoded, &context);
+            check_accepted_lines(&decoded, &context);
             !decoded.batch.is_empty()
         })
     });
@@ -236,8 +236,7 @@ fn timestamps() {
     });
 }
 
-/// Redacted JSON is JSON with the same values but for marks, nothing is found in it again, and no
-/// escape hides what a text would show.
+/// Redacted JSON is valid JSON, redaction is idempotent, and escapes do not hide secrets.
 #[test]
 fn redactor() {
     let redactor = standard();
@@ -269,7 +268,7 @@ fn redactor() {
         let kept = redactor.original(&sent, &mut found);
         let mut again = Redactions::default();
         if serde_json::from_str::<&RawValue>(&sent).is_err() {
-            // As it stands; that may be JSON without the secret.
+            // Redacted as text. Without the secret, it may be valid JSON.
             assert_eq!(redactor.plain(&kept, &mut again), kept);
             return false;
         }
@@ -291,8 +290,8 @@ fn redactor() {
     });
 }
 
-/// A segment that was changed on disk: the journal opens, what is read as a record was one, and
-/// everything read is a row or set aside.
+/// A segment that was changed on disk: the journal opens, every valid record is one that was written, and
+/// every record becomes a row or is set aside.
 #[test]
 fn journal_segment() {
     let events: Vec<String> = (0..5)

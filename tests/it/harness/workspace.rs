@@ -150,32 +150,10 @@ pub(crate) fn forwarded(server: &Server) {
     });
 }
 
-const FIELDS: [&str; 20] = [
-    "event_id",
-    "event_type",
-    "session_id",
-    "workflow_id",
-    "phase_id",
-    "milestone_id",
-    "data",
-    "timestamp",
-    "received_at",
-    "agent",
-    "tool_name",
-    "tool_use_id",
-    "duration_ms",
-    "input_tokens",
-    "output_tokens",
-    "cost_usd",
-    "subagent_id",
-    "parent_session_id",
-    "key_name",
-    "extra",
-];
-
 pub(crate) fn with_all_fields(mut event: Value) -> Value {
-    for field in FIELDS {
-        event.as_object_mut().expect("an event is an object").entry(field).or_insert(json!(null));
+    for member in agentic_hooks_backend::event::MEMBERS {
+        let event = event.as_object_mut().expect("an event is an object");
+        event.entry(member.name).or_insert(json!(null));
     }
     event
 }

@@ -1,0 +1,209 @@
+//! Decodes the payloads of hooks.
+
+use std::borrow::Cow;
+
+use super::agent::{Agent, DEFAULT, agent_of};
+use super::emitted::Emitted;
+use super::firings::Firings;
+use super::names::{self, TOOL_COMPLETED, TOOL_FAILED, bounded};
+use super::payload::Payload;
+use crate::decode::body;
+use crate::decode::compact::{TooDeep, compact};
+use crate::decode::context::Context;
+use crate::decode::decoded::{DecodeError, Decoded, Invalid};
+use crate::decode::fields::{Field, Fields};
+use crate::event::{
+    ColumnKind, PromotedColumn, PromotedColumns, TEXT_BYTES_MAX, Timestamp, timestamp,
+};
+use crate::json::text::quoted;
+
+/// What is known about a hook besides its payload.
+#[derive(Clone, Debug)]
+pub struct Hook<'h> {
+    /// The agent name in the URL: one of [`agent_names`](super::agent_names), or an alias.
+    pub agent: Cow<'h, str>,
+    /// The event's name, used if the payload has none.
+    pub event: Option<Cow<'h, str>>,
+    /// Time at which the hook fired; if it is not known, the time at which it was received.
+    pub fired_at: Timestamp,
+    /// The workflow of the event.
+    pub workflow_id: Option<Cow<'h, str>>,
+    /// The phase of the event.
+    pub phase_id: Option<Cow<'h, str>>,
+    /// The milestone of the event.
+    pub milestone_id: Option<Cow<'h, str>>,
+}
+
+/// Decodes the payload of a hook.
+///
+/// # Errors
+/// If it is not a JSON object.
+pub fn decode_hook(
+    hook: &Hook<'_>,
+    body: &[u8],
+    firings: &Firings,
+    context: &Context<'_>,
+) -> Result<Decoded, DecodeError> {
+    let text = body::text(body)?;
+    let mut decoded = Decoded::new(context, body.len());
+    match push(hook, text, firings, context, &mut decoded) {
+        Ok(()) => Ok(decoded),
+        Err(error) => Err(DecodeError::NotJson(format!("not the payload of a hook: {error}"))),
+    }
+}
+
+/// Decodes lines of `hooks-backend emit`: one hook per line. An invalid line is rejected by itself.
+///
+/// # Errors
+/// If there are too many lines.
+pub fn decode_emitted(
+    body: &[u8],
+    firings: &Firings,
+    context: &Context<'_>,
+) -> Result<Decoded, DecodeError> {
+    let mut decoded = Decoded::new(context, body.len());
+    let lines = body::text(body)?.lines().filter(|line| !line.trim().is_empty());
+    for (index, line) in lines.enumerate() {
+        if index >= context.batch_events_max {
+            return Err(DecodeError::TooManyEvents { max: context.batch_events_max });
+        }
+        let pushed = serde_json::from_str::<Emitted<'_>>(line).and_then(|emitted| {
+            let hook = emitted.hook(context.received_at);
+            push(&hook, emitted.payload.get(), firings, context, &mut decoded)
+        });
+        if let Err(error) = pushed {
+            let reason = Invalid::event(format!("not a line of 'hooks-backend emit': {error}"));
+            decoded.reject(context, index, reason, line.to_owned());
+        }
+    }
+    Ok(decoded)
+}
+
+/// Adds the event of a payload. The only possible error is invalid JSON.
+fn push(
+    hook: &Hook<'_>,
+    raw: &str,
+    firings: &Firings,
+    context: &Context<'_>,
+    decoded: &mut Decoded,
+) -> serde_json::Result<()> {
+    let payload = Payload::parse(raw)?;
+    let agent = agent_of(&hook.agent, &payload);
+    // The ID is a hash of this form, so white space makes no difference: `emit` removes it.
+    let data = match compact(raw, context.depth_max) {
+        Ok((data, _)) => data,
+        Err(TooDeep) => Cow::Owned(format!("{{\"unparsed\":{}}}", quoted(raw.trim()))),
+    };
+    let fields = fields(agent, &payload, data, hook, firings);
+    let Decoded { batch, redactions, .. } = decoded;
+    let pushed = batch.push(|line| fields.into_line(context, redactions, line));
+    pushed.map_err(|invalid| serde::de::Error::custom(invalid.error))
+}
+
+fn fields<'a>(
+    agent: &Agent,
+    payload: &Payload<'a>,
+    data: Cow<'a, str>,
+    hook: &Hook<'_>,
+    firings: &Firings,
+) -> Fields<'a> {
+    let name = payload
+        .text(agent.event)
+        .or_else(|| hook.event.clone().map(|name| Cow::Owned(name.into_owned())))
+        .or_else(|| payload.text(DEFAULT.event))
+        .unwrap_or_default();
+    let promoted = promoted(agent, payload, &name);
+    let mut event_type = names::event_type(&name, agent.names);
+    if event_type == TOOL_COMPLETED && (agent.failed)(payload) {
+        TOOL_FAILED.clone_into(&mut event_type);
+    }
+    let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+    hasher.update(name.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(data.as_bytes());
+    let hash = hasher.digest128();
+    let (event_id, timestamp) = match sent_at(agent, payload) {
+        Some(sent_at) => (hash, sent_at),
+        None if promoted[PromotedColumn::ToolUseId].is_some() => (hash, hook.fired_at),
+        None => {
+            let first = firings.first(hash, hook.fired_at);
+            hasher.update(&first.micros().to_le_bytes());
+            (hasher.digest128(), first)
+        }
+    };
+    let session_id =
+        session_of(agent, payload).unwrap_or_else(|| no_session(agent, payload, timestamp));
+    let mut fields = Fields::default();
+    fields.set(Field::EventId, format!("\"{event_id:032x}\""));
+    fields.set(Field::EventType, quoted(&event_type));
+    fields.set(Field::SessionId, quoted(&session_id));
+    fields.set(Field::Timestamp, format!("\"{timestamp}\""));
+    fields.set(Field::Data, data);
+    for (field, value) in [
+        (Field::WorkflowId, &hook.workflow_id),
+        (Field::PhaseId, &hook.phase_id),
+        (Field::MilestoneId, &hook.milestone_id),
+    ] {
+        // An unset environment variable makes an empty header.
+        if let Some(value) = value.as_deref().map(str::trim).filter(|value| !value.is_empty()) {
+            fields.set(field, quoted(&bounded(value.to_owned())));
+        }
+    }
+    fields.promoted = promoted;
+    fields
+}
+
+/// Returns the time that the agent gave.
+fn sent_at(agent: &Agent, payload: &Payload<'_>) -> Option<Timestamp> {
+    let text = payload.text(agent.timestamp)?;
+    timestamp::parse_text(&text).or_else(|_| timestamp::parse_number(&text)).ok()
+}
+
+/// Returns the promoted columns that the payload has.
+pub(super) fn promoted<'a>(
+    agent: &Agent,
+    payload: &Payload<'a>,
+    name: &str,
+) -> PromotedColumns<'a> {
+    let mut promoted = PromotedColumns::default();
+    for column in PromotedColumn::ALL {
+        let own = agent.columns.iter().find(|(own, _)| *own == column);
+        let own = own.map_or(&[][..], |(_, paths)| paths);
+        let paths = [own, column.payload_paths()];
+        promoted[column] = paths.into_iter().find_map(|paths| match column.kind() {
+            ColumnKind::Text => payload.text(paths),
+            ColumnKind::Count | ColumnKind::Measure => payload.number(paths),
+        });
+        if column.kind() == ColumnKind::Text {
+            promoted[column].take_if(|text| text.len() > TEXT_BYTES_MAX);
+        }
+    }
+    promoted[PromotedColumn::Agent] =
+        Some(Cow::Borrowed(agent.name)).filter(|name| !name.is_empty());
+    if promoted[PromotedColumn::ToolName].is_none() {
+        let snake = names::snake_case(name);
+        let tool = (agent.tool_from_event)(&snake);
+        promoted[PromotedColumn::ToolName] = tool.map(|tool| Cow::Owned(tool.to_owned()));
+    }
+    promoted
+}
+
+/// Returns the session of the agent: its ID, or the name of its transcript file.
+fn session_of(agent: &Agent, payload: &Payload<'_>) -> Option<String> {
+    let named = payload.text(agent.session).or_else(|| payload.text(DEFAULT.session));
+    let session = named.map(Cow::into_owned).or_else(|| {
+        let transcript = payload.text(&["transcript_path", "transcriptPath"])?;
+        let file = transcript.rsplit(['/', '\\']).next()?;
+        Some(file.rsplit_once('.').map_or(file, |(stem, _)| stem).to_owned())
+    });
+    session.filter(|session| !session.is_empty()).map(bounded)
+}
+
+/// Returns the session for payloads without one: one per agent, working directory and day.
+fn no_session(agent: &Agent, payload: &Payload<'_>, timestamp: Timestamp) -> String {
+    let agent = if agent.name.is_empty() { "unknown" } else { agent.name };
+    let directory = payload.text(&["cwd", "working_dir", "workspace_roots"]).unwrap_or_default();
+    let directory = xxhash_rust::xxh3::xxh3_64(directory.as_bytes()) as u32;
+    let day = timestamp.to_string();
+    format!("{agent}-{directory:08x}-{}", &day[..10])
+}

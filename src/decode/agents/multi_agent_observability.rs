@@ -1,0 +1,42 @@
+//! Events of `claude-code-hooks-multi-agent-observability`, which its senders post to `/events`.
+
+use std::borrow::Cow;
+
+use super::payload::Payload;
+use super::{claude_code, hook, names};
+use crate::decode::fields::{Field, Fields};
+use crate::json::text::{quoted, unescape};
+
+/// Maps `{source_app, session_id, hook_event_type, payload, timestamp, ...}`. The payload is that of a hook
+/// of Claude Code and becomes `data`; the other members are kept in `extra`. An event with the sender's
+/// time differs from all others, so its ID is a hash of all members.
+pub(super) fn map_fields(mut fields: Fields<'_>) -> Fields<'_> {
+    let agent = &claude_code::AGENT;
+    let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+    hasher.update(fields.get(Field::Timestamp).unwrap_or_default().as_bytes());
+    for (name, raw) in fields.take_extra() {
+        hasher.update(name.as_bytes());
+        hasher.update(raw.as_bytes());
+        match (&*unescape(&name), &raw) {
+            ("payload", Cow::Borrowed(payload))
+                if payload.starts_with('{') && fields.get(Field::Data).is_none() =>
+            {
+                if let Ok(payload) = Payload::parse(payload) {
+                    fields.promoted = hook::promoted(agent, &payload, "");
+                }
+                fields.set(Field::Data, raw);
+                continue;
+            }
+            ("hook_event_type", raw) if raw.starts_with('"') => {
+                let event_type = names::event_type(&unescape(raw), agent.names);
+                fields.set(Field::EventType, quoted(&event_type));
+            }
+            _ => {}
+        }
+        fields.keep_extra(name, raw);
+    }
+    if fields.get(Field::EventId).is_none() && fields.get(Field::Timestamp).is_some() {
+        fields.set(Field::EventId, format!("\"{:032x}\"", hasher.digest128()));
+    }
+    fields
+}
