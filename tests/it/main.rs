@@ -36,6 +36,7 @@ mod invalid_events;
 mod access;
 mod https;
 mod limits;
+mod middleware;
 mod rates;
 mod redaction;
 
