@@ -2,6 +2,7 @@
 //! line and the columns to search by, while the line itself is only in the file. The index is derived
 //! from the file, and is built again if it is missing, damaged or of another version.
 
+mod error;
 mod files;
 mod follow;
 mod ids;

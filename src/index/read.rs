@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::{Connection, Rows, params_from_iter};
 use tokio::runtime::Handle;
 
+use super::error::{QUERY_TIMEOUT, read_error};
 use super::source_files::{LINE_POSITION_COLUMNS, LinePosition, SourceFiles};
 use super::{Shared, lines, schema, sql};
 use crate::query::sql::Statement;
 use crate::query::{FromRow, Offered, PageWriter, ReadError};
-
-/// Time limit for SQLite to find the rows of one chunk.
-const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Number of SQLite's virtual machine instructions between two checks of the time limit.
 const CLOCK_STEPS: i32 = 10_000;
@@ -51,16 +49,6 @@ impl Deadline {
 
     fn has_passed(&self) -> bool {
         self.created.elapsed().as_millis() as u64 > self.at_ms.load(Ordering::Relaxed)
-    }
-}
-
-pub(super) fn read_error(error: &rusqlite::Error) -> ReadError {
-    match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::OperationInterrupted) => ReadError::Slow(QUERY_TIMEOUT),
-        Some(rusqlite::ErrorCode::CannotOpen) => {
-            ReadError::Unavailable("the index is being built; try again in a moment".to_owned())
-        }
-        _ => ReadError::Failed(format!("the index: {error}")),
     }
 }
 

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::error::read_error;
 use super::files::{self, Identity};
-use super::read::read_error;
 use super::{OFFSET_BITS, Shared, lines};
 use crate::event::Timestamp;
 use crate::query::{PageKey, ReadError};

@@ -3,8 +3,8 @@
 use rusqlite::Row;
 use rusqlite::types::{ToSql, ToSqlOutput};
 
+use super::error::read_error;
 use super::ids;
-use super::read::read_error;
 use crate::event::Timestamp;
 use crate::query::sql::{Statement, Value};
 use crate::query::{ReadError, ResultRow, Select};

@@ -6,7 +6,8 @@ use rusqlite::OptionalExtension;
 use tokio::runtime::Handle;
 
 use super::OFFSET_BITS;
-use super::read::{IndexReader, prepare, query, read_error};
+use super::error::read_error;
+use super::read::{IndexReader, prepare, query};
 use super::source_files::{LINE_POSITION_COLUMNS, LinePosition};
 use crate::query::sql::{Statement, Value};
 use crate::query::{Offered, PageQuery, PageWriter, ReadError, StreamPosition};

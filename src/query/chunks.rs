@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Members, PageKey, PageQuery, ReadError, StreamPosition};
+use super::error::ReadError;
+use super::page::{Members, PageKey, PageQuery};
+use super::tail::StreamPosition;
 use crate::json::each_member;
 
 /// Bytes of events in one chunk.

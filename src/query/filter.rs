@@ -1,6 +1,6 @@
 //! The filter of a query: which events it is about.
 
-use super::select::{Boundary, Comparison};
+use super::condition::{Comparison, Condition};
 use crate::event::Timestamp;
 
 /// Columns that a filter can compare with one value. `event_type` is not among them, because it may have
@@ -60,19 +60,4 @@ impl Filter {
         conditions.extend(since.into_iter().chain(until));
         conditions
     }
-}
-
-/// A condition on the columns of an event.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Condition<'q> {
-    /// The column has this value.
-    Equal(&'static str, &'q str),
-    /// The column has one of these values.
-    OneOf(&'static str, &'q [String]),
-    /// The column has a value.
-    NotNull(&'static str),
-    /// The event's time compares like this with another time.
-    Time(Comparison, Timestamp),
-    /// The event is on this side of a boundary.
-    Boundary(&'q Boundary),
 }

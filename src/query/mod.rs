@@ -2,6 +2,7 @@
 //! a [`Select`] into its own SQL, with the help of [`sql`] for the clauses that both write alike.
 
 mod chunks;
+mod condition;
 mod error;
 mod filter;
 mod page;
@@ -11,11 +12,10 @@ mod tail;
 
 pub use chunks::{Chunk, FoundEvent, PageReader};
 pub(crate) use chunks::{Offered, PageWriter};
+pub use condition::Order;
+pub(crate) use condition::{Boundary, Comparison, Condition};
 pub use error::ReadError;
-pub(crate) use filter::Condition;
 pub use filter::{FILTER_COLUMNS, Filter};
-pub use page::{Members, Order, PageKey, PageQuery};
-pub(crate) use select::{
-    Boundary, Comparison, FromRow, ResultRow, Select, output_row, read_column,
-};
+pub use page::{Members, PageKey, PageQuery};
+pub(crate) use select::{FromRow, ResultRow, Select, output_row, read_column};
 pub use tail::{StreamPosition, TailQuery};

@@ -1,21 +1,12 @@
 //! A page of events in the order of their time.
 
-use super::Filter;
-use super::select::{Boundary, Comparison, Select};
+use super::condition::{Boundary, Comparison, Order};
+use super::filter::Filter;
+use super::select::Select;
 use crate::event::Timestamp;
 
 /// Maximum number of events that one page of a text search looks at, because no index helps it.
 const SEARCH_EVENTS_MAX: usize = 50_000;
-
-/// Order by time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
-    /// Oldest first.
-    Ascending,
-    /// Newest first.
-    #[default]
-    Descending,
-}
 
 /// Sort key of an event, which a page cursor carries.
 #[derive(Clone, Debug, PartialEq, Eq)]

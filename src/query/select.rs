@@ -1,7 +1,8 @@
 //! A query for rows, which each store renders into its own SQL, and the typed rows that it returns.
 
-use super::filter::{Condition, Filter};
-use super::{Order, ReadError};
+use super::condition::{Boundary, Condition, Order};
+use super::error::ReadError;
+use super::filter::Filter;
 use crate::event::Timestamp;
 
 /// Which rows a query returns. Their columns are given separately: see [`FromRow`].
@@ -38,34 +39,6 @@ impl Select {
         }
         conditions
     }
-}
-
-/// How a value compares with another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Comparison {
-    Less,
-    AtMost,
-    AtLeast,
-    Greater,
-}
-
-impl Comparison {
-    fn or_equal(self) -> Self {
-        match self {
-            Self::Less | Self::AtMost => Self::AtMost,
-            Self::Greater | Self::AtLeast => Self::AtLeast,
-        }
-    }
-}
-
-/// One side of a position in the order by time, session and event.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Boundary {
-    pub(crate) comparison: Comparison,
-    pub(crate) timestamp: Timestamp,
-    pub(crate) session_id: String,
-    /// Without it, all events of the session at that time count as one.
-    pub(crate) event_id: Option<String>,
 }
 
 /// A row of a query's result: the SQL of its columns, and how it is read from them. Declared with

@@ -4,8 +4,8 @@
 
 use std::fmt::Write;
 
-use super::select::{Boundary, Comparison};
-use super::{Condition, Order, Select};
+use super::condition::{Boundary, Comparison, Condition, Order};
+use super::select::Select;
 use crate::event::Timestamp;
 
 /// The value of a parameter.

@@ -1,6 +1,7 @@
 //! Events in the order of their arrival.
 
-use super::{Filter, Members, PageQuery};
+use super::filter::Filter;
+use super::page::{Members, PageQuery};
 
 /// Maximum number of events in one response to a tail.
 const TAIL_EVENTS_MAX: usize = 500;
