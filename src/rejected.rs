@@ -103,7 +103,7 @@ impl RejectedFile {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct RejectedLine<'a> {
     rejected_at: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
@@ -124,7 +124,7 @@ fn encode<'a>(entries: impl Iterator<Item = Entry<'a>>) -> io::Result<Vec<u8>> {
         let json = serde_json::from_str::<&RawValue>(&text).ok();
         // A line feed between two tokens would break the line.
         let event = json.filter(|json| !json.get().contains('\n'));
-        let line = Line {
+        let line = RejectedLine {
             rejected_at: &rejected_at,
             field: entry.field,
             error: entry.error,

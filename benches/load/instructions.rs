@@ -6,7 +6,7 @@ use agentic_hooks_backend::decode::{Context, Format, decode};
 use agentic_hooks_backend::event::Timestamp;
 use agentic_hooks_backend::event::line::line_key;
 use agentic_hooks_backend::journal::{self, Batch, Framing, SyncObserver};
-use agentic_hooks_backend::postgres::deliver::Rows;
+use agentic_hooks_backend::postgres::deliver::CopyRows;
 use agentic_hooks_backend::redact::{Redact, Redactor};
 use anyhow::{Context as _, bail, ensure};
 
@@ -93,7 +93,7 @@ fn encode(batch: Batch, rounds: usize) -> anyhow::Result<()> {
     let (journal, _ended) = opened.start(line_key, SyncObserver(Box::new(|_, _| {})))?;
     drop(entered);
     runtime.block_on(journal.append(batch, ()))?;
-    repeat(rounds, || Ok(Rows::encode(reader.read(0, 16 << 20)?, 1)))
+    repeat(rounds, || Ok(CopyRows::encode(reader.read(0, 16 << 20)?, 1)))
 }
 
 fn repeat<T>(rounds: usize, mut work: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<()> {

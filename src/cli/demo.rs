@@ -24,7 +24,7 @@ pub struct Args {
 
 /// A step of the session.
 #[derive(Deserialize)]
-struct Step {
+struct DemoStep {
     /// Time since the previous step.
     after_ms: i64,
     /// Payload of a hook, without the members that all of them share.
@@ -36,7 +36,7 @@ struct Step {
 /// Sends the session with times that end now.
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let client = Client::new(&args.target, TIMEOUT)?;
-    let session = Session::new()?;
+    let session = DemoSession::new()?;
     send(&client, "/hooks", "application/x-ndjson", &session.hooks.join("\n"))?;
     send(&client, "/v1/logs", "application/json", &session.log_export().to_string())?;
     for line in &session.shown {
@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// The session, ready to be sent.
-struct Session {
+struct DemoSession {
     id: String,
     /// Lines for `/hooks`.
     hooks: Vec<String>,
@@ -59,9 +59,9 @@ struct Session {
     shown: Vec<String>,
 }
 
-impl Session {
+impl DemoSession {
     fn new() -> anyhow::Result<Self> {
-        let steps: Vec<Step> = serde_json::from_str(SESSION).context("the example session")?;
+        let steps: Vec<DemoStep> = serde_json::from_str(SESSION).context("the example session")?;
         let id = format!("demo-{}", uuid::Uuid::now_v7());
         let mut session = Self { id, hooks: Vec::new(), logs: Vec::new(), shown: Vec::new() };
         let duration_ms: i64 = steps.iter().map(|step| step.after_ms).sum();

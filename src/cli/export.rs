@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 
 use super::client::Client;
-use super::progress::Progress;
+use super::progress::ProgressLine;
 use super::selection::Selection;
 
 /// Size of the blocks in which an export is read and written.
@@ -64,9 +64,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let (mut out, mut progress): (Box<dyn Write>, _) = match &args.output {
         Some(path) => {
             let file = File::create(path).with_context(|| path.display().to_string())?;
-            (Box::new(BufWriter::new(file)), Progress::new())
+            (Box::new(BufWriter::new(file)), ProgressLine::new())
         }
-        None => (Box::new(io::stdout().lock()), Progress::beside_results()),
+        None => (Box::new(io::stdout().lock()), ProgressLine::beside_results()),
     };
     let mut written = Written::new(args.format);
     let mut block = vec![0; BLOCK_BYTES];

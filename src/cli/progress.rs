@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// A line on standard error; nothing where that is no terminal.
-pub(super) struct Progress {
+pub(super) struct ProgressLine {
     is_terminal: bool,
     next: Instant,
     is_shown: bool,
 }
 
-impl Progress {
+impl ProgressLine {
     pub(super) fn new() -> Self {
         let is_terminal = std::io::stderr().is_terminal();
         Self { is_terminal, next: Instant::now(), is_shown: false }

@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let path = args.selection.path("/events/stream", &[]);
     let stream = if args.follow { Some(client.stream(&path, &[])?) } else { None };
     let mut follower =
-        Follower { out: Output::new(), shown: HashSet::new(), last_id: String::new() };
+        StreamFollower { out: Output::new(), shown: HashSet::new(), last_id: String::new() };
     if args.lines > 0 {
         let lines = args.lines.to_string();
         let page = args.selection.page(&client, &[("limit", &lines)])?;
@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Shows the events of a stream (Server-Sent Events).
-struct Follower {
+struct StreamFollower {
     out: Output,
     /// Events shown before the stream began.
     shown: HashSet<String>,
@@ -71,7 +71,7 @@ struct Follower {
     last_id: String,
 }
 
-impl Follower {
+impl StreamFollower {
     /// Shows a stream to its end; false if the reader of the output has gone away.
     fn show(&mut self, stream: impl Read) -> bool {
         let (mut id, mut name, mut data) = (String::new(), String::new(), String::new());

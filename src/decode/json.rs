@@ -29,7 +29,7 @@ pub(super) fn object(
         };
         not_json(&error, hint)
     })?;
-    let mut collector = Collector::new(context, map_fields, body);
+    let mut collector = EventCollector::new(context, map_fields, body);
     collector.add(fields, || body.to_owned());
     Ok(collector.decoded)
 }
@@ -47,9 +47,9 @@ pub(super) fn array(
                 .to_owned(),
         ));
     }
-    let mut collector = Collector::new(context, &map_fields, body);
+    let mut collector = EventCollector::new(context, &map_fields, body);
     if scan(body, &mut collector).is_none() {
-        collector = Collector::new(context, &map_fields, body);
+        collector = EventCollector::new(context, &map_fields, body);
         let mut deserializer = serde_json::Deserializer::from_str(body);
         let parsed = Elements(&mut collector).deserialize(&mut deserializer);
         parsed.and_then(|()| deserializer.end()).map_err(|error| not_json(&error, ""))?;
@@ -61,7 +61,7 @@ pub(super) fn array(
 }
 
 /// Adds the events of an array of objects; `None` if the scanner does not accept the body.
-fn scan<M: FieldMapper>(body: &str, collector: &mut Collector<'_, M>) -> Option<()> {
+fn scan<M: FieldMapper>(body: &str, collector: &mut EventCollector<'_, M>) -> Option<()> {
     let mut scanner = Scanner::new(body);
     scanner.take(b'[')?;
     if scanner.take(b']').is_none() {
@@ -97,7 +97,7 @@ pub(super) fn lines(
     context: &Context<'_>,
     map_fields: impl FieldMapper,
 ) -> Result<Decoded, DecodeError> {
-    let mut collector = Collector::new(context, map_fields, body);
+    let mut collector = EventCollector::new(context, map_fields, body);
     let mut first_error = None;
     let mut any_json = false;
     for (number, line) in body.lines().enumerate() {
@@ -132,7 +132,7 @@ fn not_json(error: &serde_json::Error, hint: &str) -> DecodeError {
 }
 
 /// Collects the events of one body.
-struct Collector<'c, M> {
+struct EventCollector<'c, M> {
     context: &'c Context<'c>,
     map_fields: M,
     decoded: Decoded,
@@ -140,7 +140,7 @@ struct Collector<'c, M> {
     too_many: bool,
 }
 
-impl<'c, M: FieldMapper> Collector<'c, M> {
+impl<'c, M: FieldMapper> EventCollector<'c, M> {
     fn new(context: &'c Context<'c>, map_fields: M, body: &str) -> Self {
         let decoded = Decoded::new(context, body.len());
         Self { context, map_fields, decoded, index: 0, too_many: false }
@@ -168,7 +168,7 @@ impl<'c, M: FieldMapper> Collector<'c, M> {
 }
 
 /// Adds the elements of an array, of any type.
-struct Elements<'e, 'c, M>(&'e mut Collector<'c, M>);
+struct Elements<'e, 'c, M>(&'e mut EventCollector<'c, M>);
 
 impl<'de, M: FieldMapper> DeserializeSeed<'de> for Elements<'_, '_, M> {
     type Value = ();

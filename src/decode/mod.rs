@@ -23,7 +23,7 @@ pub use body::{BodyError, Encoding, decompress};
 pub use cloudevents::from_headers;
 pub use context::Context;
 pub use decoded::{DecodeError, Decoded, Invalid, Rejected};
-pub use otlp::{ExportResponse, OtlpEncoding, PartialSuccess, Status, decode_logs};
+pub use otlp::{ExportResponse, OtlpEncoding, PartialSuccess, RpcStatus, decode_logs};
 
 /// The format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -68,7 +68,7 @@ impl<'a> Event<'a> {
 /// Returns the key of a stored line, also of one that another program wrote; `None` if it has no IDs.
 pub fn line_key(line: &[u8]) -> Option<u128> {
     #[derive(Deserialize)]
-    struct Ids<'a> {
+    struct LineIds<'a> {
         #[serde(borrow)]
         session_id: Cow<'a, str>,
         #[serde(borrow)]
@@ -79,7 +79,7 @@ pub fn line_key(line: &[u8]) -> Option<u128> {
     if let Ok(event) = Event::from_line(line) {
         return Some(event.key());
     }
-    let ids: Ids<'_> = serde_json::from_slice(line).ok()?;
+    let ids: LineIds<'_> = serde_json::from_slice(line).ok()?;
     Some(key(&ids.session_id, &ids.event_id))
 }
 

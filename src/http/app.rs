@@ -10,7 +10,7 @@ use super::read::ReadState;
 use crate::config::Config;
 use crate::journal::{Journal, Reader};
 use crate::metrics::Metrics;
-use crate::postgres::deliver::Status;
+use crate::postgres::deliver::ForwarderStatus;
 
 /// State shared by all handlers.
 pub(crate) struct App {
@@ -30,6 +30,6 @@ pub(crate) struct App {
 /// State of the forwarder and its journal.
 pub(crate) struct Forwarding {
     /// Progress of the forwarder.
-    pub(crate) status: watch::Receiver<Status>,
+    pub(crate) status: watch::Receiver<ForwarderStatus>,
     pub(crate) reader: Reader,
 }

@@ -47,7 +47,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// State of the index: lag and errors.
 #[derive(Clone, Debug, Default)]
-pub struct Status {
+pub struct IndexStatus {
     /// True once the index has had everything that was in the files at some time since the start.
     pub ready: bool,
     /// The number of times that an index was opened; 0 before the first.
@@ -66,7 +66,7 @@ pub struct Status {
 pub(super) struct Follower {
     shared: Arc<Shared>,
     writer: Option<IndexWriter>,
-    progress: Progress,
+    progress: IndexProgress,
     surveyed: Option<Instant>,
     rate: Rate,
 }
@@ -74,10 +74,10 @@ pub(super) struct Follower {
 impl Follower {
     pub(super) fn new(
         shared: Arc<Shared>,
-        status: watch::Sender<Status>,
+        status: watch::Sender<IndexStatus>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let progress = Progress { status, metrics, reported: None };
+        let progress = IndexProgress { status, metrics, reported: None };
         Self { shared, writer: None, progress, surveyed: None, rate: Rate::new() }
     }
 
@@ -241,14 +241,14 @@ impl Follower {
 }
 
 /// Publishes and logs the state of the index.
-struct Progress {
-    status: watch::Sender<Status>,
+struct IndexProgress {
+    status: watch::Sender<IndexStatus>,
     metrics: Arc<Metrics>,
     /// Time of the last log message; `None` unless far behind.
     reported: Option<Instant>,
 }
 
-impl Progress {
+impl IndexProgress {
     /// Commits the transaction and publishes the new lag.
     fn commit(&mut self, writer: &mut IndexWriter) -> Result<(), FollowError> {
         writer.commit()?;

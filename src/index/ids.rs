@@ -14,20 +14,20 @@ const BUCKET_BITS: i64 = 24;
 
 /// The ids of the events in a block.
 #[derive(Default)]
-pub(super) struct Ids(Vec<Entry>);
+pub(super) struct BlockIds(Vec<IdRow>);
 
 /// A row of the table `ids`. The fields are in the order of its primary key.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
+struct IdRow {
     bucket: i64,
     hash: i32,
     event: i64,
 }
 
-impl Ids {
+impl BlockIds {
     /// Adds an id of an event.
     pub(super) fn push(&mut self, id: &str, event: i64) {
-        self.0.push(Entry { bucket: event >> BUCKET_BITS, hash: hash(id), event });
+        self.0.push(IdRow { bucket: event >> BUCKET_BITS, hash: hash(id), event });
     }
 
     /// Sorts the ids in the order of the table, which makes inserts faster.
@@ -38,7 +38,7 @@ impl Ids {
     /// Inserts the ids; existing rows are kept.
     pub(super) fn insert(&self, index: &Connection) -> rusqlite::Result<()> {
         let mut insert = index.prepare("INSERT OR IGNORE INTO ids VALUES (?1, ?2, ?3)")?;
-        for Entry { bucket, hash, event } in &self.0 {
+        for IdRow { bucket, hash, event } in &self.0 {
             insert.execute((bucket, hash, event))?;
         }
         Ok(())

@@ -24,7 +24,7 @@ pub(super) const READ_TOGETHER_BYTES: u64 = 4096;
 /// A line that is an event.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly every line is the large one")]
-pub(super) enum Line<'a> {
+pub(super) enum ParsedLine<'a> {
     /// A line in the stored form, as this server writes it.
     Own(Event<'a>),
     /// A line of another program, in the form of a request; converted to the stored form.
@@ -37,7 +37,7 @@ struct Id<'a> {
     event_id: Option<Cow<'a, str>>,
 }
 
-impl<'a> Line<'a> {
+impl<'a> ParsedLine<'a> {
     /// Parses a line; `None` if it is not an event. `read_at` is the timestamp of a foreign event that
     /// has none.
     pub(super) fn read(line: &'a [u8], read_at: Timestamp) -> Option<Self> {

@@ -26,7 +26,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 
-pub use follow::Status;
+pub use follow::IndexStatus;
 
 use self::read::IndexReader;
 use crate::journal::Appended;
@@ -49,7 +49,7 @@ const OFFSET_BITS: i64 = 40;
 #[derive(Clone, Debug)]
 pub struct Index {
     shared: Arc<Shared>,
-    status: watch::Receiver<Status>,
+    status: watch::Receiver<IndexStatus>,
     permits: Arc<Semaphore>,
 }
 
@@ -103,7 +103,7 @@ impl Index {
             is_damaged: AtomicBool::new(false),
             connections: Mutex::default(),
         });
-        let sender = watch::Sender::new(Status::default());
+        let sender = watch::Sender::new(IndexStatus::default());
         let status = sender.subscribe();
         let follower = follow::Follower::new(shared.clone(), sender, metrics);
         let task = tokio::task::spawn_blocking(move || {
@@ -113,7 +113,7 @@ impl Index {
     }
 
     /// Progress of the index.
-    pub fn status(&self) -> watch::Receiver<Status> {
+    pub fn status(&self) -> watch::Receiver<IndexStatus> {
         self.status.clone()
     }
 

@@ -5,8 +5,8 @@ use rusqlite::types::{Null, ToSql};
 use rusqlite::{Connection, Statement};
 
 use super::OFFSET_BITS;
-use super::ids::Ids;
-use super::lines::Line;
+use super::ids::BlockIds;
+use super::lines::ParsedLine;
 use super::schema::INDEXED;
 use crate::event::{ColumnKind, Event, PromotedColumn, Timestamp, parse_count, parse_measure};
 
@@ -15,14 +15,14 @@ const FIRST: usize = 8;
 
 /// The rows of a block of lines.
 #[derive(Default)]
-pub(super) struct Rows {
+pub(super) struct IndexRows {
     /// The texts of all rows, concatenated.
     texts: String,
-    events: Vec<Row>,
-    ids: Ids,
+    events: Vec<IndexRow>,
+    ids: BlockIds,
 }
 
-struct Row {
+struct IndexRow {
     id: i64,
     session_id: Text,
     event_id: Text,
@@ -31,22 +31,22 @@ struct Row {
     workflow_id: Option<Text>,
     phase_id: Option<Text>,
     milestone_id: Option<Text>,
-    promoted: [Cell; INDEXED.len()],
+    promoted: [PromotedValue; INDEXED.len()],
 }
 
 /// A value of a promoted column.
 #[derive(Clone, Copy)]
-enum Cell {
+enum PromotedValue {
     Null,
     Text(Text),
     Count(i64),
     Measure(f64),
 }
 
-/// The start and end of a text in [`Rows::texts`], which is smaller than 4 GiB because a block of lines is.
+/// The start and end of a text in [`IndexRows::texts`], which is smaller than 4 GiB because a block of lines is.
 type Text = (u32, u32);
 
-impl Rows {
+impl IndexRows {
     /// Returns the rows of the events in a block that begins at a position of a file. Lines that are not
     /// events are ignored.
     pub(super) fn of(block: &[u8], number: i64, position: u64) -> Self {
@@ -57,11 +57,13 @@ impl Rows {
             let line = &block[start..end];
             let id = number << OFFSET_BITS | (position + start as u64).cast_signed();
             start = end + 1;
-            let Some(read) = Line::read(line, read_at) else { continue };
+            let Some(read) = ParsedLine::read(line, read_at) else { continue };
             let foreign = read.foreign_line().and_then(|line| Event::from_line(line).ok());
             match (&read, &foreign) {
-                (Line::Own(event), _) | (Line::Foreign(_), Some(event)) => rows.push(id, event),
-                (Line::Foreign(_), None) => {}
+                (ParsedLine::Own(event), _) | (ParsedLine::Foreign(_), Some(event)) => {
+                    rows.push(id, event);
+                }
+                (ParsedLine::Foreign(_), None) => {}
             }
         }
         rows.ids.sort();
@@ -78,7 +80,7 @@ impl Rows {
             self.texts.push_str(text);
             (start, self.texts.len() as u32)
         };
-        let row = Row {
+        let row = IndexRow {
             id,
             session_id: text(&event.session_id),
             event_id: text(&event.event_id),
@@ -88,13 +90,13 @@ impl Rows {
             phase_id: event.phase_id.as_deref().map(&mut text),
             milestone_id: event.milestone_id.as_deref().map(&mut text),
             promoted: INDEXED.map(|column| {
-                let Some(value) = &event.promoted[column] else { return Cell::Null };
+                let Some(value) = &event.promoted[column] else { return PromotedValue::Null };
                 let cell = match column.kind() {
-                    ColumnKind::Text => Some(Cell::Text(text(value))),
-                    ColumnKind::Count => parse_count(value).map(Cell::Count),
-                    ColumnKind::Measure => parse_measure(value).map(Cell::Measure),
+                    ColumnKind::Text => Some(PromotedValue::Text(text(value))),
+                    ColumnKind::Count => parse_count(value).map(PromotedValue::Count),
+                    ColumnKind::Measure => parse_measure(value).map(PromotedValue::Measure),
                 };
-                cell.unwrap_or(Cell::Null)
+                cell.unwrap_or(PromotedValue::Null)
             }),
         };
         self.events.push(row);
@@ -112,7 +114,7 @@ impl Rows {
         self.ids.insert(index)
     }
 
-    fn bind(&self, insert: &mut Statement<'_>, row: &Row) -> rusqlite::Result<()> {
+    fn bind(&self, insert: &mut Statement<'_>, row: &IndexRow) -> rusqlite::Result<()> {
         let text = |(start, end): Text| &self.texts[start as usize..end as usize];
         let optional = |value: Option<Text>| value.map(text);
         let columns: [&dyn ToSql; FIRST] = [
@@ -130,10 +132,10 @@ impl Rows {
         }
         for (at, cell) in (FIRST + 1..).zip(row.promoted) {
             match cell {
-                Cell::Null => insert.raw_bind_parameter(at, Null)?,
-                Cell::Text(value) => insert.raw_bind_parameter(at, text(value))?,
-                Cell::Count(number) => insert.raw_bind_parameter(at, number)?,
-                Cell::Measure(number) => insert.raw_bind_parameter(at, number)?,
+                PromotedValue::Null => insert.raw_bind_parameter(at, Null)?,
+                PromotedValue::Text(value) => insert.raw_bind_parameter(at, text(value))?,
+                PromotedValue::Count(number) => insert.raw_bind_parameter(at, number)?,
+                PromotedValue::Measure(number) => insert.raw_bind_parameter(at, number)?,
             }
         }
         Ok(())

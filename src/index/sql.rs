@@ -6,7 +6,7 @@ use rusqlite::types::{ToSql, ToSqlOutput};
 use super::error::read_error;
 use super::ids;
 use crate::event::Timestamp;
-use crate::query::sql::{Statement, Value};
+use crate::query::sql::{SqlValue, Statement};
 use crate::query::{ReadError, ResultRow, Select};
 
 /// Renders a query. `columns` is SQL for the columns of the result.
@@ -46,7 +46,7 @@ fn index_for(select: &Select) -> &'static str {
     }
 }
 
-impl ToSql for Value {
+impl ToSql for SqlValue {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         match self {
             Self::Text(text) => text.to_sql(),

@@ -9,7 +9,7 @@ use super::OFFSET_BITS;
 use super::error::read_error;
 use super::read::{IndexReader, prepare, query};
 use super::source_files::{LINE_POSITION_COLUMNS, LinePosition};
-use crate::query::sql::{Statement, Value};
+use crate::query::sql::{SqlValue, Statement};
 use crate::query::{Offered, PageQuery, PageWriter, ReadError, StreamPosition};
 
 /// What a [`StreamPosition`] means here: after the event at an offset of a file. In the index whose name
@@ -150,7 +150,7 @@ impl IndexReader<'_> {
 fn events_after(id: i64, page: &PageQuery) -> Statement {
     let columns = LINE_POSITION_COLUMNS;
     let mut statement = Statement::new(format!("SELECT {columns} FROM hook_events NOT INDEXED"));
-    statement.push(" WHERE id > ?", [Value::Integer(id)]);
+    statement.push(" WHERE id > ?", [SqlValue::Integer(id)]);
     statement.push_and(page.filter.conditions());
     statement.push(&format!(" ORDER BY id LIMIT {}", page.scan_max() + 1), []);
     statement

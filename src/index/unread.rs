@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::files::{self, MARK_BYTES};
 use super::lines::LINE_BYTES_MAX;
-use super::rows::Rows;
+use super::rows::IndexRows;
 
 /// Maximum bytes of lines in a block; a longer line makes a longer block.
 const BLOCK_BYTES: usize = 4 << 20;
@@ -25,7 +25,7 @@ pub(super) struct Unread {
 
 /// Consecutive lines, parsed.
 pub(super) struct Block {
-    pub(super) rows: Rows,
+    pub(super) rows: IndexRows,
     /// The position after the lines.
     pub(super) end: u64,
     /// A hash of the bytes before `end`; see [`files::mark`].
@@ -78,7 +78,7 @@ impl Unread {
         let is_long_enough = text.len() as u64 >= MARK_BYTES;
         let mark =
             if is_long_enough { files::mark_of(text) } else { files::mark(&self.file, end)? };
-        let rows = Rows::of(text, self.number, self.position);
+        let rows = IndexRows::of(text, self.number, self.position);
         self.position = end;
         Ok(Some(Block { rows, end, mark }))
     }

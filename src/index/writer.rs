@@ -17,13 +17,13 @@ pub(super) struct IndexWriter {
     /// The identity of the index file when it was opened.
     pub(super) identity: Option<Identity>,
     /// The indexed files by number, which is also the order of their events.
-    pub(super) sources: Vec<Source>,
+    pub(super) sources: Vec<IndexedFile>,
     /// Bytes of lines in the open transaction.
     pub(super) uncommitted_bytes: u64,
 }
 
 /// An indexed file.
-pub(super) struct Source {
+pub(super) struct IndexedFile {
     number: i64,
     pub(super) identity: Identity,
     path: PathBuf,
@@ -72,7 +72,7 @@ impl IndexWriter {
             params![device.cast_signed(), inode.cast_signed(), mark],
         )?;
         let number = self.index.last_insert_rowid();
-        self.sources.push(Source { number, identity, path, position: 0, mark, file: None });
+        self.sources.push(IndexedFile { number, identity, path, position: 0, mark, file: None });
         Ok(())
     }
 
@@ -91,7 +91,8 @@ impl IndexWriter {
 
     /// Total bytes of the files, and how many of these are not indexed.
     pub(super) fn size(&self) -> (u64, u64) {
-        let len = |source: &Source| std::fs::metadata(&source.path).map_or(0, |found| found.len());
+        let len =
+            |source: &IndexedFile| std::fs::metadata(&source.path).map_or(0, |found| found.len());
         self.sources.iter().fold((0, 0), |(bytes, lag_bytes), source| {
             let len = len(source).max(source.position);
             (bytes + len, lag_bytes + len - source.position)
@@ -144,7 +145,7 @@ impl IndexWriter {
     }
 }
 
-impl Source {
+impl IndexedFile {
     /// Opens the file; `None` if the path no longer leads to it.
     fn open(&mut self) -> io::Result<Option<Arc<File>>> {
         if self.file.is_none() {
@@ -160,12 +161,12 @@ impl Source {
     }
 }
 
-fn sources(index: &Connection) -> rusqlite::Result<Vec<Source>> {
+fn sources(index: &Connection) -> rusqlite::Result<Vec<IndexedFile>> {
     let mut rows =
         index.prepare("SELECT number, device, inode, position, mark FROM files ORDER BY number")?;
     let sources = rows.query_map([], |row| {
         let unsigned = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
-        Ok(Source {
+        Ok(IndexedFile {
             number: row.get(0)?,
             identity: Identity { device: unsigned(1)?, inode: unsigned(2)? },
             path: PathBuf::new(),

@@ -30,16 +30,16 @@ fn visit_all<'j, R: Read<'j>>(
     expected: &str,
     visit: impl FnMut(&'j str, &'j str),
 ) -> serde_json::Result<()> {
-    deserializer.deserialize_map(Members { expected, visit })?;
+    deserializer.deserialize_map(MemberVisitor { expected, visit })?;
     deserializer.end()
 }
 
-struct Members<'e, F> {
+struct MemberVisitor<'e, F> {
     expected: &'e str,
     visit: F,
 }
 
-impl<'j, F: FnMut(&'j str, &'j str)> Visitor<'j> for Members<'_, F> {
+impl<'j, F: FnMut(&'j str, &'j str)> Visitor<'j> for MemberVisitor<'_, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -16,7 +16,7 @@ use prometheus::{
 
 pub use labels::DatabaseProblem;
 pub(crate) use labels::Limit;
-use table::{Metric, Row, metrics};
+use table::{Metric, MetricRow, metrics};
 
 /// Seconds, from one fsync on a fast disk to the time after which agents give up.
 const LATENCY: [f64; 14] =

@@ -9,7 +9,7 @@ use prometheus::{
 
 /// One row of the table.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(super) struct MetricRow {
     pub(super) name: &'static str,
     pub(super) help: &'static str,
     pub(super) labels: &'static [&'static str],
@@ -19,7 +19,7 @@ pub(super) struct Row {
     pub(super) kind: &'static str,
 }
 
-impl Row {
+impl MetricRow {
     /// Creates the row's metric and adds it to the registry.
     pub(super) fn register<M: Metric>(&self, registry: &Registry) -> Result<M> {
         let metric = M::new(self)?;
@@ -41,7 +41,7 @@ pub(super) trait Metric: Collector + Clone + 'static {
     /// The name of the type in the Prometheus text format.
     const KIND: &'static str;
 
-    fn new(row: &Row) -> Result<Self>;
+    fn new(row: &MetricRow) -> Result<Self>;
 }
 
 macro_rules! metric_types {
@@ -49,7 +49,7 @@ macro_rules! metric_types {
         $(impl Metric for $metric {
             const KIND: &'static str = $kind;
 
-            fn new($row: &Row) -> Result<Self> {
+            fn new($row: &MetricRow) -> Result<Self> {
                 $new
             }
         })+
@@ -96,7 +96,7 @@ macro_rules! metrics {
         mod rows {
             use super::*;
 
-            $(pub(super) const $field: Row = Row {
+            $(pub(super) const $field: MetricRow = MetricRow {
                 name: $name,
                 help: $help,
                 labels: &[$($($label),+)?],
@@ -106,7 +106,7 @@ macro_rules! metrics {
         }
 
         /// All rows, in the order of declaration.
-        const TABLE: &[Row] = &[$(rows::$field),+];
+        const TABLE: &[MetricRow] = &[$(rows::$field),+];
     };
     (@buckets) => { &[] };
     (@buckets $buckets:ident) => { &$buckets };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::error::ReadError;
-use super::page::{Members, PageKey, PageQuery};
+use super::page::{PageKey, PageQuery, SelectedMembers};
 use super::tail::StreamPosition;
 use crate::json::each_member;
 
@@ -176,8 +176,8 @@ fn data_contains(line: &[u8], text: &str) -> bool {
 }
 
 /// Reduces a line to the wanted members.
-fn project(line: Vec<u8>, members: &Members) -> Vec<u8> {
-    if *members == Members::All {
+fn project(line: Vec<u8>, members: &SelectedMembers) -> Vec<u8> {
+    if *members == SelectedMembers::All {
         return line;
     }
     let mut out = Vec::with_capacity(256);

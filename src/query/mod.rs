@@ -16,6 +16,6 @@ pub use condition::Order;
 pub(crate) use condition::{Boundary, Comparison, Condition};
 pub use error::ReadError;
 pub use filter::{FILTER_COLUMNS, Filter};
-pub use page::{Members, PageKey, PageQuery};
+pub use page::{PageKey, PageQuery, SelectedMembers};
 pub(crate) use select::{FromRow, ResultRow, Select, output_row, read_column};
 pub use tail::{StreamPosition, TailQuery};

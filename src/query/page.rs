@@ -31,7 +31,7 @@ pub struct PageQuery {
     /// Maximum number of events.
     pub limit: usize,
     /// Members of each event in the response.
-    pub members: Members,
+    pub members: SelectedMembers,
 }
 
 impl PageQuery {
@@ -69,7 +69,7 @@ impl PageQuery {
 
 /// Members of an event that a response has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Members {
+pub enum SelectedMembers {
     /// All members.
     #[default]
     All,
@@ -79,7 +79,7 @@ pub enum Members {
     Only(Vec<String>),
 }
 
-impl Members {
+impl SelectedMembers {
     /// Returns whether the response has the member.
     pub fn has(&self, name: &str) -> bool {
         match self {

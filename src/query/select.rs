@@ -89,26 +89,29 @@ impl ColumnValue for f64 {
 }
 
 /// The type of a field of a row: a [`ColumnValue`], or an `Option` of one where the column may be null.
-pub(crate) trait Field: Sized {
+pub(crate) trait RowField: Sized {
     fn read(row: &impl ResultRow, at: usize) -> Result<Self, ReadError>;
 }
 
-impl<T: ColumnValue> Field for T {
+impl<T: ColumnValue> RowField for T {
     fn read(row: &impl ResultRow, at: usize) -> Result<Self, ReadError> {
         let null = || ReadError::Failed(format!("column {} of a result is null", at + 1));
         <T as ColumnValue>::read(row, at)?.ok_or_else(null)
     }
 }
 
-impl<T: ColumnValue> Field for Option<T> {
+impl<T: ColumnValue> RowField for Option<T> {
     fn read(row: &impl ResultRow, at: usize) -> Result<Self, ReadError> {
         <T as ColumnValue>::read(row, at)
     }
 }
 
 /// Reads the next column of a row.
-pub(crate) fn read_column<T: Field>(row: &impl ResultRow, at: &mut usize) -> Result<T, ReadError> {
-    let value = <T as Field>::read(row, *at)?;
+pub(crate) fn read_column<T: RowField>(
+    row: &impl ResultRow,
+    at: &mut usize,
+) -> Result<T, ReadError> {
+    let value = <T as RowField>::read(row, *at)?;
     *at += 1;
     Ok(value)
 }

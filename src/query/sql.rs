@@ -10,7 +10,7 @@ use crate::event::Timestamp;
 
 /// The value of a parameter.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
+pub(crate) enum SqlValue {
     Text(String),
     Time(Timestamp),
     Integer(i64),
@@ -20,7 +20,7 @@ pub(crate) enum Value {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Statement {
     pub(crate) text: String,
-    pub(crate) values: Vec<Value>,
+    pub(crate) values: Vec<SqlValue>,
 }
 
 impl Statement {
@@ -30,7 +30,7 @@ impl Statement {
     }
 
     /// Appends SQL in which each `?` stands for the next of the values.
-    pub(crate) fn push(&mut self, sql: &str, values: impl IntoIterator<Item = Value>) {
+    pub(crate) fn push(&mut self, sql: &str, values: impl IntoIterator<Item = SqlValue>) {
         let mut values = values.into_iter();
         for (at, text) in sql.split('?').enumerate() {
             if at > 0 {
@@ -56,7 +56,7 @@ impl Statement {
     pub(crate) fn push_joined(
         &mut self,
         begin: &str,
-        conditions: impl IntoIterator<Item = (String, Vec<Value>)>,
+        conditions: impl IntoIterator<Item = (String, Vec<SqlValue>)>,
     ) {
         let mut joint = begin;
         for (sql, values) in conditions {
@@ -88,8 +88,8 @@ impl Statement {
 
 impl Condition<'_> {
     /// SQL in which each `?` stands for the next of the values.
-    pub(crate) fn sql(&self) -> (String, Vec<Value>) {
-        let text = |text: &str| Value::Text(text.to_owned());
+    pub(crate) fn sql(&self) -> (String, Vec<SqlValue>) {
+        let text = |text: &str| SqlValue::Text(text.to_owned());
         match self {
             Self::Equal(column, value) => (format!("\"{column}\" = ?"), vec![text(value)]),
             Self::OneOf(column, values) => {
@@ -99,7 +99,7 @@ impl Condition<'_> {
             }
             Self::NotNull(column) => (format!("\"{column}\" IS NOT NULL"), Vec::new()),
             Self::Time(comparison, time) => {
-                (format!("\"timestamp\" {} ?", comparison.sql()), vec![Value::Time(*time)])
+                (format!("\"timestamp\" {} ?", comparison.sql()), vec![SqlValue::Time(*time)])
             }
             Self::Boundary(boundary) => boundary.sql(),
         }
@@ -107,13 +107,14 @@ impl Condition<'_> {
 }
 
 impl Boundary {
-    fn sql(&self) -> (String, Vec<Value>) {
-        let mut values = vec![Value::Time(self.timestamp), Value::Text(self.session_id.clone())];
+    fn sql(&self) -> (String, Vec<SqlValue>) {
+        let mut values =
+            vec![SqlValue::Time(self.timestamp), SqlValue::Text(self.session_id.clone())];
         let comparison = self.comparison.sql();
         let Some(event_id) = &self.event_id else {
             return (format!("(\"timestamp\", session_id) {comparison} (?, ?)"), values);
         };
-        values.push(Value::Text(event_id.clone()));
+        values.push(SqlValue::Text(event_id.clone()));
         (format!("(\"timestamp\", session_id, event_id) {comparison} (?, ?, ?)"), values)
     }
 }

@@ -1,7 +1,7 @@
 //! Events in the order of their arrival.
 
 use super::filter::Filter;
-use super::page::{Members, PageQuery};
+use super::page::{PageQuery, SelectedMembers};
 
 /// Maximum number of events in one response to a tail.
 const TAIL_EVENTS_MAX: usize = 500;
@@ -12,7 +12,7 @@ pub struct TailQuery {
     /// Which events.
     pub filter: Filter,
     /// Members of each event in the response.
-    pub members: Members,
+    pub members: SelectedMembers,
 }
 
 impl TailQuery {

@@ -46,7 +46,7 @@ pub struct Redactor {
 
 /// A match of a rule.
 #[derive(Clone, Copy, Debug)]
-struct Span {
+struct RuleMatch {
     start: usize,
     end: usize,
     rule: usize,
@@ -178,20 +178,20 @@ impl Redactor {
         redacted
     }
 
-    fn mark(&self, span: Span, found: &mut Redactions, out: &mut String) {
+    fn mark(&self, span: RuleMatch, found: &mut Redactions, out: &mut String) {
         found.count(span.rule);
         mark::write(&self.rules[span.rule].name, out);
     }
 
     /// Returns the matches of all rules in a text, in order and without overlaps.
-    fn spans(&self, text: &str) -> Vec<Span> {
+    fn spans(&self, text: &str) -> Vec<RuleMatch> {
         let mut wanted: Vec<bool> = self.rules.iter().map(|rule| rule.is_always_tried).collect();
         for literal in self.literals.find_iter(text) {
             wanted[self.rule_of_literal[literal.pattern().as_usize()]] = true;
         }
         let mut spans = Vec::new();
         for (rule, _) in wanted.into_iter().enumerate().filter(|(_, wanted)| *wanted) {
-            self.rules[rule].find(text, |start, end| spans.push(Span { start, end, rule }));
+            self.rules[rule].find(text, |start, end| spans.push(RuleMatch { start, end, rule }));
         }
         // Overlapping matches are replaced together, with the name of the first.
         spans.sort_by_key(|span| (span.start, std::cmp::Reverse(span.end)));

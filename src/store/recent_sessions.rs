@@ -22,14 +22,14 @@ pub(super) struct RecentSession {
 }
 
 output_row! {
-    struct EventRow {
+    struct SessionEventRow {
         session_id: String = "session_id",
         timestamp: Timestamp = "\"timestamp\"",
     }
 }
 
 output_row! {
-    struct SessionRow {
+    struct RecentSessionRow {
         session_id: String = "session_id",
     }
 }
@@ -47,7 +47,7 @@ struct Backwards {
 }
 
 impl Backwards {
-    fn add(&mut self, row: EventRow) {
+    fn add(&mut self, row: SessionEventRow) {
         self.batch_events += 1;
         let event = RecentSession { session_id: row.session_id, newest: row.timestamp };
         if !self.all_session_ids.contains(&event.session_id) {
@@ -126,7 +126,7 @@ impl Store {
             group_by: Some("session_id"),
             ..Select::default()
         };
-        let add = |before: &mut HashSet<String>, row: SessionRow| {
+        let add = |before: &mut HashSet<String>, row: RecentSessionRow| {
             before.insert(row.session_id);
         };
         self.fold(&select, HashSet::new(), add).await

@@ -7,7 +7,7 @@ use super::Store;
 use crate::event::Timestamp;
 use crate::json::each_member;
 use crate::query::{
-    Chunk, Filter, Members, Order, PageKey, PageQuery, ReadError, Select, output_row,
+    Chunk, Filter, Order, PageKey, PageQuery, ReadError, Select, SelectedMembers, output_row,
 };
 
 /// A session without events for longer than this is quiet.
@@ -131,7 +131,7 @@ fn as_text<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::E
 }
 
 output_row! {
-    struct SessionRow {
+    struct SessionTotalsRow {
         session_id: String = "session_id",
         started_at: Timestamp = "min(\"timestamp\")",
         last_event_at: Timestamp = "max(\"timestamp\")",
@@ -177,8 +177,8 @@ fn literals(types: &[&str]) -> String {
     types.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
 }
 
-impl From<SessionRow> for Session {
-    fn from(row: SessionRow) -> Self {
+impl From<SessionTotalsRow> for Session {
+    fn from(row: SessionTotalsRow) -> Self {
         let quiet_since = Timestamp::now().micros() - QUIET_MICROS;
         let state = if row.last_ended_at == Some(row.last_event_at) {
             SessionState::Ended
@@ -267,7 +267,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let select = Select { session_ids, group_by: Some("session_id"), ..Select::default() };
-        let add = |sessions: &mut Vec<Session>, row: SessionRow| sessions.push(row.into());
+        let add = |sessions: &mut Vec<Session>, row: SessionTotalsRow| sessions.push(row.into());
         self.fold(&select, Vec::new(), add).await
     }
 
@@ -303,7 +303,8 @@ impl Store {
             event_types: event_type.map(str::to_owned).into_iter().collect(),
             ..Filter::default()
         };
-        let members = Members::Only(["data", "extra", "timestamp"].map(str::to_owned).to_vec());
+        let members =
+            SelectedMembers::Only(["data", "extra", "timestamp"].map(str::to_owned).to_vec());
         let page = PageQuery { filter, order: Order::Ascending, limit, members, after: None };
         let mut reader = self.page(page).await?;
         let mut lines = Vec::new();

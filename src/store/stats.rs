@@ -111,7 +111,7 @@ impl Distribution {
 }
 
 output_row! {
-    struct EventRow {
+    struct StatsRow {
         timestamp: Timestamp = "\"timestamp\"",
         event_type: String = "event_type",
         tool_name: Option<String> = "tool_name",
@@ -163,7 +163,7 @@ fn limited(name: &str, is_known: bool, known: usize) -> String {
 }
 
 impl StatsBuilder {
-    fn add(&mut self, row: EventRow) {
+    fn add(&mut self, row: StatsRow) {
         self.events += 1;
         if self.events > STATS_EVENTS_MAX {
             return;
@@ -172,7 +172,7 @@ impl StatsBuilder {
         self.add_to_tool(row);
     }
 
-    fn add_to_bucket(&mut self, row: &EventRow) {
+    fn add_to_bucket(&mut self, row: &StatsRow) {
         let is_known = self.types.contains(&row.event_type);
         let name = limited(&row.event_type, is_known, self.types.len());
         if !self.types.contains(&name) {
@@ -188,7 +188,7 @@ impl StatsBuilder {
         });
     }
 
-    fn add_to_tool(&mut self, row: EventRow) {
+    fn add_to_tool(&mut self, row: StatsRow) {
         let Some(tool_name) = row.tool_name else { return };
         let micros = row.timestamp.micros();
         let tool_use = row.tool_use_id.map(|tool_use_id| (row.session_id, tool_use_id));

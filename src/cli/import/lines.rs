@@ -5,7 +5,7 @@ use crate::event::timestamp;
 use crate::json::{text, visit_members};
 
 /// A line to be sent.
-pub(super) struct Line {
+pub(super) struct ImportLine {
     /// Number in the file, from 1.
     pub(super) number: u64,
     /// The event.
@@ -19,19 +19,24 @@ pub(super) struct Line {
 /// Members that a second import needs to recognise the event are added if missing: an `event_id`
 /// derived from the line's number and text, and as `timestamp` the time of the rejection or `known_by`.
 /// Fails with the reason if the line cannot be an event.
-pub(super) fn prepare(line: &str, number: u64, known_by: Timestamp) -> Result<Line, String> {
-    let members = Members::of(line)?;
+pub(super) fn prepare(line: &str, number: u64, known_by: Timestamp) -> Result<ImportLine, String> {
+    let members = LineMembers::of(line)?;
     let Some((original, rejected_at)) = members.rejected() else {
         return Ok(complete(line, &members, number, known_by));
     };
     // An original of several lines has line feeds only between tokens.
     let original = original.replace(['\n', '\r'], " ");
-    let members = Members::of(&original)
+    let members = LineMembers::of(&original)
         .map_err(|error| format!("correct the rejected original before importing it: {error}"))?;
     Ok(complete(&original, &members, number, rejected_at.unwrap_or(known_by)))
 }
 
-fn complete(event: &str, members: &Members<'_>, number: u64, known_by: Timestamp) -> Line {
+fn complete(
+    event: &str,
+    members: &LineMembers<'_>,
+    number: u64,
+    known_by: Timestamp,
+) -> ImportLine {
     let event = event.trim();
     let missing = |member: Option<&str>| member.is_none_or(|raw| raw == "null");
     let mut additions = Vec::new();
@@ -50,7 +55,7 @@ fn complete(event: &str, members: &Members<'_>, number: u64, known_by: Timestamp
             format!("{open}{comma}{}}}", additions.join(","))
         }
     };
-    Line { number, event, is_complete }
+    ImportLine { number, event, is_complete }
 }
 
 /// Returns an id that is the same whenever this line is imported.
@@ -63,7 +68,7 @@ fn derived_id(event: &str, number: u64) -> String {
 
 /// Raw values of the members that matter here; of two with the same name, the last one.
 #[derive(Default)]
-struct Members<'a> {
+struct LineMembers<'a> {
     event_id: Option<&'a str>,
     timestamp: Option<&'a str>,
     rejected_at: Option<&'a str>,
@@ -76,9 +81,9 @@ struct Members<'a> {
     others: usize,
 }
 
-impl<'a> Members<'a> {
+impl<'a> LineMembers<'a> {
     fn of(line: &'a str) -> Result<Self, String> {
-        let mut members = Members::default();
+        let mut members = LineMembers::default();
         visit_members(line, "an event: a JSON object", |name, raw| {
             members.count += 1;
             match &*text::unescape(name) {

@@ -12,12 +12,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::client::Target;
-use super::progress::Progress;
+use super::progress::ProgressLine;
 use crate::config::{Ack, parse_duration};
 use crate::http::STORED_LINES;
-use lines::Line;
-use server::{Outcome, Server};
-use source::{Next, Source};
+use lines::ImportLine;
+use server::{BatchOutcome, ImportTarget};
+use source::{ImportSource, Next};
 
 /// Maximum number of events in a request.
 const BATCH_EVENTS_MAX: usize = 500;
@@ -55,11 +55,11 @@ pub struct Args {
 
 /// Imports the files. The exit status is 0 if every event was accepted.
 pub(super) fn run(args: &Args) -> ExitCode {
-    let server = match Server::new(&args.target, args.ack.name(), args.retry_for) {
+    let server = match ImportTarget::new(&args.target, args.ack.name(), args.retry_for) {
         Ok(server) => server,
         Err(error) => return super::exit_code(Err(error.into())),
     };
-    let (tally, progress) = (Tally::default(), Progress::new());
+    let (tally, progress) = (Tally::default(), ProgressLine::new());
     let mut import = Import { server, tally, progress, waits_for: String::new() };
     for (at, path) in args.files.iter().enumerate() {
         let from_line = if at == 0 { args.from_line } else { 1 };
@@ -80,9 +80,9 @@ pub(super) fn run(args: &Args) -> ExitCode {
 }
 
 struct Import {
-    server: Server,
+    server: ImportTarget,
     tally: Tally,
-    progress: Progress,
+    progress: ProgressLine,
     /// The last reason for a retry that was printed.
     waits_for: String,
 }
@@ -97,20 +97,20 @@ struct Stopped {
 /// The lines of a file that are sent together.
 #[derive(Default)]
 struct LineBatch {
-    lines: Vec<Line>,
+    lines: Vec<ImportLine>,
     bytes: usize,
 }
 
 impl LineBatch {
     /// Reports whether the batch can take another line. Lines with and without an id and a timestamp
     /// are sent with different content types.
-    fn takes(&self, line: &Line) -> bool {
+    fn takes(&self, line: &ImportLine) -> bool {
         self.lines.len() < BATCH_EVENTS_MAX
             && self.bytes + line.event.len() < BATCH_BYTES_MAX
             && self.lines.last().is_none_or(|last| last.is_complete == line.is_complete)
     }
 
-    fn push(&mut self, line: Line) {
+    fn push(&mut self, line: ImportLine) {
         self.bytes += line.event.len() + 1;
         self.lines.push(line);
     }
@@ -122,7 +122,7 @@ impl Import {
             let reason = format!("{} cannot be read: {error}", path.display());
             Stopped { reason, line: line.max(from_line) }
         };
-        let mut source = Source::open(path).map_err(|error| cannot_read(error, 1))?;
+        let mut source = ImportSource::open(path).map_err(|error| cannot_read(error, 1))?;
         let (mut text, mut batch) = (Vec::new(), LineBatch::default());
         for number in 1.. {
             let next = match source.next_line(&mut text) {
@@ -156,7 +156,7 @@ impl Import {
         self.deliver(path, &batch.lines)
     }
 
-    fn show_progress(&mut self, path: &Path, source: &Source) {
+    fn show_progress(&mut self, path: &Path, source: &ImportSource) {
         let Tally { read, accepted, rejected } = &self.tally;
         self.progress.show(|| {
             let part = match source.bytes {
@@ -169,7 +169,7 @@ impl Import {
     }
 
     /// Sends a batch; in halves if it is rejected as a whole.
-    fn deliver(&mut self, path: &Path, batch: &[Line]) -> Result<(), Stopped> {
+    fn deliver(&mut self, path: &Path, batch: &[ImportLine]) -> Result<(), Stopped> {
         let Some(first) = batch.first() else { return Ok(()) };
         let mut body = Vec::new();
         for line in batch {
@@ -189,7 +189,7 @@ impl Import {
         let media_type = if first.is_complete { STORED_LINES } else { "application/x-ndjson" };
         let outcome = self.server.send(&body, media_type, waiting);
         match outcome.map_err(|reason| Stopped { reason, line: first.number })? {
-            Outcome::Decided(rejected) => {
+            BatchOutcome::Decided(rejected) => {
                 self.tally.accepted += (batch.len() - rejected.len().min(batch.len())) as u64;
                 for rejected in rejected {
                     let number = batch.get(rejected.index).map_or(0, |line| line.number);
@@ -197,11 +197,11 @@ impl Import {
                 }
                 Ok(())
             }
-            Outcome::Rejected(reason) if batch.len() == 1 => {
+            BatchOutcome::Rejected(reason) if batch.len() == 1 => {
                 self.reject(path, first.number, &reason);
                 Ok(())
             }
-            Outcome::Rejected(_) => {
+            BatchOutcome::Rejected(_) => {
                 let (first, second) = batch.split_at(batch.len() / 2);
                 self.deliver(path, first)?;
                 self.deliver(path, second)
@@ -223,7 +223,7 @@ fn parse(
     text: &[u8],
     number: u64,
     known_by: crate::event::Timestamp,
-) -> Option<Result<Line, String>> {
+) -> Option<Result<ImportLine, String>> {
     let text = text.strip_prefix(b"\xEF\xBB\xBF").filter(|_| number == 1).unwrap_or(text);
     if text.trim_ascii().is_empty() {
         return None;

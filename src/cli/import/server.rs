@@ -17,42 +17,42 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Maximum `Retry-After` that is followed.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(10);
 
-pub(super) struct Server {
+pub(super) struct ImportTarget {
     client: Client,
     path: String,
     retry_for: Duration,
 }
 
 /// The server's decision about a batch.
-pub(super) enum Outcome {
+pub(super) enum BatchOutcome {
     /// All events were accepted but these.
-    Decided(Vec<RejectedEvent>),
+    Decided(Vec<RejectedLine>),
     /// The batch was rejected as a whole, for this reason. A smaller one can be accepted.
     Rejected(String),
 }
 
 /// An event that the server rejected.
 #[derive(Deserialize)]
-pub(super) struct RejectedEvent {
+pub(super) struct RejectedLine {
     /// Index in the batch, from 0.
     pub(super) index: usize,
     field: Option<String>,
     error: String,
 }
 
-impl RejectedEvent {
+impl RejectedLine {
     pub(super) fn reason(&self) -> String {
         self.field.iter().chain([&self.error]).map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 }
 
 enum Attempt {
-    Final(Outcome),
+    Final(BatchOutcome),
     /// A retry can help, after this time if the server named one.
     Retry(Option<Duration>, String),
 }
 
-impl Server {
+impl ImportTarget {
     pub(super) fn new(
         target: &Target,
         ack: &str,
@@ -69,7 +69,7 @@ impl Server {
         batch: &[u8],
         media_type: &str,
         mut waiting: impl FnMut(&str),
-    ) -> Result<Outcome, String> {
+    ) -> Result<BatchOutcome, String> {
         let begun = Instant::now();
         let mut backoff = BACKOFF_FIRST;
         loop {
@@ -103,9 +103,9 @@ impl Server {
         let reason = format!("{status} {}", body.detail.as_deref().unwrap_or(&response.text));
         Ok(match status {
             202 | 422 if status == 202 || !body.rejected.is_empty() => {
-                Attempt::Final(Outcome::Decided(body.rejected))
+                Attempt::Final(BatchOutcome::Decided(body.rejected))
             }
-            400 | 413 | 422 => Attempt::Final(Outcome::Rejected(reason)),
+            400 | 413 | 422 => Attempt::Final(BatchOutcome::Rejected(reason)),
             408 | 429 | 500..=599 => Attempt::Retry(response.retry_after, reason),
             401 | 403 => return Err(format!("{reason} (the key is taken from HOOKS_API_KEY)")),
             _ => {
@@ -119,6 +119,6 @@ impl Server {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Body {
-    rejected: Vec<RejectedEvent>,
+    rejected: Vec<RejectedLine>,
     detail: Option<String>,
 }

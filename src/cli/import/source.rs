@@ -16,7 +16,7 @@ const LINE_BYTES_MAX: u64 = 256 << 20;
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// A file or standard input.
-pub(super) struct Source {
+pub(super) struct ImportSource {
     reader: Box<dyn BufRead>,
     /// The latest time at which the events can have happened: the file's modification time, or now.
     pub(super) known_by: Timestamp,
@@ -33,7 +33,7 @@ pub(super) enum Next {
     End,
 }
 
-impl Source {
+impl ImportSource {
     /// Opens a file; `-` is standard input.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let read = Rc::new(Cell::new(0));

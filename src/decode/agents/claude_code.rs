@@ -1,8 +1,8 @@
 //! Claude Code: <https://code.claude.com/docs/en/hooks>. Most other agents follow its payloads.
 
-use super::agent::{Agent, DEFAULT};
+use super::agent::{AgentProfile, DEFAULT};
 
-pub(super) const AGENT: Agent = Agent {
+pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "claude-code",
     aliases: &["claude"],
     recognised: |payload| {

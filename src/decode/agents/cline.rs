@@ -1,9 +1,9 @@
 //! Cline: <https://docs.cline.bot/features/hooks>. A task is a session.
 
-use super::agent::{Agent, DEFAULT};
+use super::agent::{AgentProfile, DEFAULT};
 use crate::event::PromotedColumn;
 
-pub(super) const AGENT: Agent = Agent {
+pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "cline",
     event: &["hookName"],
     session: &["taskId"],

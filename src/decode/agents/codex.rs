@@ -1,9 +1,9 @@
 //! Codex CLI. Payloads are like those of Claude Code, with the ID of the turn. The older `notify` program
 //! gets a JSON object in kebab case.
 
-use super::agent::{Agent, DEFAULT};
+use super::agent::{AgentProfile, DEFAULT};
 
-pub(super) const AGENT: Agent = Agent {
+pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "codex",
     aliases: &["codex-cli"],
     event: &["hook_event_name", "type"],

@@ -2,10 +2,10 @@
 //! have it (`/hooks/copilot/preToolUse`). In Pascal case, payloads are like those of Claude Code. It also
 //! runs the hooks in `.claude/settings.json`.
 
-use super::agent::{Agent, DEFAULT};
+use super::agent::{AgentProfile, DEFAULT};
 use crate::event::PromotedColumn;
 
-pub(super) const AGENT: Agent = Agent {
+pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "copilot",
     aliases: &["copilot-cli"],
     event: &["hook_event_name", "hookEventName", "hookName"],

@@ -1,9 +1,9 @@
 //! Cursor: <https://cursor.com/docs/hooks>. It also runs the hooks in `~/.claude/settings.json`.
 
-use super::agent::{Agent, DEFAULT};
+use super::agent::{AgentProfile, DEFAULT};
 use crate::event::PromotedColumn;
 
-pub(super) const AGENT: Agent = Agent {
+pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "cursor",
     session: &["conversation_id", "session_id"],
     columns: &[

@@ -1,10 +1,10 @@
 //! Gemini CLI: <https://geminicli.com/docs/hooks/reference/>. Payloads do not have the ID of
 //! the tool call, but the time at which the hook fired.
 
-use super::agent::{Agent, DEFAULT};
+use super::agent::{AgentProfile, DEFAULT};
 use super::names::snake_case;
 
-pub(super) const AGENT: Agent = Agent {
+pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "gemini",
     aliases: &["gemini-cli"],
     names: &[

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::agent::{Agent, DEFAULT, agent_of};
+use super::agent::{AgentProfile, DEFAULT};
 use super::emitted::Emitted;
 use super::firings::Firings;
 use super::names::{self, TOOL_COMPLETED, TOOL_FAILED, bounded};
 use super::payload::Payload;
+use super::registry::agent_of;
 use crate::decode::body;
 use crate::decode::compact::{TooDeep, compact};
 use crate::decode::context::Context;
@@ -101,7 +102,7 @@ fn push(
 }
 
 fn fields<'a>(
-    agent: &Agent,
+    agent: &AgentProfile,
     payload: &Payload<'a>,
     data: Cow<'a, str>,
     hook: &Hook<'_>,
@@ -154,14 +155,14 @@ fn fields<'a>(
 }
 
 /// Returns the time that the agent gave.
-fn sent_at(agent: &Agent, payload: &Payload<'_>) -> Option<Timestamp> {
+fn sent_at(agent: &AgentProfile, payload: &Payload<'_>) -> Option<Timestamp> {
     let text = payload.text(agent.timestamp)?;
     timestamp::parse_text(&text).or_else(|_| timestamp::parse_number(&text)).ok()
 }
 
 /// Returns the promoted columns that the payload has.
 pub(super) fn promoted<'a>(
-    agent: &Agent,
+    agent: &AgentProfile,
     payload: &Payload<'a>,
     name: &str,
 ) -> PromotedColumns<'a> {
@@ -189,7 +190,7 @@ pub(super) fn promoted<'a>(
 }
 
 /// Returns the session of the agent: its ID, or the name of its transcript file.
-fn session_of(agent: &Agent, payload: &Payload<'_>) -> Option<String> {
+fn session_of(agent: &AgentProfile, payload: &Payload<'_>) -> Option<String> {
     let named = payload.text(agent.session).or_else(|| payload.text(DEFAULT.session));
     let session = named.map(Cow::into_owned).or_else(|| {
         let transcript = payload.text(&["transcript_path", "transcriptPath"])?;
@@ -200,7 +201,7 @@ fn session_of(agent: &Agent, payload: &Payload<'_>) -> Option<String> {
 }
 
 /// Returns the session for payloads without one: one per agent, working directory and day.
-fn no_session(agent: &Agent, payload: &Payload<'_>, timestamp: Timestamp) -> String {
+fn no_session(agent: &AgentProfile, payload: &Payload<'_>, timestamp: Timestamp) -> String {
     let agent = if agent.name.is_empty() { "unknown" } else { agent.name };
     let directory = payload.text(&["cwd", "working_dir", "workspace_roots"]).unwrap_or_default();
     let directory = xxhash_rust::xxh3::xxh3_64(directory.as_bytes()) as u32;

@@ -20,6 +20,7 @@ mod firings;
 mod hook;
 mod names;
 mod payload;
+mod registry;
 
 mod claude_code;
 mod cline;
@@ -33,11 +34,11 @@ mod openhands;
 mod vscode;
 mod windsurf;
 
-pub use agent::{agent_names, is_agent};
 pub use emitted::emitted_line;
 pub use firings::Firings;
 pub use hook::{Hook, decode_emitted, decode_hook};
 pub(super) use names::bounded;
+pub use registry::{agent_names, is_agent};
 
 use super::decoded::Invalid;
 use super::fields::{Field, Fields};

@@ -1,10 +1,10 @@
 //! opencode: plugins receive `{type, properties}`. For the hooks around a tool call, which have no type, the
 //! plugin sends name and arguments in the same form.
 
-use super::agent::{Agent, DEFAULT};
+use super::agent::{AgentProfile, DEFAULT};
 use crate::event::PromotedColumn;
 
-pub(super) const AGENT: Agent = Agent {
+pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "opencode",
     event: &["type"],
     session: &[

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use super::agent::{Agent, DEFAULT};
+use super::agent::{AgentProfile, DEFAULT};
 use super::payload::Payload;
 use super::{hook, names};
 use crate::decode::fields::{Field, Fields};
 use crate::json::text::{quoted, unescape};
 
-pub(super) const AGENT: Agent = Agent {
+pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "openhands",
     event: &["event_type", "hook_event_name"],
     recognised: |payload| payload.has("event_type") && !payload.has("hook_event_name"),

@@ -1,8 +1,8 @@
 //! Copilot in VS Code: like Claude Code, with the time at which the hook fired.
 
-use super::agent::{Agent, DEFAULT};
+use super::agent::{AgentProfile, DEFAULT};
 
-pub(super) const AGENT: Agent = Agent {
+pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "vscode",
     aliases: &["vscode-copilot"],
     session: &["session_id", "sessionId"],

@@ -1,10 +1,10 @@
 //! Windsurf: <https://docs.windsurf.com/windsurf/cascade/hooks>. The name of an action
 //! combines phase and tool; a trajectory is a session.
 
-use super::agent::{Agent, DEFAULT};
+use super::agent::{AgentProfile, DEFAULT};
 use crate::event::PromotedColumn;
 
-pub(super) const AGENT: Agent = Agent {
+pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "windsurf",
     event: &["agent_action_name"],
     session: &["trajectory_id"],

@@ -16,9 +16,10 @@ use data_encoding::{BASE64, HEXLOWER};
 use prost::Message;
 
 use wire::{
-    AnyValue, ExportRequest, ExportRequestJson, KeyValue, LogRecord, Resource, Scope, Value,
+    AnyValue, AttributeValue, ExportRequest, ExportRequestJson, InstrumentationScope, KeyValue,
+    LogRecord, Resource,
 };
-pub use wire::{ExportResponse, PartialSuccess, Status};
+pub use wire::{ExportResponse, PartialSuccess, RpcStatus};
 
 use super::agents::bounded;
 use super::body;
@@ -46,7 +47,8 @@ pub fn decode_logs(
     body: &[u8],
     context: &Context<'_>,
 ) -> Result<Decoded, DecodeError> {
-    let mut collector = Collector { context, decoded: Decoded::new(context, body.len()), index: 0 };
+    let mut collector =
+        RecordCollector { context, decoded: Decoded::new(context, body.len()), index: 0 };
     let not_otlp = |error: &dyn std::fmt::Display| {
         DecodeError::NotJson(format!("not an OTLP ExportLogsServiceRequest: {error}"))
     };
@@ -91,17 +93,17 @@ fn read_object<'j, T: serde::Deserialize<'j>>(json: &'j str) -> serde_json::Resu
     serde_json::from_str(json)
 }
 
-struct Collector<'c> {
+struct RecordCollector<'c> {
     context: &'c Context<'c>,
     decoded: Decoded,
     index: usize,
 }
 
-impl Collector<'_> {
+impl RecordCollector<'_> {
     fn add(
         &mut self,
         resource: &Resource,
-        scope: &Scope,
+        scope: &InstrumentationScope,
         record: Result<LogRecord, String>,
         original: impl FnOnce() -> String,
     ) -> Result<(), DecodeError> {
@@ -121,7 +123,7 @@ impl Collector<'_> {
     }
 }
 
-fn event(resource: &Resource, scope: &Scope, record: &LogRecord) -> Fields<'static> {
+fn event(resource: &Resource, scope: &InstrumentationScope, record: &LogRecord) -> Fields<'static> {
     let attributes = Attributes { record: &record.attributes, resource: &resource.attributes };
     let data = data(resource, scope, record);
     let mut fields = Fields::default();
@@ -165,7 +167,7 @@ fn event_type(record: &LogRecord, attributes: &Attributes<'_>) -> String {
         text.contains('.') && text.bytes().all(is_part)
     };
     let body = match record.body.as_ref().and_then(|body| body.value.as_ref()) {
-        Some(Value::String(text)) => Some(text).filter(is_name),
+        Some(AttributeValue::String(text)) => Some(text).filter(is_name),
         _ => None,
     };
     let attribute = attributes.text(&["event.name"]);
@@ -187,7 +189,7 @@ fn session_id(record: &LogRecord, attributes: &Attributes<'_>) -> String {
         .unwrap_or_else(|| "unknown".to_owned())
 }
 
-fn promoted(scope: &Scope, attributes: &Attributes<'_>) -> PromotedColumns<'static> {
+fn promoted(scope: &InstrumentationScope, attributes: &Attributes<'_>) -> PromotedColumns<'static> {
     let mut promoted = PromotedColumns::default();
     for column in PromotedColumn::ALL {
         let names = column.log_attributes();
@@ -213,7 +215,7 @@ struct Attributes<'a> {
 }
 
 impl Attributes<'_> {
-    fn find<T>(&self, names: &[&str], read: impl Fn(&Value) -> Option<T>) -> Option<T> {
+    fn find<T>(&self, names: &[&str], read: impl Fn(&AttributeValue) -> Option<T>) -> Option<T> {
         names.iter().find_map(|name| {
             let mut all = self.record.iter().chain(self.resource);
             let found = all.find(|attribute| attribute.key == *name)?;
@@ -223,8 +225,10 @@ impl Attributes<'_> {
 
     fn text(&self, names: &[&str]) -> Option<String> {
         self.find(names, |value| match value {
-            Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
-            Value::Int(number) => Some(number.to_string()),
+            AttributeValue::String(text) => {
+                Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+            }
+            AttributeValue::Int(number) => Some(number.to_string()),
             _ => None,
         })
     }
@@ -232,9 +236,9 @@ impl Attributes<'_> {
     /// Returns the number of an attribute. Some agents send numbers as strings.
     fn number(&self, names: &[&str]) -> Option<String> {
         self.find(names, |value| match value {
-            Value::Int(number) => Some(number.to_string()),
-            Value::Double(number) => number.is_finite().then(|| number.to_string()),
-            Value::String(text) => {
+            AttributeValue::Int(number) => Some(number.to_string()),
+            AttributeValue::Double(number) => number.is_finite().then(|| number.to_string()),
+            AttributeValue::String(text) => {
                 serde_json::from_str::<serde_json::Number>(text.trim()).ok()?;
                 Some(text.trim().to_owned())
             }
@@ -244,7 +248,7 @@ impl Attributes<'_> {
 }
 
 /// Returns the record as a JSON object, with the values of attributes as plain JSON.
-fn data(resource: &Resource, scope: &Scope, record: &LogRecord) -> String {
+fn data(resource: &Resource, scope: &InstrumentationScope, record: &LogRecord) -> String {
     let mut out = String::from("{\"body\":");
     any_value(record.body.as_ref(), &mut out);
     out.push_str(",\"attributes\":");
@@ -286,15 +290,17 @@ fn object(members: &[KeyValue], out: &mut String) {
 fn any_value(value: Option<&AnyValue>, out: &mut String) {
     match value.and_then(|value| value.value.as_ref()) {
         None => out.push_str("null"),
-        Some(Value::String(text)) => out.push_str(&quoted(text)),
-        Some(Value::Bool(truth)) => out.push_str(if *truth { "true" } else { "false" }),
-        Some(Value::Int(number)) => out.push_str(&number.to_string()),
+        Some(AttributeValue::String(text)) => out.push_str(&quoted(text)),
+        Some(AttributeValue::Bool(truth)) => out.push_str(if *truth { "true" } else { "false" }),
+        Some(AttributeValue::Int(number)) => out.push_str(&number.to_string()),
         // JSON has no such numbers: NaN and infinity become strings.
-        Some(Value::Double(number)) if !number.is_finite() => {
+        Some(AttributeValue::Double(number)) if !number.is_finite() => {
             out.push_str(&quoted(&number.to_string()));
         }
-        Some(Value::Double(number)) => out.push_str(&serde_json::Value::from(*number).to_string()),
-        Some(Value::Array(array)) => {
+        Some(AttributeValue::Double(number)) => {
+            out.push_str(&serde_json::Value::from(*number).to_string());
+        }
+        Some(AttributeValue::Array(array)) => {
             out.push('[');
             for (at, value) in array.values.iter().enumerate() {
                 out.push_str(if at > 0 { "," } else { "" });
@@ -302,7 +308,7 @@ fn any_value(value: Option<&AnyValue>, out: &mut String) {
             }
             out.push(']');
         }
-        Some(Value::Map(map)) => object(&map.values, out),
-        Some(Value::Bytes(bytes)) => out.push_str(&quoted(&BASE64.encode(bytes))),
+        Some(AttributeValue::Map(map)) => object(&map.values, out),
+        Some(AttributeValue::Bytes(bytes)) => out.push_str(&quoted(&BASE64.encode(bytes))),
     }
 }

@@ -35,14 +35,14 @@ pub(super) struct Resource {
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct ScopeLogs {
     #[prost(message, optional, tag = "1")]
-    pub(super) scope: Option<Scope>,
+    pub(super) scope: Option<InstrumentationScope>,
     #[prost(bytes = "bytes", repeated, tag = "2")]
     pub(super) log_records: Vec<Bytes>,
 }
 
 #[derive(Clone, PartialEq, prost::Message, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Scope {
+pub(super) struct InstrumentationScope {
     #[prost(string, tag = "1")]
     pub(super) name: String,
     #[prost(string, tag = "2")]
@@ -87,12 +87,12 @@ pub(super) struct KeyValue {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct AnyValue {
-    #[prost(oneof = "Value", tags = "1, 2, 3, 4, 5, 6, 7")]
-    pub(super) value: Option<Value>,
+    #[prost(oneof = "AttributeValue", tags = "1, 2, 3, 4, 5, 6, 7")]
+    pub(super) value: Option<AttributeValue>,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
-pub(super) enum Value {
+pub(super) enum AttributeValue {
     #[prost(string, tag = "1")]
     String(String),
     #[prost(bool, tag = "2")]
@@ -142,7 +142,7 @@ pub(super) struct ResourceLogsJson<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ScopeLogsJson<'a> {
-    pub(super) scope: Option<Scope>,
+    pub(super) scope: Option<InstrumentationScope>,
     #[serde(borrow, default)]
     pub(super) log_records: Vec<&'a RawValue>,
 }
@@ -163,14 +163,14 @@ impl<'de> Deserialize<'de> for AnyValue {
             bytes_value: Option<String>,
         }
         let kinds = Kinds::deserialize(deserializer)?;
-        let value = (kinds.string_value.map(Value::String))
-            .or(kinds.bool_value.map(Value::Bool))
-            .or(kinds.int_value.map(|number| Value::Int(number.0)))
-            .or(kinds.double_value.map(|number| Value::Double(number.0)))
-            .or(kinds.array_value.map(Value::Array))
-            .or(kinds.kvlist_value.map(Value::Map))
+        let value = (kinds.string_value.map(AttributeValue::String))
+            .or(kinds.bool_value.map(AttributeValue::Bool))
+            .or(kinds.int_value.map(|number| AttributeValue::Int(number.0)))
+            .or(kinds.double_value.map(|number| AttributeValue::Double(number.0)))
+            .or(kinds.array_value.map(AttributeValue::Array))
+            .or(kinds.kvlist_value.map(AttributeValue::Map))
             // Bytes are base64 in JSON, and are stored so.
-            .or(kinds.bytes_value.map(Value::String));
+            .or(kinds.bytes_value.map(AttributeValue::String));
         Ok(Self { value })
     }
 }
@@ -233,7 +233,7 @@ pub struct PartialSuccess {
 
 /// `google.rpc.Status`: why an export failed.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Status {
+pub struct RpcStatus {
     /// A description for people.
     #[prost(string, tag = "2")]
     pub message: String,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::IngestRequest;
 use super::headers::media_type;
 use super::pipeline::{Outcome, ingest};
-use crate::decode::{self, Context, ExportResponse, OtlpEncoding, PartialSuccess, Status};
+use crate::decode::{self, Context, ExportResponse, OtlpEncoding, PartialSuccess, RpcStatus};
 use crate::http::App;
 use crate::http::problem::Problem;
 
@@ -90,7 +90,7 @@ fn success(encoding: OtlpEncoding, outcome: &Outcome) -> Response {
 fn failure(encoding: OtlpEncoding, problem: Problem) -> Response {
     let message = problem.detail().to_owned();
     let body = match encoding {
-        OtlpEncoding::Protobuf => Status { message }.encode_to_vec(),
+        OtlpEncoding::Protobuf => RpcStatus { message }.encode_to_vec(),
         OtlpEncoding::Json => bytes(&json!({ "message": message })),
     };
     let mut response = problem.into_response();

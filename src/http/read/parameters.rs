@@ -11,7 +11,7 @@ use crate::event::MEMBERS;
 use crate::event::Timestamp;
 use crate::event::timestamp;
 use crate::http::problem::Problem;
-use crate::query::{FILTER_COLUMNS, Filter, Members, Order, PageKey, PageQuery};
+use crate::query::{FILTER_COLUMNS, Filter, Order, PageKey, PageQuery, SelectedMembers};
 
 /// Most events in one answer of `GET /events`.
 pub(super) const LIMIT_MAX: usize = 1000;
@@ -139,10 +139,14 @@ impl<'u> Parameters<'u> {
     }
 
     /// The members that `fields` and `data` ask for.
-    pub(super) fn members(&self) -> Result<Members, Problem> {
+    pub(super) fn members(&self) -> Result<SelectedMembers, Problem> {
         let with_data = self.word("data", &[("true", true), ("false", false)])?;
         let Some(fields) = self.get("fields") else {
-            return Ok(if with_data == Some(false) { Members::WithoutData } else { Members::All });
+            return Ok(if with_data == Some(false) {
+                SelectedMembers::WithoutData
+            } else {
+                SelectedMembers::All
+            });
         };
         let mut names = Vec::new();
         for name in fields.split(',').map(str::trim).filter(|name| !name.is_empty()) {
@@ -161,7 +165,7 @@ impl<'u> Parameters<'u> {
                 without fields=data alone";
             return Err(Problem::parameter("fields", error));
         }
-        Ok(Members::Only(names))
+        Ok(SelectedMembers::Only(names))
     }
 
     /// Where a page begins.

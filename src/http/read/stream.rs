@@ -150,7 +150,7 @@ impl Feed {
             return end;
         }
         let mut part = Ok(part);
-        let mut progress = Progress::of(&self.app);
+        let mut progress = StoreProgress::of(&self.app);
         let mut looked = Instant::now();
         // Looks once more, since something may have come before this was watched.
         let mut look = true;
@@ -193,7 +193,7 @@ impl Feed {
     }
 
     /// Waits until there may be more than there was at the last look.
-    async fn wait(&self, progress: &mut Progress, looked: Instant) -> Result<(), End> {
+    async fn wait(&self, progress: &mut StoreProgress, looked: Instant) -> Result<(), End> {
         tokio::time::sleep_until(looked + LOOK_INTERVAL).await;
         tokio::select! {
             () = progress.made() => Ok(()),
@@ -214,12 +214,12 @@ impl Feed {
 }
 
 /// Tells when there may be more to read than there was when it was noted.
-enum Progress {
-    Index(watch::Receiver<index::Status>, u64),
-    Forwarder(watch::Receiver<deliver::Status>, u64),
+enum StoreProgress {
+    Index(watch::Receiver<index::IndexStatus>, u64),
+    Forwarder(watch::Receiver<deliver::ForwarderStatus>, u64),
 }
 
-impl Progress {
+impl StoreProgress {
     fn of(app: &App) -> Self {
         match (&app.read.store, &app.forwarding) {
             (Store::Index(index), _) => Self::Index(index.status(), 0),

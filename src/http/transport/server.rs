@@ -141,7 +141,7 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        let connection = Connection {
+        let connection = ClientConnection {
             peer,
             router: router.clone(),
             http: self.http.clone(),
@@ -160,7 +160,7 @@ impl Server {
 }
 
 /// One open connection.
-struct Connection {
+struct ClientConnection {
     peer: SocketAddr,
     router: Router,
     http: auto::Builder<TokioExecutor>,
@@ -170,7 +170,7 @@ struct Connection {
     watcher: Watcher,
 }
 
-impl Connection {
+impl ClientConnection {
     async fn serve(
         self,
         stream: TcpStream,

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use super::saved_keys::{SavedKeys, is_span_due};
-use super::span::{SavedSpan, Span};
+use super::span::{KeySpan, SavedSpan};
 
 /// Bytes that are read at a time. Files are read backwards, since the start of the newest million
 /// lines is not known.
@@ -104,7 +104,7 @@ impl<F: Fn(&[u8]) -> Option<u128>> KeyReader<'_, F> {
     /// Saves the keys from the index `first` on, which belong to the lines in a range of the file.
     fn save(&mut self, file: &File, inode: u64, range: Range<u64>, first: usize) -> io::Result<()> {
         let keys: Vec<u128> = self.newest_first[first..].iter().rev().copied().collect();
-        self.saved_keys.write(&Span::of_file(file, inode, range.start, range.end, &keys)?);
+        self.saved_keys.write(&KeySpan::of_file(file, inode, range.start, range.end, &keys)?);
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::span::{SavedSpan, Span, read_headers};
+use super::span::{KeySpan, SavedSpan, read_headers};
 use super::window::WINDOW_RECORDS;
 use crate::journal::file::with_suffix;
 
@@ -43,7 +43,7 @@ pub(crate) struct SavedKeys {
     /// End of the last intact span, where the next one is written.
     len: u64,
     /// Keys of durable records that are not in the file yet.
-    pending: Span,
+    pending: KeySpan,
     /// True if the last write failed, so that each failure is logged once.
     is_failing: bool,
 }
@@ -51,7 +51,7 @@ pub(crate) struct SavedKeys {
 impl SavedKeys {
     /// Opens nothing yet.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, file: None, len: 0, pending: Span::new(0, 0), is_failing: false }
+        Self { path, file: None, len: 0, pending: KeySpan::new(0, 0), is_failing: false }
     }
 
     /// Opens the file, or creates it; returns the intact spans in no particular order. Spans after a
@@ -77,7 +77,7 @@ impl SavedKeys {
         if self.pending.inode() != inode || self.pending.end() != start {
             // Another file, or other programs' lines in between, which a start has to read.
             self.save();
-            self.pending = Span::new(inode, start);
+            self.pending = KeySpan::new(inode, start);
         }
         self.pending.extend(start + records.len() as u64, records, keys);
     }
@@ -91,14 +91,14 @@ impl SavedKeys {
 
     /// Writes the added keys.
     pub(crate) fn save(&mut self) {
-        let mut pending = std::mem::replace(&mut self.pending, Span::new(0, 0));
+        let mut pending = std::mem::replace(&mut self.pending, KeySpan::new(0, 0));
         self.write(&pending);
         pending.restart();
         self.pending = pending;
     }
 
     /// Writes a span if it is large enough. An error costs the next start time, and nothing else.
-    pub(super) fn write(&mut self, span: &Span) {
+    pub(super) fn write(&mut self, span: &KeySpan) {
         if span.len() < SPAN_KEYS_MIN && span.record_bytes() < SPAN_BYTES_MIN {
             return;
         }
@@ -108,7 +108,7 @@ impl SavedKeys {
         }
     }
 
-    fn try_write(&mut self, span: &Span) -> io::Result<()> {
+    fn try_write(&mut self, span: &KeySpan) -> io::Result<()> {
         if self.len >= FILE_BYTES {
             match std::fs::rename(&self.path, self.old_path()) {
                 // A user may delete the file at any time.
@@ -127,7 +127,7 @@ impl SavedKeys {
 
     /// Empties the file, whose keys have been saved elsewhere.
     pub(crate) fn clear(&mut self) {
-        self.pending = Span::new(0, 0);
+        self.pending = KeySpan::new(0, 0);
         self.len = 0;
         if let Some(Err(error)) = self.file.as_ref().map(|file| file.set_len(0)) {
             self.failed(&error);

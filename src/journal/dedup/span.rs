@@ -71,12 +71,12 @@ impl Header {
 
 /// A span in memory, to be written.
 #[derive(Debug)]
-pub(super) struct Span {
+pub(super) struct KeySpan {
     header: Header,
     keys: Vec<u128>,
 }
 
-impl Span {
+impl KeySpan {
     /// An empty span at an offset.
     pub(super) fn new(inode: u64, start: u64) -> Self {
         let header = Header { inode, start, end: start, mark: 0, mark_bytes: 0, keys: 0 };

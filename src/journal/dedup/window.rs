@@ -122,17 +122,17 @@ mod tests {
     use proptest::prelude::*;
 
     #[derive(Clone, Debug)]
-    enum Step {
+    enum WindowStep {
         Insert(u8),
         Commit,
         Rollback,
     }
 
-    fn step() -> impl Strategy<Value = Step> {
+    fn step() -> impl Strategy<Value = WindowStep> {
         prop_oneof![
-            8 => any::<u8>().prop_map(Step::Insert),
-            1 => Just(Step::Commit),
-            1 => Just(Step::Rollback),
+            8 => any::<u8>().prop_map(WindowStep::Insert),
+            1 => Just(WindowStep::Commit),
+            1 => Just(WindowStep::Rollback),
         ]
     }
 
@@ -146,15 +146,15 @@ mod tests {
             let mut pending = std::collections::HashSet::new();
             for step in steps {
                 match step {
-                    Step::Insert(key) => {
+                    WindowStep::Insert(key) => {
                         let fresh = !committed.contains(&key) && pending.insert(key);
                         prop_assert_eq!(window.insert(u128::from(key) << 3), fresh);
                     }
-                    Step::Commit => {
+                    WindowStep::Commit => {
                         window.commit();
                         committed.extend(pending.drain());
                     }
-                    Step::Rollback => {
+                    WindowStep::Rollback => {
                         window.rollback();
                         pending.clear();
                     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use self::steps::{Step, steps};
+use self::steps::{ModelStep, steps};
 use super::*;
 
 /// Small, so that segments are closed often: at 128 KiB.
@@ -47,7 +47,7 @@ struct Model {
     seen: BTreeSet<u128>,
 }
 
-struct Running {
+struct RunningJournal {
     runtime: tokio::runtime::Runtime,
     journal: Journal,
     ended: oneshot::Receiver<Result<(), Fatal>>,
@@ -55,7 +55,7 @@ struct Running {
     framing: Framing,
 }
 
-impl Running {
+impl RunningJournal {
     fn start(opened: OpenJournal) -> Self {
         let (reader, framing) = (opened.reader(), opened.framing());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -146,7 +146,7 @@ fn a_segment_without_its_keys_is_not_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let open = || open_segments(dir.path(), BYTES_MAX, Duration::ZERO).unwrap();
     let mut model = Model::default();
-    let running = Running::start(open());
+    let running = RunningJournal::start(open());
     for id in 0..40 {
         running.append(&[(id, 10_000)], &mut model).unwrap();
     }
@@ -162,7 +162,7 @@ fn a_segment_without_its_keys_is_not_deleted() {
     reader.trim(reader.end()).unwrap();
     assert_eq!(files(dir.path(), "seg").len(), segments);
 
-    let running = Running::start(opened);
+    let running = RunningJournal::start(opened);
     for id in 0..40 {
         // The model expects duplicates, so their keys are known again.
         running.append(&[(id, 10_000)], &mut model).unwrap();
@@ -215,7 +215,7 @@ fn a_start_reads_only_records_without_saved_keys() {
             _ => open_segments(dir.path(), BYTES_MAX, Duration::ZERO).unwrap(),
         };
         let mut model = Model::default();
-        let running = Running::start(open());
+        let running = RunningJournal::start(open());
         for record in &records {
             running.append(std::slice::from_ref(record), &mut model).unwrap();
         }
@@ -259,14 +259,14 @@ proptest! {
     #[test]
     fn segments_keep_every_acknowledged_record_once(steps in steps()) {
         let dir = tempfile::tempdir().unwrap();
-        let open = || Running::start(open_segments(dir.path(), BYTES_MAX, Duration::ZERO).unwrap());
+        let open = || RunningJournal::start(open_segments(dir.path(), BYTES_MAX, Duration::ZERO).unwrap());
         let mut model = Model::default();
         let mut running = open();
         let mut position = 0;
         let mut older_keys = Vec::new();
         for step in steps {
             match step {
-                Step::Append(records) => match running.append(&records, &mut model) {
+                ModelStep::Append(records) => match running.append(&records, &mut model) {
                     Ok(()) => {}
                     Err(AppendError::Full { .. }) => {
                         let backlog = running.reader.as_ref().unwrap().end() - position;
@@ -274,11 +274,11 @@ proptest! {
                     }
                     Err(error) => return Err(TestCaseError::fail(error.to_string())),
                 },
-                Step::Reopen => {
+                ModelStep::Reopen => {
                     running.close();
                     running = open();
                 }
-                Step::Crash(records, part) => {
+                ModelStep::Crash(records, part) => {
                     running.close();
                     let newest = newest_segment(dir.path());
                     let whole = tear(&newest, Framing::Checksummed, &records, part, &model);
@@ -287,7 +287,7 @@ proptest! {
                     model.backlog.extend(whole);
                     running = open();
                 }
-                Step::LoseKeyFiles => {
+                ModelStep::LoseKeyFiles => {
                     let segments = files(dir.path(), "seg");
                     for keys in files(dir.path(), "keys") {
                         if segments.contains(&keys.with_extension("seg")) {
@@ -297,7 +297,7 @@ proptest! {
                     running.close();
                     running = open();
                 }
-                Step::Deliver => {
+                ModelStep::Deliver => {
                     let reader = running.reader.as_ref().unwrap();
                     let (ids, end) = read(reader, position);
                     prop_assert_eq!(ids, Vec::from(std::mem::take(&mut model.backlog)));
@@ -305,13 +305,13 @@ proptest! {
                     reader.trim(position).unwrap();
                     prop_assert!(reader.size().0 <= BYTES_MAX / 2, "delivered segments are deleted");
                 }
-                Step::DamageSavedKeys(damage) => {
+                ModelStep::DamageSavedKeys(damage) => {
                     running.close();
                     damage.apply(&dir.path().join("active.keys"), &mut older_keys);
                     running = open();
                 }
                 // Other programs do not write to segments.
-                Step::External(..) | Step::Truncate(_) => {}
+                ModelStep::External(..) | ModelStep::Truncate(_) => {}
             }
         }
         let (ids, _) = read(running.reader.as_ref().unwrap(), position);
@@ -327,21 +327,21 @@ proptest! {
             let deleted = prometheus::IntCounter::new("deleted", "deleted").unwrap();
             let rotate = Rotate { daily: true, bytes_max: Some(100_000) };
             let rotation = Rotation::new(rotate, None, deleted);
-            Running::start(open_lines(&path, rotation).unwrap())
+            RunningJournal::start(open_lines(&path, rotation).unwrap())
         };
         let mut model = Model::default();
         let mut running = open();
         let (mut older_keys, mut older_old_keys) = (Vec::new(), Vec::new());
         for step in steps {
             match step {
-                Step::Append(records) => running.append(&records, &mut model).unwrap(),
-                Step::DamageSavedKeys(damage) => {
+                ModelStep::Append(records) => running.append(&records, &mut model).unwrap(),
+                ModelStep::DamageSavedKeys(damage) => {
                     running.close();
                     damage.apply(&dir.path().join("events.jsonl.keys"), &mut older_keys);
                     damage.apply(&dir.path().join("events.jsonl.keys.old"), &mut older_old_keys);
                     running = open();
                 }
-                Step::External(theirs, mut ours) => {
+                ModelStep::External(theirs, mut ours) => {
                     let (first, second) = theirs.split_at(theirs.len() / 2);
                     ours.retain(|(id, _)| theirs.iter().all(|(other, _)| other != id));
                     let before = append_externally(&path, first, &model);
@@ -355,7 +355,7 @@ proptest! {
                     model.seen.extend(&after);
                     running = open();
                 }
-                Step::Truncate(part) => {
+                ModelStep::Truncate(part) => {
                     running.close();
                     for lost in truncate(&path, part) {
                         model.seen.remove(&lost);
@@ -363,11 +363,11 @@ proptest! {
                     }
                     running = open();
                 }
-                Step::Reopen | Step::LoseKeyFiles | Step::Deliver => {
+                ModelStep::Reopen | ModelStep::LoseKeyFiles | ModelStep::Deliver => {
                     running.close();
                     running = open();
                 }
-                Step::Crash(records, part) => {
+                ModelStep::Crash(records, part) => {
                     running.close();
                     let whole = tear(&path, Framing::Plain, &records, part, &model);
                     model.seen.extend(&whole);

@@ -5,7 +5,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
-pub(super) enum Step {
+pub(super) enum ModelStep {
     /// Append records with these ids and lengths of padding.
     Append(Vec<(u8, u16)>),
     /// Close the journal and open it again.
@@ -71,16 +71,16 @@ fn records() -> impl Strategy<Value = Vec<(u8, u16)>> {
     proptest::collection::vec((any::<u8>(), 0..20_000_u16), 1..12)
 }
 
-pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(super) fn steps() -> impl Strategy<Value = Vec<ModelStep>> {
     let step = prop_oneof![
-        8 => records().prop_map(Step::Append),
-        2 => Just(Step::Reopen),
-        3 => (records(), 0..=1000_u16).prop_map(|(records, part)| Step::Crash(records, part)),
-        1 => Just(Step::LoseKeyFiles),
-        2 => Just(Step::Deliver),
-        3 => damage().prop_map(Step::DamageSavedKeys),
-        2 => (records(), records()).prop_map(|(theirs, ours)| Step::External(theirs, ours)),
-        1 => (0..=1000_u16).prop_map(Step::Truncate),
+        8 => records().prop_map(ModelStep::Append),
+        2 => Just(ModelStep::Reopen),
+        3 => (records(), 0..=1000_u16).prop_map(|(records, part)| ModelStep::Crash(records, part)),
+        1 => Just(ModelStep::LoseKeyFiles),
+        2 => Just(ModelStep::Deliver),
+        3 => damage().prop_map(ModelStep::DamageSavedKeys),
+        2 => (records(), records()).prop_map(|(theirs, ours)| ModelStep::External(theirs, ours)),
+        1 => (0..=1000_u16).prop_map(ModelStep::Truncate),
     ];
     proptest::collection::vec(step, 1..25)
 }

@@ -14,8 +14,8 @@ use tokio::sync::watch;
 
 use self::maintenance::Maintenance;
 use self::pipeline::{Pipeline, TRANSACTIONS_MAX};
-pub use self::rows::Rows;
-pub use self::status::Status;
+pub use self::rows::CopyRows;
+pub use self::status::ForwarderStatus;
 use self::transaction::{Delivered, DeliveryConnection, StoredPosition};
 use crate::journal::{Appended, Reader};
 use crate::metrics::{DatabaseProblem, Metrics};
@@ -40,7 +40,7 @@ pub struct Forwarder {
     database: Address,
     rejected: Arc<RejectedFile>,
     metrics: Arc<Metrics>,
-    status: watch::Sender<Status>,
+    status: watch::Sender<ForwarderStatus>,
     stop: watch::Receiver<bool>,
     maintenance: Maintenance,
     id_filters: Arc<IdFilters>,
@@ -83,7 +83,10 @@ impl Forwarder {
         stop: watch::Receiver<bool>,
         retention_days: Option<u32>,
     ) -> Self {
-        let status = watch::Sender::new(Status { position: reader.start(), ..Status::default() });
+        let status = watch::Sender::new(ForwarderStatus {
+            position: reader.start(),
+            ..ForwarderStatus::default()
+        });
         let id_filters = Arc::new(IdFilters::new(database.clone()));
         Self {
             reader,
@@ -101,7 +104,7 @@ impl Forwarder {
     }
 
     /// Progress of the forwarder.
-    pub fn status(&self) -> watch::Receiver<Status> {
+    pub fn status(&self) -> watch::Receiver<ForwarderStatus> {
         self.status.subscribe()
     }
 
@@ -188,7 +191,7 @@ impl Forwarder {
             while self.should_read(&pipeline, position, read_to) {
                 let (reader, bytes_max) = (self.reader.clone(), self.batch_bytes);
                 let read = move || {
-                    reader.read(read_to, bytes_max).map(|chunk| Rows::encode(chunk, journal))
+                    reader.read(read_to, bytes_max).map(|chunk| CopyRows::encode(chunk, journal))
                 };
                 let rows = blocking(read).await?;
                 if rows.chunk().is_empty() {
@@ -319,7 +322,7 @@ impl Forwarder {
     async fn note_oldest(&self) {
         let (reader, position) = (self.reader.clone(), self.status.borrow().position);
         let read = move || reader.read(position, BATCH_BYTES_MIN);
-        let rows = blocking(move || read().map(|chunk| Rows::encode(chunk, 0))).await;
+        let rows = blocking(move || read().map(|chunk| CopyRows::encode(chunk, 0))).await;
         if let Some(oldest) = rows.ok().and_then(|rows| rows.oldest()) {
             self.status.send_modify(|status| status.oldest = Some(oldest));
         }
@@ -342,7 +345,7 @@ impl Forwarder {
     }
 }
 
-fn report_missing(position: u64, rows: &Rows) {
+fn report_missing(position: u64, rows: &CopyRows) {
     if rows.chunk().missing > 0 {
         tracing::error!(
             position,
@@ -355,7 +358,7 @@ fn report_missing(position: u64, rows: &Rows) {
 /// Appends the events that will not be stored to `rejected.jsonl`.
 fn record_rejected(
     rejected: &RejectedFile,
-    rows: &Rows,
+    rows: &CopyRows,
     delivered: &Delivered,
 ) -> std::io::Result<()> {
     if delivered.rejected.is_empty() && rows.faulty_len() == 0 {

@@ -5,7 +5,7 @@ use std::io;
 
 use tokio::task::JoinHandle;
 
-use super::rows::Rows;
+use super::rows::CopyRows;
 use super::transaction::{Delivered, DeliveryConnection};
 use crate::event::Timestamp;
 use crate::postgres::error::{BATCH_TIMEOUT, StoreError, within};
@@ -31,7 +31,7 @@ pub(super) struct Pipeline {
 
 #[derive(Debug)]
 struct CopyInProgress {
-    task: JoinHandle<Result<(DeliveryConnection, Rows, Delivered), StoreError>>,
+    task: JoinHandle<Result<(DeliveryConnection, CopyRows, Delivered), StoreError>>,
     oldest: Option<Timestamp>,
 }
 
@@ -88,7 +88,7 @@ impl Pipeline {
     /// Returns whether these rows need a new partition. To create one locks the default partition, which
     /// a transaction in flight may hold for as long as it waits to be committed. So no transaction may be
     /// in flight then.
-    pub(super) fn needs_partitions(&self, rows: &Rows) -> bool {
+    pub(super) fn needs_partitions(&self, rows: &CopyRows) -> bool {
         partitions::missing_days(&self.days, rows.days()).next().is_some()
     }
 
@@ -96,7 +96,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// If a connection or a partition cannot be created.
-    pub(super) async fn push(&mut self, rows: Rows) -> Result<(), StoreError> {
+    pub(super) async fn push(&mut self, rows: CopyRows) -> Result<(), StoreError> {
         self.idle().await?;
         // `idle` has opened one if there was none.
         let Some(mut store) = self.idle.pop() else { return Ok(()) };
@@ -124,8 +124,8 @@ impl Pipeline {
         &mut self,
         journal_id: &str,
         position: u64,
-        record_rejected: impl FnOnce(&Rows, &Delivered) -> io::Result<()>,
-    ) -> Result<Option<(Rows, Delivered)>, StoreError> {
+        record_rejected: impl FnOnce(&CopyRows, &Delivered) -> io::Result<()>,
+    ) -> Result<Option<(CopyRows, Delivered)>, StoreError> {
         let Some(mut oldest) = self.copying.pop_front() else { return Ok(None) };
         let (mut store, rows, delivered) = match (&mut oldest.task).await {
             Ok(copied) => copied?,

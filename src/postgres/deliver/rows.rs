@@ -20,7 +20,7 @@ const JSONB_VERSION: u8 = 1;
 
 /// The rows of a journal chunk.
 #[derive(Debug)]
-pub struct Rows {
+pub struct CopyRows {
     chunk: JournalChunk,
     tuples: Vec<u8>,
     ends: Vec<usize>,
@@ -30,7 +30,7 @@ pub struct Rows {
     unstorable: usize,
 }
 
-impl Rows {
+impl CopyRows {
     /// Encodes a chunk of the journal with this number in the database. Takes about a microsecond per event, and
     /// does not block.
     pub fn encode(chunk: JournalChunk, journal: i32) -> Self {

@@ -5,7 +5,7 @@ use crate::journal::Appended;
 
 /// Progress of the forwarder: position and lag.
 #[derive(Clone, Debug, Default)]
-pub struct Status {
+pub struct ForwarderStatus {
     /// Whether the database is connected.
     pub connected: bool,
     /// Why it is not connected, or why the last batch failed.
@@ -18,7 +18,7 @@ pub struct Status {
     pub oldest: Option<Timestamp>,
 }
 
-impl Status {
+impl ForwarderStatus {
     /// Number of events in the journal that are not stored yet.
     pub fn lag_events(&self, appended: Appended) -> u64 {
         u64::try_from(appended.records as i64 - self.records).unwrap_or(0)

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Statement};
 
-use super::rows::Rows;
+use super::rows::CopyRows;
 use crate::postgres::columns;
 use crate::postgres::error::{BATCH_TIMEOUT, CONNECT_TIMEOUT, StoreError, describe, within};
 use crate::postgres::{Address, schema};
@@ -135,7 +135,7 @@ impl DeliveryConnection {
     }
 
     /// Begins a transaction, and copies the rows.
-    pub(super) async fn copy_rows(&mut self, rows: &Rows) -> Result<Delivered, StoreError> {
+    pub(super) async fn copy_rows(&mut self, rows: &CopyRows) -> Result<Delivered, StoreError> {
         let copy = async {
             // Sent together, which saves a round trip.
             let (begun, delivered) = tokio::join!(
@@ -154,7 +154,7 @@ impl DeliveryConnection {
         &mut self,
         journal_id: &str,
         position: u64,
-        rows: &Rows,
+        rows: &CopyRows,
         record_rejected: impl FnOnce() -> io::Result<()>,
     ) -> Result<(), StoreError> {
         let next = rows.chunk().next.cast_signed();
@@ -174,7 +174,7 @@ impl DeliveryConnection {
     /// Inserts all rows, within a transaction that has the savepoint `rows`. If the database rejects some,
     /// the rows are halved until the bad ones are found: k bad rows of n take about 2k log2(n/k) smaller
     /// copies, and each good row is sent log2(k) times instead of k times.
-    async fn insert(&self, rows: &Rows) -> Result<Delivered, StoreError> {
+    async fn insert(&self, rows: &CopyRows) -> Result<Delivered, StoreError> {
         let mut delivered = Delivered::default();
         let mut strategy = InsertStrategy::Direct;
         let mut ranges: Vec<Range<usize>> = std::iter::once(0..rows.len()).collect();
@@ -215,7 +215,7 @@ impl DeliveryConnection {
 
     async fn insert_range(
         &self,
-        rows: &Rows,
+        rows: &CopyRows,
         range: Range<usize>,
         strategy: InsertStrategy,
     ) -> Result<usize, tokio_postgres::Error> {
@@ -244,7 +244,7 @@ impl DeliveryConnection {
     async fn copy(
         &self,
         copy: &Statement,
-        rows: &Rows,
+        rows: &CopyRows,
         range: Range<usize>,
     ) -> Result<usize, tokio_postgres::Error> {
         let sink = self.client.copy_in::<_, Bytes>(copy).await?;

@@ -2,7 +2,7 @@
 
 use super::error::read_error;
 use super::event_row::{event_columns, line};
-use super::pool::{Planning, Pool, Rows};
+use super::pool::{Planning, Pool, ResultRows};
 use super::sql;
 use crate::query::{Offered, PageQuery, PageReader, PageWriter, ReadError};
 
@@ -26,7 +26,7 @@ pub(super) async fn read(pool: &Pool, page: PageQuery) -> Result<PageReader, Rea
 }
 
 /// Writes the rows. Returns whether there are more than the page takes, or `None` if the client is gone.
-async fn write(writer: &mut PageWriter, mut rows: Rows) -> Result<Option<bool>, ReadError> {
+async fn write(writer: &mut PageWriter, mut rows: ResultRows) -> Result<Option<bool>, ReadError> {
     while let Some(row) = rows.next().await? {
         if writer.is_full() {
             // This was the one row after the page's last, so no further row is left unread.

@@ -13,7 +13,7 @@ use tokio_postgres::{Client, Row, RowStream};
 use super::error::{QUERY_TIMEOUT, read_error, unavailable, with_timeout};
 use crate::postgres::Address;
 use crate::query::ReadError;
-use crate::query::sql::{Statement, Value};
+use crate::query::sql::{SqlValue, Statement};
 
 /// Maximum number of queries at once, and of connections. Further queries wait.
 const CONNECTIONS_MAX: usize = 4;
@@ -61,11 +61,11 @@ impl Planning {
 pub(super) struct Pool {
     address: Arc<Address>,
     permits: Arc<Semaphore>,
-    idle: Arc<Mutex<Vec<Connection>>>,
+    idle: Arc<Mutex<Vec<ReadConnection>>>,
 }
 
 #[derive(Debug)]
-struct Connection {
+struct ReadConnection {
     client: Client,
     planning: Planning,
     /// Prepared statements, which keep their generic plans.
@@ -102,7 +102,7 @@ impl Pool {
     }
 
     /// Takes an idle connection that plans in this way, or any other if no more may be opened.
-    fn take_idle(&self, planning: Planning) -> Option<Connection> {
+    fn take_idle(&self, planning: Planning) -> Option<ReadConnection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|connection| !connection.client.is_closed());
         if let Some(at) = idle.iter().rposition(|connection| connection.planning == planning) {
@@ -113,17 +113,17 @@ impl Pool {
         if is_at_max { idle.pop() } else { None }
     }
 
-    async fn connect(&self, planning: Planning) -> Result<Connection, ReadError> {
+    async fn connect(&self, planning: Planning) -> Result<ReadConnection, ReadError> {
         let session = format!("{SESSION}; {}", planning.setting());
         match tokio::time::timeout(CONNECT_TIMEOUT, self.address.connect(&session)).await {
-            Ok(Ok(client)) => Ok(Connection { client, planning, prepared: HashMap::new() }),
+            Ok(Ok(client)) => Ok(ReadConnection { client, planning, prepared: HashMap::new() }),
             Ok(Err(error)) => Err(read_error(&error)),
             Err(_) => Err(unavailable("it does not respond")),
         }
     }
 }
 
-impl Connection {
+impl ReadConnection {
     async fn set_planning(&mut self, planning: Planning) -> Result<(), ReadError> {
         if self.planning != planning {
             with_timeout(self.client.batch_execute(planning.setting())).await?;
@@ -137,7 +137,7 @@ impl Connection {
             if self.prepared.len() == PLANS_MAX {
                 self.prepared.clear();
             }
-            let types: Vec<_> = statement.values.iter().map(Value::sql_type).collect();
+            let types: Vec<_> = statement.values.iter().map(SqlValue::sql_type).collect();
             let prepare = self.client.prepare_typed(&statement.text, &types);
             self.prepared.insert(statement.text.clone(), with_timeout(prepare).await?);
         }
@@ -150,13 +150,13 @@ impl Connection {
 /// connection whose query has ended goes back with [`PooledConnection::give_back`].
 #[derive(Debug)]
 pub(super) struct PooledConnection {
-    connection: Connection,
+    connection: ReadConnection,
     pool: Pool,
     _permit: OwnedSemaphorePermit,
 }
 
 impl PooledConnection {
-    pub(super) async fn query(&mut self, statement: &Statement) -> Result<Rows, ReadError> {
+    pub(super) async fn query(&mut self, statement: &Statement) -> Result<ResultRows, ReadError> {
         let rows = match self.connection.planning {
             Planning::Generic => self.connection.query_prepared(statement).await?,
             Planning::Custom => {
@@ -165,7 +165,7 @@ impl PooledConnection {
                 with_timeout(query).await?
             }
         };
-        Ok(Rows(Box::pin(rows)))
+        Ok(ResultRows(Box::pin(rows)))
     }
 
     /// Makes the connection available to the next query.
@@ -176,9 +176,9 @@ impl PooledConnection {
 }
 
 /// The rows of a result, as they arrive.
-pub(super) struct Rows(Pin<Box<RowStream>>);
+pub(super) struct ResultRows(Pin<Box<RowStream>>);
 
-impl Rows {
+impl ResultRows {
     pub(super) async fn next(&mut self) -> Result<Option<Row>, ReadError> {
         match tokio::time::timeout(QUERY_TIMEOUT, self.0.try_next()).await {
             Ok(row) => row.map_err(|error| read_error(&error)),

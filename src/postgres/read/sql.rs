@@ -10,7 +10,7 @@ use super::error::read_error;
 use super::event_row::Time;
 use crate::event::Timestamp;
 use crate::postgres::columns::POSTGRES_EPOCH_MICROS;
-use crate::query::sql::{Statement, Value};
+use crate::query::sql::{SqlValue, Statement};
 use crate::query::{Condition, ReadError, ResultRow, Select};
 
 /// Renders a query. `columns` is SQL for the columns of the result.
@@ -46,7 +46,7 @@ fn push_events_by_id(statement: &mut Statement, conditions: Vec<Condition<'_>>) 
     statement.push("(SELECT * FROM hook_events", []);
     let conditions = conditions.into_iter().map(|condition| match condition {
         Condition::Equal(column, id) => {
-            (format!("\"{column}\" COLLATE \"POSIX\" = ?"), vec![Value::Text(id.to_owned())])
+            (format!("\"{column}\" COLLATE \"POSIX\" = ?"), vec![SqlValue::Text(id.to_owned())])
         }
         other => other.sql(),
     });
@@ -54,7 +54,7 @@ fn push_events_by_id(statement: &mut Statement, conditions: Vec<Condition<'_>>) 
     statement.push(" OFFSET 0) AS found", []);
 }
 
-impl Value {
+impl SqlValue {
     pub(super) fn sql_type(&self) -> Type {
         match self {
             Self::Text(_) => Type::TEXT,
@@ -64,7 +64,7 @@ impl Value {
     }
 }
 
-impl ToSql for Value {
+impl ToSql for SqlValue {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         match self {
             // Rows have no NUL either: it is replaced when they are encoded.

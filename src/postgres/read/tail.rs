@@ -12,7 +12,7 @@ use std::fmt::Write;
 use super::error::read_error;
 use super::event_row::{EVENT_COLUMNS, event_columns, line};
 use super::pool::{Planning, Pool, PooledConnection};
-use crate::query::sql::{Statement, Value};
+use crate::query::sql::{SqlValue, Statement};
 use crate::query::{
     Offered, PageQuery, PageReader, PageWriter, ReadError, StreamPosition, TailQuery,
 };
@@ -141,7 +141,7 @@ fn events_between(journal: i32, after: i64, upto: i64, page: &PageQuery) -> Stat
     statement.push(
         "SELECT * FROM hook_events WHERE journal = ? AND position > ? AND position <= ? \
          ORDER BY position OFFSET 0) AS arrived",
-        [journal.into(), after, upto].map(Value::Integer),
+        [journal.into(), after, upto].map(SqlValue::Integer),
     );
     statement.push_where(page.filter.conditions());
     statement.push(&format!(" ORDER BY position LIMIT {}", page.scan_max() + 1), []);

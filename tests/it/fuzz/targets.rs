@@ -11,7 +11,7 @@ use agentic_hooks_backend::event::timestamp::{parse_number, parse_text};
 use agentic_hooks_backend::event::{Event, Timestamp};
 use agentic_hooks_backend::journal::{self, Framing, SyncObserver};
 use agentic_hooks_backend::json::text;
-use agentic_hooks_backend::postgres::deliver::Rows;
+use agentic_hooks_backend::postgres::deliver::CopyRows;
 use agentic_hooks_backend::redact::{Redact, Redactions, Redactor};
 use serde_json::value::RawValue;
 
@@ -329,7 +329,7 @@ fn journal_segment() {
                     through = true;
                 }
             }
-            let rows = Rows::encode(chunk, 1);
+            let rows = CopyRows::encode(chunk, 1);
             assert_eq!(rows.len() + rows.faulty_len(), count);
             assert_eq!(rows.faulty().count(), rows.faulty_len());
         }

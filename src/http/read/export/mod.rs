@@ -23,7 +23,7 @@ use super::parameters::{FILTER, Parameters};
 use crate::event::{MEMBERS, Member};
 use crate::http::App;
 use crate::http::problem::Problem;
-use crate::query::{Chunk, FoundEvent, Members, Order, PageQuery, PageReader, ReadError};
+use crate::query::{Chunk, FoundEvent, Order, PageQuery, PageReader, ReadError, SelectedMembers};
 use crate::store::Store;
 
 /// Events that one question to the store is about. Many, since each begins a statement; not all,
@@ -34,7 +34,7 @@ const PAGE_EVENTS: usize = 10_000;
 pub(in crate::http) const PARQUET_MAX: usize = 4;
 
 #[derive(Clone, Copy)]
-enum Format {
+enum ExportFormat {
     Ndjson,
     Csv,
     Parquet,
@@ -48,8 +48,12 @@ pub(in crate::http) async fn export(
     let store = app.read.store.clone();
     let known = [&FILTER[..], &["format", "order", "fields", "data"]];
     let parameters = Parameters::read(request.uri(), &known)?;
-    let format = [("ndjson", Format::Ndjson), ("csv", Format::Csv), ("parquet", Format::Parquet)];
-    let format = parameters.word("format", &format)?.unwrap_or(Format::Ndjson);
+    let format = [
+        ("ndjson", ExportFormat::Ndjson),
+        ("csv", ExportFormat::Csv),
+        ("parquet", ExportFormat::Parquet),
+    ];
+    let format = parameters.word("format", &format)?.unwrap_or(ExportFormat::Ndjson);
     let order = [("asc", Order::Ascending), ("desc", Order::Descending)];
     let page = PageQuery {
         filter: parameters.filter()?,
@@ -68,9 +72,9 @@ pub(in crate::http) async fn export(
     let mut response = Body::from_stream(body(export, part)).into_response();
     let headers = response.headers_mut();
     let (content_type, disposition) = match format {
-        Format::Ndjson => ("application/x-ndjson", "attachment; filename=\"events.jsonl\""),
-        Format::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"events.csv\""),
-        Format::Parquet => {
+        ExportFormat::Ndjson => ("application/x-ndjson", "attachment; filename=\"events.jsonl\""),
+        ExportFormat::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"events.csv\""),
+        ExportFormat::Parquet => {
             ("application/vnd.apache.parquet", "attachment; filename=\"events.parquet\"")
         }
     };
@@ -140,11 +144,11 @@ impl Writer {
     /// A writer, and the encoding of what it writes.
     fn new(
         app: &App,
-        format: Format,
+        format: ExportFormat,
         columns: Vec<&'static Member>,
         headers: &HeaderMap,
     ) -> Result<(Self, Option<&'static str>), Problem> {
-        if let Format::Parquet = format {
+        if let ExportFormat::Parquet = format {
             let permit = app.read.parquet_exports.clone().try_acquire_owned().map_err(|_| {
                 let error = format!(
                     "{PARQUET_MAX} exports as Parquet are being written, which is the most; NDJSON \
@@ -158,7 +162,7 @@ impl Writer {
         }
         let (encoder, encoding) = Encoder::accepted(headers)?;
         let writer = match format {
-            Format::Csv => Self::Csv { columns, is_first: true, encoder },
+            ExportFormat::Csv => Self::Csv { columns, is_first: true, encoder },
             _ => Self::Ndjson(encoder),
         };
         Ok((writer, encoding))
@@ -190,10 +194,10 @@ impl Writer {
 }
 
 /// Returns the columns of a CSV or Parquet file.
-fn columns(members: &Members) -> Vec<&'static Member> {
+fn columns(members: &SelectedMembers) -> Vec<&'static Member> {
     match members {
         // In the order in which they were requested.
-        Members::Only(names) => names
+        SelectedMembers::Only(names) => names
             .iter()
             .filter_map(|name| MEMBERS.iter().find(|member| member.name == name))
             .collect(),

@@ -137,7 +137,7 @@ enum Values {
     Floats(Vec<f64>),
 }
 
-enum Cell<'l> {
+enum ParquetValue<'l> {
     Null,
     Text(Cow<'l, str>),
     Number(i64),
@@ -177,30 +177,34 @@ impl Column {
     }
 
     /// Returns a raw JSON value as a cell; `None` if the value is required and missing or of another type.
-    fn cell<'l>(&self, value: Option<&'l str>) -> Option<Cell<'l>> {
+    fn cell<'l>(&self, value: Option<&'l str>) -> Option<ParquetValue<'l>> {
         let cell = value.and_then(|value| match self.member.kind {
-            MemberKind::Object => value.starts_with('{').then_some(Cell::Text(value.into())),
+            MemberKind::Object => {
+                value.starts_with('{').then_some(ParquetValue::Text(value.into()))
+            }
             MemberKind::Timestamp => {
                 let time = timestamp::parse_text(&text(value)?).ok()?;
-                Some(Cell::Number(time.micros()))
+                Some(ParquetValue::Number(time.micros()))
             }
-            MemberKind::Scalar(ColumnKind::Text) => text(value).map(Cell::Text),
-            MemberKind::Scalar(ColumnKind::Count) => parse_count(value).map(Cell::Number),
-            MemberKind::Scalar(ColumnKind::Measure) => parse_measure(value).map(Cell::Float),
+            MemberKind::Scalar(ColumnKind::Text) => text(value).map(ParquetValue::Text),
+            MemberKind::Scalar(ColumnKind::Count) => parse_count(value).map(ParquetValue::Number),
+            MemberKind::Scalar(ColumnKind::Measure) => {
+                parse_measure(value).map(ParquetValue::Float)
+            }
         });
-        cell.or_else(|| (!self.member.is_required).then_some(Cell::Null))
+        cell.or_else(|| (!self.member.is_required).then_some(ParquetValue::Null))
     }
 
-    fn push(&mut self, cell: Cell<'_>, texts: &mut Vec<u8>) {
-        self.levels.push(i16::from(!matches!(cell, Cell::Null)));
+    fn push(&mut self, cell: ParquetValue<'_>, texts: &mut Vec<u8>) {
+        self.levels.push(i16::from(!matches!(cell, ParquetValue::Null)));
         match (&mut self.values, cell) {
-            (Values::Texts(ranges), Cell::Text(text)) => {
+            (Values::Texts(ranges), ParquetValue::Text(text)) => {
                 let start = texts.len() as u32;
                 texts.extend_from_slice(text.as_bytes());
                 ranges.push(start..texts.len() as u32);
             }
-            (Values::Numbers(numbers), Cell::Number(number)) => numbers.push(number),
-            (Values::Floats(numbers), Cell::Float(number)) => numbers.push(number),
+            (Values::Numbers(numbers), ParquetValue::Number(number)) => numbers.push(number),
+            (Values::Floats(numbers), ParquetValue::Float(number)) => numbers.push(number),
             _ => {}
         }
     }
