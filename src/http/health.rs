@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::json;
+use utoipa::ToSchema;
 
 use super::{App, Forwarding};
 use crate::index::Index;
@@ -16,8 +16,9 @@ use crate::store::Store;
 /// Lag from which the server counts as degraded although the database is connected.
 const LAG_DEGRADED_SECONDS: f64 = 60.0;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = HealthStatus)]
 enum Health {
     Healthy,
     /// Events are accepted and do not reach the database or the index.
@@ -26,60 +27,68 @@ enum Health {
     Unhealthy,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Health)]
 struct HealthReport {
     status: Health,
     storage: &'static str,
     version: &'static str,
     uptime_seconds: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     error: Option<String>,
     #[serde(flatten)]
     delivery: DeliveryReport,
 }
 
 /// State of what lies behind the journal.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, ToSchema)]
 struct DeliveryReport {
     #[serde(skip)]
     is_degraded: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = DatabaseReport, required = false)]
     database: Option<DatabaseReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = ForwarderReport, required = false)]
     forwarder: Option<ForwarderReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = JournalReport, required = false)]
     journal: Option<JournalReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = IndexReport, required = false)]
     index: Option<IndexReport>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct DatabaseReport {
     reachable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     error: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ForwarderReport {
     lag_events: u64,
     lag_seconds: f64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct JournalReport {
     bytes: u64,
     bytes_max: u64,
     segments: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct IndexReport {
     /// True when all events that existed at start are indexed.
     ready: bool,
     bytes: u64,
     lag_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     error: Option<String>,
 }
 
@@ -133,7 +142,17 @@ fn not_ready_reason(app: &App) -> Option<String> {
     app.journal.blocked().map(|error| error.to_string())
 }
 
-/// Returns the state of the server and its parts; 503 if events cannot be accepted.
+/// Returns the state of the server, for people and monitors.
+#[utoipa::path(
+    get,
+    path = "/health",
+    operation_id = "getHealth",
+    tag = "Server",
+    responses(
+        (status = 200, description = "Healthy or degraded: the server accepts events.", body = HealthReport),
+        (status = 503, description = "Unhealthy: the server cannot accept events.", body = HealthReport)
+    )
+)]
 pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
     let error = not_ready_reason(&app);
     let delivery = DeliveryReport::of(&app);
@@ -153,18 +172,45 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
     (code, Json(report)).into_response()
 }
 
-/// Returns 200 while the process runs.
-pub(super) async fn live() -> Response {
-    Json(json!({ "status": "alive" })).into_response()
+/// The state of the process or of its readiness.
+#[derive(Serialize, ToSchema)]
+struct Probe {
+    status: &'static str,
+    /// Why the server is not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    error: Option<String>,
 }
 
-/// Returns 200 while events can be accepted, and 503 otherwise.
+/// Responds while the process runs.
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    operation_id = "getLiveness",
+    tag = "Server",
+    responses((status = 200, description = "The process runs.", body = Probe))
+)]
+pub(super) async fn live() -> Response {
+    Json(Probe { status: "alive", error: None }).into_response()
+}
+
+/// Returns the readiness of the server to accept events.
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    operation_id = "getReadiness",
+    tag = "Server",
+    responses(
+        (status = 200, description = "The server accepts events.", body = Probe),
+        (status = 503, description = "The server cannot accept events; see `error`.", body = Probe)
+    )
+)]
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     match not_ready_reason(&app) {
-        None => Json(json!({ "status": "ready" })).into_response(),
-        Some(error) => {
-            let body = json!({ "status": "not ready", "error": error });
-            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+        None => Json(Probe { status: "ready", error: None }).into_response(),
+        error @ Some(_) => {
+            let body = Json(Probe { status: "not ready", error });
+            (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
         }
     }
 }

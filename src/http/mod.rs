@@ -11,6 +11,7 @@ mod transport;
 mod access;
 mod app;
 mod middleware;
+mod openapi;
 mod problem;
 mod router;
 

@@ -4,24 +4,37 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::decode::{BodyError, DecodeError, Rejected};
 use crate::journal::AppendError;
 use crate::metrics::Limit;
 
-/// An answer that is not the one the sender hoped for.
-#[derive(Debug, Serialize)]
+/// A problem document (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "type": "about:blank",
+    "title": "Unprocessable Entity",
+    "status": 422,
+    "detail": "session_id is missing",
+    "rejected": [{ "index": 0, "field": "session_id", "error": "is missing" }],
+})))]
 pub(super) struct Problem {
-    /// `about:blank`: the status says what kind of problem it is (RFC 9457, section 4.2.1).
+    /// Always `about:blank`: the status is the kind of the problem (RFC 9457, section 4.2.1).
     #[serde(rename = "type")]
     kind: &'static str,
+    /// The name of the status.
     title: &'static str,
+    /// The status of the response.
     status: u16,
+    /// What went wrong, and how to avoid it.
     detail: String,
+    /// The invalid events of the request, if no event is valid.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rejected: Vec<RejectedEvent>,
-    /// The parameter that is wrong.
+    /// The parameter that is not valid.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     parameter: Option<String>,
     #[serde(skip)]
     retry_after_seconds: Option<u16>,
@@ -29,11 +42,15 @@ pub(super) struct Problem {
     limit: Option<Limit>,
 }
 
-/// A rejected event, as answers show it.
-#[derive(Debug, Serialize)]
+/// An invalid event of a request.
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RejectedEvent {
+    /// Position in the request, from 0.
     index: usize,
+    /// The invalid field, if there is one.
+    #[schema(required = true)]
     field: Option<String>,
+    /// Why it is not valid.
     error: String,
 }
 

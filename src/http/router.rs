@@ -7,32 +7,32 @@ use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use utoipa_axum::router::UtoipaMethodRouter;
+use utoipa_axum::routes;
 
 use super::access::Scope;
 use super::app::App;
 use super::problem::Problem;
-use super::{health, ingest, metrics, middleware, read};
+use super::{health, ingest, metrics, middleware, openapi, read};
 
-/// A row of the table: one method of one path, and the scope that a request needs.
-struct Endpoint {
-    path: &'static str,
-    handler: MethodRouter<Arc<App>>,
-    /// `None` if everyone may use it.
-    scope: Option<Scope>,
+/// A row of the table: a handler with its method and path, and the scope that a request needs.
+pub(super) struct Endpoint {
+    pub(super) routes: UtoipaMethodRouter<Arc<App>>,
+    /// `None` if no scope is needed.
+    pub(super) scope: Option<Scope>,
     /// Renders the response to a request that lacks the scope.
     deny: fn(&HeaderMap, Problem) -> Response,
 }
 
 /// An endpoint for requests that have the scope.
-fn needs(scope: Scope, path: &'static str, handler: MethodRouter<Arc<App>>) -> Endpoint {
+fn needs(scope: Scope, routes: UtoipaMethodRouter<Arc<App>>) -> Endpoint {
     let deny = |_: &HeaderMap, problem: Problem| problem.into_response();
-    Endpoint { path, handler, scope: Some(scope), deny }
+    Endpoint { routes, scope: Some(scope), deny }
 }
 
-/// An endpoint for everyone.
-fn public(path: &'static str, handler: MethodRouter<Arc<App>>) -> Endpoint {
-    Endpoint { scope: None, ..needs(Scope::Read, path, handler) }
+/// An endpoint for all requests.
+fn public(routes: UtoipaMethodRouter<Arc<App>>) -> Endpoint {
+    Endpoint { scope: None, ..needs(Scope::Read, routes) }
 }
 
 impl Endpoint {
@@ -41,35 +41,36 @@ impl Endpoint {
     }
 }
 
-/// All endpoints. There is no other way to add one, so each names its scope or is public on purpose.
-fn endpoints() -> Vec<Endpoint> {
+/// The table of all endpoints, of which the router and the OpenAPI document are built. There is no
+/// other way to add an endpoint, so each names its scope or is public on purpose.
+pub(super) fn endpoints() -> Vec<Endpoint> {
     use Scope::{Ingest, Read};
     vec![
-        needs(Ingest, "/events", post(ingest::events::single)),
-        needs(Ingest, "/events/batch", post(ingest::events::batch)),
-        needs(Ingest, "/hooks", post(ingest::hooks::emitted)),
-        needs(Ingest, "/hooks/{agent}", post(ingest::hooks::agent)),
-        needs(Ingest, "/hooks/{agent}/{event}", post(ingest::hooks::event)),
-        needs(Ingest, "/v1/logs", post(ingest::otlp::logs)).denied_by(ingest::otlp::denied),
-        needs(Read, "/events", get(read::events)),
-        needs(Read, "/events/export", get(read::export)),
-        needs(Read, "/events/stream", get(read::stream)),
-        needs(Read, "/sessions", get(read::sessions)),
-        needs(Read, "/sessions/{session_id}", get(read::session)),
-        needs(Read, "/stats", get(read::stats)),
-        public("/openapi.json", get(openapi)),
-        public("/health", get(health::health)),
-        public("/health/live", get(health::live)),
-        public("/health/ready", get(health::ready)),
-        public("/metrics", get(metrics::metrics)),
-        public("/metrics/prometheus", get(metrics::prometheus)),
+        needs(Ingest, routes!(ingest::events::single)),
+        needs(Ingest, routes!(ingest::events::batch)),
+        needs(Ingest, routes!(ingest::hooks::agent)),
+        needs(Ingest, routes!(ingest::hooks::event)),
+        needs(Ingest, routes!(ingest::hooks::emitted)),
+        needs(Ingest, routes!(ingest::otlp::logs)).denied_by(ingest::otlp::denied),
+        needs(Read, routes!(read::events::events)),
+        needs(Read, routes!(read::export::export)),
+        needs(Read, routes!(read::stream::stream)),
+        needs(Read, routes!(read::sessions::sessions)),
+        needs(Read, routes!(read::sessions::session)),
+        needs(Read, routes!(read::sessions::stats)),
+        public(routes!(openapi::openapi)),
+        public(routes!(health::health)),
+        public(routes!(health::live)),
+        public(routes!(health::ready)),
+        public(routes!(metrics::metrics)),
+        public(routes!(metrics::prometheus)),
     ]
 }
 
 /// Builds the router of all endpoints, each behind the check of its scope.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let mut router = Router::new();
-    for Endpoint { path, handler, scope, deny } in endpoints() {
+    for Endpoint { routes: (_, paths, handler), scope, deny } in endpoints() {
         let handler = match scope {
             None => handler,
             Some(scope) => {
@@ -79,7 +80,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
                 }))
             }
         };
-        router = router.route(path, handler);
+        for path in paths.paths.keys() {
+            router = router.route(path, handler.clone());
+        }
     }
     router
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
@@ -100,10 +103,4 @@ async fn check_access(
         Ok(()) => next.run(request).await,
         Err(problem) => deny(request.headers(), problem),
     }
-}
-
-/// What this API is, kept by hand.
-async fn openapi() -> Response {
-    let json = [(axum::http::header::CONTENT_TYPE, "application/json")];
-    (json, include_str!("openapi.json")).into_response()
 }

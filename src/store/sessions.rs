@@ -2,6 +2,7 @@
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::Store;
 use crate::event::Timestamp;
@@ -30,7 +31,7 @@ const CWD_EVENTS: usize = 20;
 const LIST_MAX: usize = 100;
 
 /// The state of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionState {
     /// Its last event ended it.
@@ -44,7 +45,7 @@ pub enum SessionState {
 }
 
 /// A session.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Session {
     /// The session's id.
     pub session_id: String,
@@ -52,9 +53,11 @@ pub struct Session {
     pub state: SessionState,
     /// Time of the first event.
     #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String, format = DateTime)]
     pub started_at: Timestamp,
     /// Time of the last event.
     #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String, format = DateTime)]
     pub last_event_at: Timestamp,
     /// Number of events.
     pub events: i64,
@@ -73,8 +76,10 @@ pub struct Session {
     /// Cost of the models in US dollars, as far as events report it.
     pub cost_usd: f64,
     /// A workflow that the session belongs to.
+    #[schema(required = true)]
     pub workflow_id: Option<String>,
     /// The agent.
+    #[schema(required = true)]
     pub agent: Option<String>,
 }
 
@@ -88,14 +93,16 @@ pub struct Sessions {
 }
 
 /// A session in detail.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct SessionDetails {
     /// The same as in a list of sessions.
     #[serde(flatten)]
     pub session: Session,
     /// Working directory.
+    #[schema(required = true)]
     pub cwd: Option<String>,
     /// The first prompt.
+    #[schema(required = true)]
     pub first_prompt: Option<String>,
     /// Tools, in descending order of uses; up to 100.
     pub tools: Vec<ToolUse>,
@@ -104,7 +111,7 @@ pub struct SessionDetails {
 }
 
 /// A tool that a session used.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ToolUse {
     /// The tool's name.
     pub tool_name: String,
@@ -115,13 +122,16 @@ pub struct ToolUse {
 }
 
 /// A sub-agent.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct SubAgent {
     /// The sub-agent's id, if the agent reports it.
+    #[schema(required = true)]
     pub agent_id: Option<String>,
     /// The kind of sub-agent, if the agent reports it.
+    #[schema(required = true)]
     pub agent_type: Option<String>,
     /// Time of its start.
+    #[schema(required = true)]
     pub started_at: Option<String>,
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Store;
 use crate::event::Timestamp;
@@ -16,7 +17,7 @@ const NAMES_MAX: usize = 200;
 const OTHERS: &str = "(others)";
 
 /// Statistics of the events that match a filter.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Stats {
     /// Number of events.
     pub events: usize,
@@ -32,7 +33,7 @@ pub struct Stats {
 }
 
 /// Tokens and cost of models, as far as events report them.
-#[derive(Clone, Copy, Debug, Default, Serialize, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Serialize, PartialEq, ToSchema)]
 pub struct Usage {
     /// Tokens that models read.
     pub input_tokens: i64,
@@ -56,9 +57,10 @@ impl Usage {
 }
 
 /// The events of one bucket of time.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct StatsBucket {
     /// Start of the bucket, as RFC 3339.
+    #[schema(format = DateTime)]
     pub start: String,
     /// Number of events.
     pub events: usize,
@@ -70,7 +72,7 @@ pub struct StatsBucket {
 }
 
 /// Statistics of a tool.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ToolStats {
     /// The tool's name.
     pub tool_name: String,
@@ -81,13 +83,15 @@ pub struct ToolStats {
     /// Number of uses that were blocked.
     pub blocked: usize,
     /// Execution time as the agent reports it (`duration_ms`), without the wait for permission.
+    #[schema(required = true)]
     pub execution_ms: Option<Distribution>,
     /// Time from `tool_execution_started` to the end, paired by `tool_use_id`: execution and waiting.
+    #[schema(required = true)]
     pub elapsed_ms: Option<Distribution>,
 }
 
 /// Distribution of a figure: percentiles by the nearest-rank method.
-#[derive(Clone, Debug, Serialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, PartialEq, ToSchema)]
 pub struct Distribution {
     /// Number of values.
     pub count: usize,

@@ -4,16 +4,37 @@ use axum::Json;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::IngestRequest;
 use super::headers::media_type;
 use super::pipeline::{Outcome, ingest};
 use crate::decode::{self, Context, DecodeError, Decoded, Format};
 use crate::http::STORED_LINES;
+use crate::http::openapi::schemas::{CloudEvent, Lines, NewEvent};
+use crate::http::openapi::{IngestParameters, IngestProblems};
 use crate::http::problem::{Problem, RejectedEvent};
 use crate::journal::Framing;
 
-/// `POST /events`.
+/// Stores one event.
+///
+/// A CloudEvent may also be sent in binary mode: `application/json`, with its attributes as `ce-`
+/// headers.
+#[utoipa::path(
+    post,
+    path = "/events",
+    operation_id = "postEvents",
+    tag = "Ingest",
+    params(IngestParameters),
+    request_body(content(
+        (NewEvent = "application/json"),
+        (CloudEvent = "application/cloudevents+json")
+    )),
+    responses(
+        (status = 202, description = "The event is durable.", body = IngestResponse),
+        IngestProblems
+    )
+)]
 pub(in crate::http) async fn single(request: IngestRequest) -> Result<IngestResponse, Problem> {
     let format = match media_type(&request.headers)?.as_str() {
         "application/json" if request.headers.contains_key("ce-specversion") => {
@@ -36,7 +57,28 @@ pub(in crate::http) async fn single(request: IngestRequest) -> Result<IngestResp
     IngestResponse::of(ingest(request, decode).await?)
 }
 
-/// `POST /events/batch`.
+/// Stores a batch of events.
+///
+/// Up to 10,000 events by default (`MAX_BATCH_EVENTS`). Invalid events are listed in the response and
+/// do not prevent the others from being stored.
+#[utoipa::path(
+    post,
+    path = "/events/batch",
+    operation_id = "postEventBatch",
+    tag = "Ingest",
+    params(IngestParameters),
+    request_body(content(
+        (Vec<NewEvent> = "application/json"),
+        (Lines = "application/x-ndjson"),
+        (Lines = "application/jsonl"),
+        (Vec<CloudEvent> = "application/cloudevents-batch+json"),
+        (Lines = "application/vnd.hooks-backend.stored+jsonl")
+    )),
+    responses(
+        (status = 202, description = "The events that are not rejected are durable.", body = IngestResponse),
+        IngestProblems
+    )
+)]
 pub(in crate::http) async fn batch(request: IngestRequest) -> Result<IngestResponse, Problem> {
     let format = match media_type(&request.headers)?.as_str() {
         "application/json" => Format::Array,
@@ -77,11 +119,15 @@ fn cloudevent_headers(headers: &HeaderMap) -> Vec<(String, String)> {
 }
 
 /// The response to accepted events.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Accepted, examples(json!({ "accepted": 3, "message": "Events accepted" })))]
 pub(in crate::http) struct IngestResponse {
+    /// Number of accepted events. Duplicates count.
     accepted: usize,
+    /// The invalid events, if there are any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rejected: Vec<RejectedEvent>,
+    /// A summary for people.
     message: String,
 }
 

@@ -9,7 +9,8 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::IngestRequest;
 use super::events::IngestResponse;
@@ -17,9 +18,35 @@ use super::headers::media_type;
 use super::pipeline::ingest;
 use crate::decode::{self, Context, Hook, agent_names, is_agent};
 use crate::http::App;
+use crate::http::openapi::schemas::{AgentName, JsonObject, Lines};
+use crate::http::openapi::{HookHeaders, IngestParameters, IngestProblems};
 use crate::http::problem::Problem;
 
-/// `POST /hooks/{agent}`.
+/// An empty object.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Empty {}
+
+/// Stores an agent's hook payload as it is.
+///
+/// Agents interpret responses as decisions, so the response is always an empty object.
+#[utoipa::path(
+    post,
+    path = "/hooks/{agent}",
+    operation_id = "postHook",
+    tag = "Ingest",
+    params(("agent" = AgentName, Path), HookHeaders, IngestParameters),
+    request_body(content = JsonObject, description = "The hook's payload."),
+    responses(
+        (status = 200, description = "The event is durable.", body = Empty),
+        (
+            status = 404,
+            description = "The agent is not known.",
+            body = Problem,
+            content_type = "application/problem+json"
+        ),
+        IngestProblems
+    )
+)]
 pub(in crate::http) async fn agent(
     State(app): State<Arc<App>>,
     Path(agent): Path<String>,
@@ -28,7 +55,32 @@ pub(in crate::http) async fn agent(
     payload(&app, agent, None, request).await
 }
 
-/// `POST /hooks/{agent}/{event}`.
+/// Stores an agent's hook payload that does not contain the name of its event.
+///
+/// Agents interpret responses as decisions, so the response is always an empty object.
+#[utoipa::path(
+    post,
+    path = "/hooks/{agent}/{event}",
+    operation_id = "postNamedHook",
+    tag = "Ingest",
+    params(
+        ("agent" = AgentName, Path),
+        ("event" = String, Path, description = "The agent's name of the hook event."),
+        HookHeaders,
+        IngestParameters
+    ),
+    request_body(content = JsonObject, description = "The hook's payload."),
+    responses(
+        (status = 200, description = "The event is durable.", body = Empty),
+        (
+            status = 404,
+            description = "The agent is not known.",
+            body = Problem,
+            content_type = "application/problem+json"
+        ),
+        IngestProblems
+    )
+)]
 pub(in crate::http) async fn event(
     State(app): State<Arc<App>>,
     Path((agent, event)): Path<(String, String)>,
@@ -66,10 +118,24 @@ async fn payload(
         decode::decode_hook(&hook, body, &firings, context)
     };
     ingest(request, decode).await?.require_valid()?;
-    Ok(Json(json!({})).into_response())
+    Ok(Json(Empty {}).into_response())
 }
 
-/// `POST /hooks`.
+/// Stores the hooks that `hooks-backend emit` has collected.
+///
+/// For this program's client. The response is that of a batch.
+#[utoipa::path(
+    post,
+    path = "/hooks",
+    operation_id = "postEmittedHooks",
+    tag = "Ingest",
+    params(IngestParameters),
+    request_body(content = Lines, content_type = "application/x-ndjson"),
+    responses(
+        (status = 202, description = "The events that are not rejected are durable.", body = IngestResponse),
+        IngestProblems
+    )
+)]
 pub(in crate::http) async fn emitted(
     State(app): State<Arc<App>>,
     request: IngestRequest,

@@ -8,20 +8,44 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use prost::Message;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::IngestRequest;
 use super::headers::media_type;
 use super::pipeline::{Outcome, ingest};
 use crate::decode::{self, Context, ExportResponse, OtlpEncoding, PartialSuccess, RpcStatus};
 use crate::http::App;
+use crate::http::openapi::schemas::{
+    Binary, ExportLogsRequest, ExportLogsResponse, JsonPartialSuccess, OtlpStatus,
+};
+use crate::http::openapi::{IngestParameters, OtlpProblems};
 use crate::http::problem::Problem;
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
 
-/// Receives an export of log records. Records that are invalid are counted in the response as a
-/// partial success, which tells the exporter not to send them again.
+/// Stores OpenTelemetry log records (OTLP/HTTP).
+///
+/// Invalid records are counted in the response, and should not be sent again; the others are stored.
+#[utoipa::path(
+    post,
+    path = "/v1/logs",
+    operation_id = "postLogs",
+    tag = "Ingest",
+    params(IngestParameters),
+    request_body(content(
+        (ExportLogsRequest = "application/json"),
+        (Binary = "application/x-protobuf")
+    )),
+    responses(
+        (
+            status = 200,
+            description = "An ExportLogsServiceResponse in the encoding of the request.",
+            content((ExportLogsResponse = "application/json"), (Binary = "application/x-protobuf"))
+        ),
+        OtlpProblems
+    )
+)]
 pub(in crate::http) async fn logs(State(app): State<Arc<App>>, request: Request) -> Response {
     let Some(encoding) = encoding(request.headers()) else {
         let found = media_type(request.headers()).unwrap_or_default();
@@ -73,14 +97,11 @@ fn success(encoding: OtlpEncoding, outcome: &Outcome) -> Response {
     let body = match encoding {
         OtlpEncoding::Protobuf => ExportResponse { partial_success }.encode_to_vec(),
         OtlpEncoding::Json => {
-            let partial = partial_success.map(|partial| {
-                json!({ "partialSuccess": {
-                    // The JSON mapping of protobuf writes 64-bit integers as strings.
-                    "rejectedLogRecords": partial.rejected_log_records.to_string(),
-                    "errorMessage": partial.error_message,
-                } })
+            let partial_success = partial_success.map(|partial| JsonPartialSuccess {
+                rejected_log_records: partial.rejected_log_records.to_string(),
+                error_message: partial.error_message,
             });
-            bytes(&partial.unwrap_or_else(|| json!({})))
+            json(&ExportLogsResponse { partial_success })
         }
     };
     ([(CONTENT_TYPE, content_type(encoding))], body).into_response()
@@ -91,7 +112,7 @@ fn failure(encoding: OtlpEncoding, problem: Problem) -> Response {
     let message = problem.detail().to_owned();
     let body = match encoding {
         OtlpEncoding::Protobuf => RpcStatus { message }.encode_to_vec(),
-        OtlpEncoding::Json => bytes(&json!({ "message": message })),
+        OtlpEncoding::Json => json(&OtlpStatus { message }),
     };
     let mut response = problem.into_response();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type(encoding)));
@@ -106,6 +127,7 @@ fn content_type(encoding: OtlpEncoding) -> &'static str {
     }
 }
 
-fn bytes(json: &Value) -> Vec<u8> {
-    json.to_string().into_bytes()
+fn json(body: &impl Serialize) -> Vec<u8> {
+    // Structs of strings are always JSON.
+    serde_json::to_vec(body).unwrap_or_default()
 }

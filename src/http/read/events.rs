@@ -10,19 +10,28 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
 use super::cut;
-use super::parameters::{FILTER, Parameters, cursor_to};
+use super::parameter_sets::ListEvents;
+use super::parameters::{Parameters, cursor_to};
 use crate::http::App;
+use crate::http::openapi::QueryProblems;
+use crate::http::openapi::schemas::EventPage;
 use crate::http::problem::Problem;
 use crate::query::{Chunk, PageReader, ReadError};
 
-const PAGE: [&str; 5] = ["order", "limit", "cursor", "fields", "data"];
-
-/// `{"events":[...],"next_cursor":...}`.
+/// Returns a page of the events that match the filters.
+#[utoipa::path(
+    get,
+    path = "/events",
+    operation_id = "listEvents",
+    tag = "Events",
+    params(ListEvents),
+    responses((status = 200, description = "A page of events.", body = EventPage), QueryProblems)
+)]
 pub(in crate::http) async fn events(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let page = Parameters::read(request.uri(), &[&FILTER, &PAGE])?.page()?;
+    let page = Parameters::read(request.uri(), ListEvents::SET)?.page()?;
     let mut answer = app.read.store.page(page).await?;
     // What is wrong with the question shows here, while the status can still say so.
     let first = answer.next().await.unwrap_or_else(|| Err(cut()))?;

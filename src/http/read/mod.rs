@@ -1,19 +1,16 @@
 //! Reading events back.
 
-mod events;
-mod export;
+pub(super) mod events;
+pub(super) mod export;
+mod parameter_sets;
 mod parameters;
-mod sessions;
+pub(super) mod sessions;
 mod state;
-mod stream;
+pub(super) mod stream;
 
-pub(super) use events::events;
 use export::PARQUET_MAX;
-pub(super) use export::export;
-pub(super) use sessions::{session, sessions, stats};
 pub(crate) use state::ReadState;
 use stream::STREAMS_MAX;
-pub(super) use stream::stream;
 
 use axum::http::StatusCode;
 

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use axum::http::Uri;
 
+use super::parameter_sets::QueryParameter;
 use crate::event::MEMBERS;
 use crate::event::Timestamp;
 use crate::event::timestamp;
@@ -15,39 +16,25 @@ use crate::query::{FILTER_COLUMNS, Filter, Order, PageKey, PageQuery, SelectedMe
 
 /// Most events in one answer of `GET /events`.
 pub(super) const LIMIT_MAX: usize = 1000;
-const LIMIT_DEFAULT: usize = 100;
+pub(super) const LIMIT_DEFAULT: usize = 100;
 
 /// Most bytes in a text that is searched for.
-const TEXT_BYTES_MAX: usize = 255;
-
-/// What every route that selects events takes.
-pub(super) const FILTER: [&str; 12] = [
-    "session_id",
-    "event_type",
-    "event_id",
-    "workflow_id",
-    "phase_id",
-    "milestone_id",
-    "agent",
-    "tool_name",
-    "tool_use_id",
-    "since",
-    "until",
-    "q",
-];
+pub(super) const TEXT_BYTES_MAX: usize = 255;
 
 /// The parameters of one request.
 pub(super) struct Parameters<'u>(Vec<(Cow<'u, str>, Cow<'u, str>)>);
 
 impl<'u> Parameters<'u> {
-    /// Reads them. `known` are the names that the route has.
-    pub(super) fn read(uri: &'u Uri, known: &[&[&str]]) -> Result<Self, Problem> {
+    /// Reads the parameters of a request, all of which must be known to its route.
+    pub(super) fn read(uri: &'u Uri, known: &[&[QueryParameter]]) -> Result<Self, Problem> {
+        let names = || known.iter().copied().flatten().map(|parameter| parameter.name);
         let query = uri.query().unwrap_or_default();
         let all: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
         for (at, (name, _)) in all.iter().enumerate() {
-            if !known.iter().any(|names| names.contains(&&**name)) {
-                let known = known.concat().join(", ");
-                return Err(Problem::parameter(name, &format!("is not known; allowed: {known}")));
+            if !names().any(|known| known == name) {
+                let known: Vec<_> = names().collect();
+                let error = format!("is not known; allowed: {}", known.join(", "));
+                return Err(Problem::parameter(name, &error));
             }
             if name != "event_type" && all[..at].iter().any(|(other, _)| other == name) {
                 return Err(Problem::parameter(name, "stands twice; allowed: once"));
@@ -66,7 +53,7 @@ impl<'u> Parameters<'u> {
         found.map(|(_, value)| &**value).filter(|value| !value.is_empty())
     }
 
-    /// The events that the parameters of [`FILTER`] ask for.
+    /// Returns the filter.
     pub(super) fn filter(&self) -> Result<Filter, Problem> {
         let mut filter = Filter::default();
         for column in FILTER_COLUMNS {

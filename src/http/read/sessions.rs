@@ -6,15 +6,20 @@ use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::parameters::{FILTER, Parameters, cursor_to, usual_length};
+use super::parameter_sets::{GetStats, ListSessions};
+use super::parameters::{Parameters, cursor_to, usual_length};
 use crate::event::Timestamp;
 use crate::http::App;
+use crate::http::openapi::QueryProblems;
 use crate::http::problem::Problem;
+use crate::store::{Session, SessionDetails, Stats};
 
-/// Most sessions in one answer.
-const LIMIT_MAX: usize = 200;
-const LIMIT_DEFAULT: usize = 50;
+/// Maximum number of sessions in a page.
+pub(super) const LIMIT_MAX: usize = 200;
+pub(super) const LIMIT_DEFAULT: usize = 50;
 
 /// What is asked for if nothing says since when: a day of sessions, an hour of figures.
 const SESSIONS_SECONDS: i64 = 86_400;
@@ -24,23 +29,74 @@ const STATS_SECONDS: i64 = 3600;
 const BUCKETS_MAX: i64 = 1000;
 const BUCKETS_DEFAULT: i64 = 60;
 
-/// `{"sessions":[...],"next_cursor":...}`.
+/// A page of sessions.
+#[derive(Serialize, ToSchema)]
+struct SessionPage {
+    sessions: Vec<Session>,
+    /// The `cursor` of the next page; null if this is the last one.
+    #[schema(required = true)]
+    next_cursor: Option<String>,
+}
+
+/// Statistics of a time span.
+#[derive(Serialize, ToSchema)]
+struct StatsReport {
+    /// The beginning of the time span.
+    #[schema(format = DateTime)]
+    since: String,
+    /// The end of the time span.
+    #[schema(format = DateTime)]
+    until: String,
+    /// The length of a bucket.
+    bucket_seconds: i64,
+    #[serde(flatten)]
+    stats: Stats,
+}
+
+/// Returns a page of the sessions that have matching events, those with the latest of them first.
+///
+/// Considers events of the last day if `since` is absent. The members of a session are derived from all
+/// of its events.
+#[utoipa::path(
+    get,
+    path = "/sessions",
+    operation_id = "listSessions",
+    tag = "Sessions",
+    params(ListSessions),
+    responses((status = 200, description = "A page of sessions.", body = SessionPage), QueryProblems)
+)]
 pub(in crate::http) async fn sessions(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let parameters = Parameters::read(request.uri(), &[&FILTER[..11], &["limit", "cursor"]])?;
+    let parameters = Parameters::read(request.uri(), ListSessions::SET)?;
     let mut filter = parameters.filter()?;
     filter.since = filter.since.or_else(|| ago(SESSIONS_SECONDS));
     let after = parameters.cursor()?;
     let limit = parameters.number("limit", LIMIT_DEFAULT, LIMIT_MAX)?;
     let found = app.read.store.sessions(&filter, after.as_ref(), limit).await?;
     let next_cursor = found.next.map(|key| cursor_to(&key));
-    let body = serde_json::json!({ "sessions": found.sessions, "next_cursor": next_cursor });
-    Ok(Json(body).into_response())
+    Ok(Json(SessionPage { sessions: found.sessions, next_cursor }).into_response())
 }
 
-/// One session.
+/// Returns a session.
+#[utoipa::path(
+    get,
+    path = "/sessions/{session_id}",
+    operation_id = "getSession",
+    tag = "Sessions",
+    params(("session_id" = String, Path, description = "The id of the session.")),
+    responses(
+        (status = 200, description = "The session.", body = SessionDetails),
+        (
+            status = 404,
+            description = "No event has this session_id.",
+            body = Problem,
+            content_type = "application/problem+json"
+        ),
+        QueryProblems
+    )
+)]
 pub(in crate::http) async fn session(
     State(app): State<Arc<App>>,
     Path(session_id): Path<String>,
@@ -56,12 +112,22 @@ pub(in crate::http) async fn session(
     }
 }
 
-/// What happened in a time.
+/// Returns events by time and type, token usage, and the duration of tool calls.
+///
+/// Considers the last hour if `since` is absent.
+#[utoipa::path(
+    get,
+    path = "/stats",
+    operation_id = "getStats",
+    tag = "Sessions",
+    params(GetStats),
+    responses((status = 200, description = "The statistics.", body = StatsReport), QueryProblems)
+)]
 pub(in crate::http) async fn stats(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let parameters = Parameters::read(request.uri(), &[&FILTER[..11], &["bucket"]])?;
+    let parameters = Parameters::read(request.uri(), GetStats::SET)?;
     let mut filter = parameters.filter()?;
     let now = Timestamp::now();
     let until = filter.until.unwrap_or(now);
@@ -78,17 +144,8 @@ pub(in crate::http) async fn stats(
         return Err(Problem::parameter("bucket", &error));
     }
     let stats = app.read.store.stats(&filter, bucket_seconds).await?;
-    let mut body = serde_json::json!({
-        "since": since.to_string(),
-        "until": until.to_string(),
-        "bucket_seconds": bucket_seconds,
-    });
-    if let (Some(body), Ok(serde_json::Value::Object(stats))) =
-        (body.as_object_mut(), serde_json::to_value(stats))
-    {
-        body.extend(stats);
-    }
-    Ok(Json(body).into_response())
+    let (since, until) = (since.to_string(), until.to_string());
+    Ok(Json(StatsReport { since, until, bucket_seconds, stats }).into_response())
 }
 
 fn ago(seconds: i64) -> Option<Timestamp> {

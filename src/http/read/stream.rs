@@ -16,8 +16,11 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::cut;
-use super::parameters::{FILTER, Parameters};
+use super::parameter_sets::StreamEvents;
+use super::parameters::Parameters;
 use crate::http::App;
+use crate::http::openapi::schemas::Text;
+use crate::http::openapi::{QueryProblems, StreamProblems};
 use crate::http::problem::Problem;
 use crate::index;
 use crate::postgres::deliver;
@@ -42,14 +45,42 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// The least time between two looks for events: what arrives in between goes together.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Events after `Last-Event-ID`, or from now on.
+/// Streams events as they arrive, as Server-Sent Events.
+///
+/// Begins after the event in `Last-Event-ID` or `after`, else with the next event that arrives. Each
+/// message has an `id` and, as `data`, an event. The messages `begin` (first, with the position of the
+/// stream) and `end` (last, with the reason as JSON) contain no event.
+#[utoipa::path(
+    get,
+    path = "/events/stream",
+    operation_id = "streamEvents",
+    tag = "Events",
+    params(
+        StreamEvents,
+        (
+            "Last-Event-ID" = Option<String>,
+            Header,
+            description = "The id of the last event that the client has seen."
+        )
+    ),
+    responses(
+        (
+            status = 200,
+            description = "A stream of messages.",
+            body = Text,
+            content_type = "text/event-stream"
+        ),
+        QueryProblems,
+        StreamProblems
+    )
+)]
 pub(in crate::http) async fn stream(
     State(app): State<Arc<App>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Result<Response, Problem> {
     let store = app.read.store.clone();
-    let parameters = Parameters::read(request.uri(), &[&FILTER, &["fields", "data", "after"]])?;
+    let parameters = Parameters::read(request.uri(), StreamEvents::SET)?;
     let tail = TailQuery { filter: parameters.filter()?, members: parameters.members()? };
     if app.drain.is_draining() {
         return Err(Problem::draining());

@@ -19,9 +19,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use self::encoder::Encoder;
 use self::parquet::Parquet;
 use super::cut;
-use super::parameters::{FILTER, Parameters};
+use super::parameter_sets::ExportEvents;
+use super::parameters::Parameters;
 use crate::event::{MEMBERS, Member};
 use crate::http::App;
+use crate::http::openapi::QueryProblems;
+use crate::http::openapi::schemas::{Binary, Lines, Text};
 use crate::http::problem::Problem;
 use crate::query::{Chunk, FoundEvent, Order, PageQuery, PageReader, ReadError, SelectedMembers};
 use crate::store::Store;
@@ -40,14 +43,38 @@ enum ExportFormat {
     Parquet,
 }
 
-/// Events as NDJSON, CSV or Parquet, oldest first.
+/// Returns all events that match the filters, the oldest first, as a file.
+///
+/// NDJSON and CSV are compressed with zstd or gzip if `Accept-Encoding` allows it.
+#[utoipa::path(
+    get,
+    path = "/events/export",
+    operation_id = "exportEvents",
+    tag = "Events",
+    params(ExportEvents),
+    responses(
+        (
+            status = 200,
+            description = "The events.",
+            content(
+                (Lines = "application/x-ndjson"),
+                (Text = "text/csv"),
+                (Binary = "application/vnd.apache.parquet")
+            ),
+            headers(
+                ("Content-Disposition" = String, description = "An attachment with a file name."),
+                ("Content-Encoding" = String, description = "`zstd` or `gzip`, if compressed.")
+            )
+        ),
+        QueryProblems
+    )
+)]
 pub(in crate::http) async fn export(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Problem> {
     let store = app.read.store.clone();
-    let known = [&FILTER[..], &["format", "order", "fields", "data"]];
-    let parameters = Parameters::read(request.uri(), &known)?;
+    let parameters = Parameters::read(request.uri(), ExportEvents::SET)?;
     let format = [
         ("ndjson", ExportFormat::Ndjson),
         ("csv", ExportFormat::Csv),
