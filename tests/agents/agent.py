@@ -49,6 +49,10 @@ class Agent:
     parallel = 4
     # {(scenario, check): reason}: what cannot be green, because the agent does not tell.
     limits = {}
+    # {scenario: reason}: scenarios that cannot be tried with the agent.
+    skipped = {}
+    # {scenario: {event type: count}}, where the agent differs from the others.
+    counts = {}
     # Event types of hooks that may come any number of times.
     uncounted = frozenset({"system_notification", "tool_batch_completed", "permission_requested"})
     # Event types for which the agent has no hook.
@@ -102,6 +106,17 @@ class Agent:
         """The command line of a run in a terminal; None if the scenarios in a terminal are not tried."""
         return None
 
+    compact_command = "/compact"
+    quit_command = "/quit"
+
+    def ready(self, terminal):
+        """Waits until the agent accepts a prompt."""
+        terminal.pause(3)
+
+    def wait_for_question(self, terminal):
+        """Waits until the agent asks whether it may use a tool."""
+        terminal.pause(5)
+
     def figures(self, out):
         """Reads the agent's own figures from its output."""
         return Figures()
@@ -119,8 +134,8 @@ class Agent:
         notes, missing = (os.path.join(sandbox.project, name) for name in ("notes.txt", "missing.txt"))
         hello = self.shell("echo hello")
         if scenario == "failing":
-            tools = [(self.shell("ls /does-not-exist"), "failed"), (self.read(missing), "failed")]
-        elif scenario == "denied":
+            tools = [(self.shell("ls does-not-exist"), "failed"), (self.read(missing), "failed")]
+        elif scenario in ("denied", "terminal-denied"):
             tools = [(self.denied_tool(sandbox), "blocked")]
         elif scenario == "subagent":
             tools = [(self.delegate("[sub] Look around."), "completed")]

@@ -23,8 +23,12 @@ def is_telemetry(event):
     return bool(TELEMETRY.match(event["event_type"])) or "severity_number" in event["data"] or "resource" in event["data"]
 
 
-def counted(types):
-    return ", ".join(f"{count} {name}" for name, count in sorted(collections.Counter(types).items())) or "nothing"
+def is_of_subagent(event):
+    """Prompts and stops of sub-agents are no prompts and stops of the session; nor are notices of background tasks."""
+    if event["event_type"] not in ("user_prompt_submitted", "agent_stopped", "session_started", "session_completed"):
+        return False
+    inner = event.get("subagent_id") or event.get("parent_session_id")
+    return bool(inner) or str(event["data"].get("prompt", "")).startswith("<task-notification")
 
 
 class Facts:
@@ -60,10 +64,11 @@ class Facts:
             expected |= {"context_compacting": self.compactions, "context_compacted": self.compactions}
         if self.sub_calls:
             expected |= {"subagent_started": 1, "subagent_stopped": 1}
+        expected |= self.agent.counts.get(self.scenario, {})
         for name in self.agent.without_types:
             expected.pop(name, None)
         expected = {name: count for name, count in expected.items() if count}
-        found = collections.Counter(event["event_type"] for event in self.events)
+        found = collections.Counter(event["event_type"] for event in self.events if not is_of_subagent(event))
         for name in self.agent.uncounted:
             found.pop(name, None)
             expected.pop(name, None)

@@ -11,6 +11,8 @@ class ClaudeCode(Agent):
     package = "@anthropic-ai/claude-code"
     version = "2.1.332"
     has_telemetry = True
+    # The sub-agent runs in the background: the main agent stops twice.
+    counts = {"subagent": {"agent_stopped": 2}}
 
     def shell(self, command):
         return Tool("Bash", {"command": command, "description": "Run a command"}, "Bash")
@@ -69,7 +71,6 @@ class ClaudeCode(Agent):
     def interactive(self):
         return [self.binary(), "--permission-mode", "default"]
 
-    compact_command = "/compact"
     quit_command = "/exit"
 
     def ready(self, terminal):

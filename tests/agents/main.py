@@ -11,10 +11,17 @@ import tempfile
 import installing
 import scenarios
 from claude_code import ClaudeCode
+from cline import Cline
+from codex import Codex
+from copilot import Copilot
+from gemini import Gemini
 from model import Model
+from opencode import Opencode
+from openhands import OpenHands
+from qwen import Qwen
 from sandbox import Postgres
 
-AGENTS = {agent.name: agent for agent in [ClaudeCode]}
+AGENTS = {agent.name: agent for agent in [ClaudeCode, Codex, Gemini, Copilot, Opencode, Qwen, Cline, OpenHands]}
 MODEL_PORT = 9101
 
 
@@ -61,6 +68,8 @@ def try_agent(name, given, directory):
 
 def inside(given):
     """Runs in the namespaces: all scenarios of one agent."""
+    if os.getpid() != 1:
+        sys.exit("try-agents: --inside is for the script itself")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     name = given.agents[0]
     directory = os.path.join(given.keep, name)

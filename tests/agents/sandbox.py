@@ -87,7 +87,8 @@ class Sandbox:
         self.project = os.path.join(directory, "project")
         self.data = os.path.join(directory, "server")
         self.logs = os.path.join(directory, "logs")
-        for path in (self.home, self.project, self.data, self.logs):
+        self.temporary = os.path.join(directory, "tmp")
+        for path in (self.home, self.project, self.data, self.logs, self.temporary):
             os.makedirs(path)
         self.program = program
         # Directory with the installed agents and Node.
@@ -111,7 +112,7 @@ class Sandbox:
         values = {
             "PATH": f"{self.tools}/node/node_modules/node/bin:/usr/local/bin:/usr/bin:/bin",
             "HOME": self.home, "USER": "dev", "SHELL": "/bin/bash", "LANG": "C.UTF-8", "TERM": "dumb", "NO_COLOR": "1",
-            **self.agent_environment, **more,
+            "TMPDIR": self.temporary, **self.agent_environment, **more,
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -128,7 +129,8 @@ class Sandbox:
 
     def ready(self):
         try:
-            return self.get("/health").get("status") is not None
+            self.get("/events?limit=1")
+            return True
         except OSError:
             return False
 
@@ -218,9 +220,10 @@ class Sandbox:
 
     def keep_as(self, path):
         """Moves the directories away: the next run needs their place."""
+        end_other_processes()
         os.makedirs(path)
-        for name in os.listdir(self.directory):
-            if name in ("home", "project", "server", "logs"):
+        for name in ("home", "project", "server", "logs", "tmp"):
+            if os.path.exists(os.path.join(self.directory, name)):
                 os.rename(os.path.join(self.directory, name), os.path.join(path, name))
 
 
@@ -228,3 +231,14 @@ def is_ours(session_id):
     return session_id == FLUSH_SESSION or session_id.startswith("hooks-backend-doctor")
 
 
+def end_other_processes():
+    """Kills what agents left running. Only this process and PostgreSQL remain in the process namespace."""
+    for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:
+        if pid in (1, os.getpid()):
+            continue
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                if b"postgres" not in file.read():
+                    os.kill(pid, signal.SIGKILL)
+        except OSError:
+            pass

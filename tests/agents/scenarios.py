@@ -53,6 +53,11 @@ class Runner:
         self.sandbox = None
 
     def run(self, scenario):
+        reason = self.agent.skipped.get(scenario)
+        if scenario in TERMINAL and not self.agent.interactive():
+            reason = reason or "not tried in a terminal"
+        if reason:
+            return self.report.add(scenario, "run", "limit", reason)
         self.sandbox = Sandbox(self.directory, self.program, self.agent.tools)
         try:
             if scenario == "overhead":
@@ -159,7 +164,7 @@ class Runner:
         if scenario == "subagent":
             check(scenario, "subagents", facts.subagents)
         check(scenario, "last state", facts.last_state)
-        if scenario in ("basic", "telemetry", "postgres"):
+        if scenario in ("basic", "subagent", "telemetry", "postgres"):
             check(scenario, "session", facts.session_view, sandbox, PROMPT)
         check(scenario, "states", lambda: require(not self.model.problems, "; ".join(self.model.problems)))
         check(scenario, "screen", checks.quiet_screen, agent, out + err)
@@ -180,8 +185,6 @@ class Runner:
 
     def in_terminal(self, scenario):
         command = self.agent.interactive()
-        if not command:
-            raise Failed("not tried in a terminal")
         terminal = self.sandbox.terminal(command)
         report = self.report
         try:

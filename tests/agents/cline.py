@@ -1,0 +1,38 @@
+"""Cline CLI."""
+
+import subprocess
+
+from agent import Agent, Tool
+
+
+class Cline(Agent):
+    name = "cline"
+    package = "cline"
+    version = "3.0.65"
+    parallel = 2
+    skipped = {"denied": "has no rules that deny a tool without a person", "telemetry": "has no OpenTelemetry"}
+
+    def shell(self, command):
+        return Tool("run_commands", {"commands": [command]}, "run_commands")
+
+    def read(self, path):
+        return Tool("read_files", {"files": [{"path": path}]}, "read_files")
+
+    def create(self, path, text):
+        return Tool("editor", {"path": path, "new_text": text}, "editor")
+
+    def delegate(self, prompt):
+        return Tool("spawn_agent", {"systemPrompt": "You look around.", "task": prompt}, "spawn_agent")
+
+    def environment(self, sandbox):
+        return {"CLINE_TELEMETRY_DISABLED": "1", "CLINE_NO_AUTO_UPDATE": "1", "DO_NOT_TRACK": "1"}
+
+    def binary(self):
+        return self.path("node_modules/@cline/cli-linux-x64/bin/cline")
+
+    def configure(self, sandbox, scenario):
+        login = ["auth", "openai-compatible", "-k", "key-of-the-tests", "-m", "scripted-model", "-b", "http://127.0.0.1:9101/v1"]
+        subprocess.run([self.binary(), *login], env=sandbox.environment(), cwd=sandbox.project, check=True, capture_output=True, timeout=60)
+
+    def headless(self, prompt, scenario):
+        return [self.binary(), "-P", "openai-compatible", "-m", "scripted-model", "--json", prompt]

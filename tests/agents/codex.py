@@ -1,0 +1,118 @@
+"""Codex CLI."""
+
+import json
+import os
+import re
+
+from agent import Agent, Figures, Tool
+from model import call
+from sandbox import URL
+
+
+class Codex(Agent):
+    name = "codex"
+    package = "@openai/codex"
+    version = "0.169.0"
+    has_telemetry = True
+    trusted = ""
+    limits = {
+        ("failing", "events"): "its hooks have no exit status; its telemetry does",
+        ("failing", "outcomes"): "its hooks have no exit status; its telemetry does",
+    }
+
+    def shell(self, command):
+        return Tool("exec_command", {"cmd": command}, "Bash")
+
+    def read(self, path):
+        return self.shell(f"cat {os.path.basename(path)}")
+
+    def create(self, path, text):
+        return self.shell(f"echo '{text.strip()}' > {os.path.basename(path)}")
+
+    def delegate(self, prompt):
+        return Tool("multi_agent_v1/spawn_agent", {"message": prompt}, "spawn_agent")
+
+    def denied_tool(self, sandbox):
+        return Tool(
+            "exec_command",
+            {"cmd": "echo forbidden", "sandbox_permissions": "require_escalated", "justification": "May I?"},
+            "Bash",
+        )
+
+    def script(self, scenario, sandbox):
+        """The sub-agent runs in the background, so the main agent waits for it."""
+        scripts, calls = super().script(scenario, sandbox)
+        if scenario == "subagent":
+            wait = self.shell("sleep 4")
+            scripts["main"].insert(1, call(wait.request))
+            calls.append((wait.hook_name, "completed"))
+        return scripts, calls
+
+    def environment(self, sandbox):
+        return {"KEY_OF_THE_TESTS": "none"}
+
+    def configure(self, sandbox, scenario):
+        asks = scenario == "terminal-denied"
+        telemetry = f"""
+[otel]
+log_user_prompt = true
+exporter = {{ otlp-http = {{ endpoint = "{URL}/v1/logs", protocol = "binary" }} }}
+"""
+        sandbox.write("home/.codex/config.toml", f"""model = "gpt-5.5"
+model_provider = "tests"
+approval_policy = "{"on-request" if asks else "never"}"
+sandbox_mode = "{"read-only" if asks else "danger-full-access"}"
+check_for_update_on_startup = false
+
+[model_providers.tests]
+name = "tests"
+base_url = "http://127.0.0.1:9101/v1"
+wire_api = "responses"
+env_key = "KEY_OF_THE_TESTS"
+request_max_retries = 0
+stream_max_retries = 0
+
+[analytics]
+enabled = false
+
+[projects."{sandbox.project}"]
+trust_level = "trusted"
+{telemetry if sandbox.telemetry else ""}{self.trusted}""")
+        if scenario == "denied":
+            sandbox.write("home/.codex/rules/default.rules", 'prefix_rule(pattern=["echo", "forbidden"], decision="forbidden")\n')
+
+    def binary(self):
+        return self.path("node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex")
+
+    def after_install(self, sandbox):
+        """Trusts the hooks, as a person does: once, because the trust holds for the path and the command."""
+        if self.trusted:
+            return
+        terminal = sandbox.terminal([self.binary()])
+        try:
+            terminal.wait_for("hooks can run outside", 20)
+            terminal.pause(1)
+            terminal.enter("2")
+            terminal.pause(2)
+            terminal.enter("/quit")
+        finally:
+            terminal.end(5)
+        with open(os.path.join(sandbox.home, ".codex/config.toml"), encoding="utf-8") as file:
+            tables = re.findall(r"^\[hooks\.state.*?(?=^\[(?!hooks\.state)|\Z)", file.read(), re.MULTILINE | re.DOTALL)
+        self.trusted = "\n" + "".join(tables)
+        if "trusted_hash" not in self.trusted:
+            raise RuntimeError("the hooks were not trusted")
+
+    def headless(self, prompt, scenario):
+        return [self.binary(), "exec", "--skip-git-repo-check", "--json", prompt]
+
+    def interactive(self):
+        return [self.binary()]
+
+    def ready(self, terminal):
+        terminal.pause(4)
+
+    def figures(self, out):
+        turns = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+        usage = [turn["usage"] for turn in turns if turn.get("type") == "turn.completed"]
+        return Figures(output_tokens=sum(entry["output_tokens"] for entry in usage))

@@ -1,0 +1,51 @@
+"""Qwen Code, a descendant of Gemini CLI."""
+
+from agent import Figures, Tool
+from gemini import Gemini
+
+
+class Qwen(Gemini):
+    name = "qwen"
+    package = "@qwen-code/qwen-code"
+    version = "0.24.4"
+    has_tool_ids = True
+    without_types = frozenset()
+    limits = {}
+    settings_file = "home/.qwen/settings.json"
+
+    def delegate(self, prompt):
+        return Tool("agent", {"description": "Look around", "prompt": prompt, "subagent_type": "general-purpose"}, "agent")
+
+    def subagent_tool(self, sandbox):
+        return self.shell("echo from-the-subagent")
+
+    def environment(self, sandbox):
+        return {
+            "OPENAI_API_KEY": "key-of-the-tests",
+            "OPENAI_BASE_URL": "http://127.0.0.1:9101/v1",
+            "OPENAI_MODEL": "scripted-model",
+            "NO_BROWSER": "1",
+        }
+
+    def settings(self, sandbox):
+        settings = super().settings(sandbox)
+        settings["security"]["auth"]["selectedType"] = "openai"
+        return settings
+
+    def configure(self, sandbox, scenario):
+        super().configure(sandbox, "")
+        if scenario == "denied":
+            settings = self.settings(sandbox)
+            settings["permissions"] = {"deny": ["run_shell_command(echo forbidden)"]}
+            sandbox.write(self.settings_file, settings)
+
+    def command(self):
+        return [self.node(), self.path("node_modules/@qwen-code/qwen-code/cli-entry.js")]
+
+    def headless(self, prompt, scenario):
+        return [*self.command(), "--yolo", "-p", prompt]
+
+    def figures(self, out):
+        return Figures()
+
+
