@@ -74,6 +74,7 @@ pub fn line_key(line: &[u8]) -> Option<u128> {
         #[serde(borrow)]
         event_id: Cow<'a, str>,
     }
+    let line = text::skip_byte_order_marks(line);
     // The line is parsed to its end: the event of a torn line was never acknowledged, so a torn line
     // must not have a key.
     if let Ok(event) = Event::from_line(line) {

@@ -83,7 +83,7 @@ struct JournalReport {
 
 #[derive(Serialize, ToSchema)]
 struct IndexReport {
-    /// True when all events that existed at start are indexed.
+    /// True when all events are indexed, but for the newest.
     ready: bool,
     bytes: u64,
     lag_bytes: u64,
@@ -102,7 +102,7 @@ impl DeliveryReport {
     }
 
     fn of_index(index: &Index) -> Self {
-        let status = index.status().borrow().clone();
+        let status = index.current_status();
         Self {
             is_degraded: status.error.is_some(),
             index: Some(IndexReport {

@@ -49,7 +49,13 @@ pub(super) fn survey(path: &Path) -> io::Result<Vec<(Identity, PathBuf)>> {
             .into_iter()
             .map(|(path, metadata)| (Identity::of_metadata(&metadata), path))
             .collect();
-        files.retain(|(identity, _)| Some(*identity) != current);
+        // A file may have several names (hard links).
+        let mut listed = Vec::from_iter(current);
+        files.retain(|(identity, _)| {
+            let is_new = !listed.contains(identity);
+            listed.push(*identity);
+            is_new
+        });
         files.extend(current.map(|identity| (identity, path.to_owned())));
         return Ok(files);
     }

@@ -1,5 +1,7 @@
 //! The follower: indexes what is appended to the JSON Lines file, by this server or another program.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +10,7 @@ use tokio::sync::watch;
 
 use super::files::{self, Identity};
 use super::unread::{Block, Unread};
-use super::writer::{FollowError, IndexWriter};
+use super::writer::{FileState, FollowError, IndexWriter};
 use super::{Shared, schema};
 use crate::journal::Appended;
 use crate::metrics::Metrics;
@@ -48,7 +50,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// State of the index: lag and errors.
 #[derive(Clone, Debug, Default)]
 pub struct IndexStatus {
-    /// True once the index has had everything that was in the files at some time since the start.
+    /// True once the index has all events, but for the newest of the JSON Lines file.
     pub ready: bool,
     /// The number of times that an index was opened; 0 before the first.
     pub(super) generation: u64,
@@ -60,6 +62,35 @@ pub struct IndexStatus {
     pub bytes: u64,
     /// The error of the last attempt, if it failed.
     pub error: Option<String>,
+    /// The files that the index is complete for, and their lengths.
+    seen: Arc<[(Identity, u64)]>,
+}
+
+impl IndexStatus {
+    /// Compares the index with the files as they are now. Other programs may have changed them since the
+    /// follower last looked.
+    pub(super) fn compare(&mut self, jsonl: &Path) -> io::Result<()> {
+        if !self.ready {
+            return Ok(());
+        }
+        let found = files::survey(jsonl)?;
+        let has = |found: &[(Identity, PathBuf)], identity: Identity| {
+            found.iter().any(|(found, _)| *found == identity)
+        };
+        self.ready = self.error.is_none() && self.seen.iter().all(|(seen, _)| has(&found, *seen));
+        (self.bytes, self.lag_bytes) = (0, 0);
+        for (identity, path) in &found {
+            let len = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+            let seen = self.seen.iter().find(|(seen, _)| seen == identity).map(|(_, len)| *len);
+            let is_truncated = seen.is_some_and(|seen| len < seen);
+            // A new JSON Lines file has new events only.
+            let is_old = seen.is_none() && path != jsonl && len > 0;
+            self.ready &= !is_truncated && !is_old;
+            self.bytes += len;
+            self.lag_bytes += len - seen.filter(|_| !is_truncated).unwrap_or(0);
+        }
+        Ok(())
+    }
 }
 
 /// The thread that writes the index.
@@ -68,6 +99,8 @@ pub(super) struct Follower {
     writer: Option<IndexWriter>,
     progress: IndexProgress,
     surveyed: Option<Instant>,
+    /// The JSON Lines file at the last survey.
+    current: Option<Identity>,
     rate: Rate,
 }
 
@@ -78,7 +111,7 @@ impl Follower {
         metrics: Arc<Metrics>,
     ) -> Self {
         let progress = IndexProgress { status, metrics, reported: None };
-        Self { shared, writer: None, progress, surveyed: None, rate: Rate::new() }
+        Self { shared, writer: None, progress, surveyed: None, current: None, rate: Rate::new() }
     }
 
     /// Indexes until `stop` is true. Blocks, so it needs a dedicated thread.
@@ -136,33 +169,40 @@ impl Follower {
     }
 
     /// Indexes everything new.
-    fn pass(
+    pub(super) fn pass(
         &mut self,
         appended: &watch::Receiver<Appended>,
         stop: &watch::Receiver<bool>,
     ) -> Result<(), FollowError> {
         self.survey_if_due()?;
-        let sources = self.writer.as_ref().map_or(0, |writer| writer.sources.len());
-        for at in 0..sources {
-            while let Some(unread) = self.unread(at)? {
-                let has_lines = self.index(at, unread, appended, stop)?;
-                if *stop.borrow() {
-                    return Ok(());
+        let mut at = 0;
+        while !*stop.borrow() {
+            let Some(writer) = self.writer.as_mut().filter(|writer| at < writer.sources.len())
+            else {
+                break;
+            };
+            match writer.check(at)? {
+                FileState::Indexed => at += 1,
+                FileState::Longer(unread) => {
+                    if !self.index(at, unread, appended, stop)? {
+                        // The rest is not a whole line yet.
+                        at += 1;
+                    }
                 }
-                if !has_lines {
-                    // The rest is not a whole line yet.
-                    break;
+                FileState::Rewritten => {
+                    self.progress.incomplete(writer);
+                    // The removed events may be in a file that was copied from this one.
+                    self.survey()?;
+                    at = 0;
                 }
             }
         }
-        if let Some(writer) = &self.writer {
+        if let Some(writer) = &self.writer
+            && !*stop.borrow()
+        {
             self.progress.complete(writer);
         }
         Ok(())
-    }
-
-    fn unread(&mut self, at: usize) -> Result<Option<Unread>, FollowError> {
-        self.writer.as_mut().map_or(Ok(None), |writer| writer.unread(at))
     }
 
     /// Indexes the unread part of a file; returns false if it has no whole line.
@@ -206,10 +246,8 @@ impl Follower {
 
     /// Updates the list of files if it is time, or if the JSON Lines file was rotated or deleted.
     fn survey_if_due(&mut self) -> Result<(), FollowError> {
-        let current = Identity::of(&self.shared.jsonl)?;
-        let newest = self.writer.as_ref().and_then(|writer| writer.sources.last());
         let is_due = self.surveyed.is_none_or(|at| at.elapsed() >= SURVEY_INTERVAL);
-        if is_due || newest.map(|source| source.identity) != current {
+        if is_due || Identity::of(&self.shared.jsonl)? != self.current {
             self.survey()?;
         }
         Ok(())
@@ -233,10 +271,27 @@ impl Follower {
             });
         }
         if let Some(writer) = &mut self.writer {
-            writer.update_sources(files::survey(&self.shared.jsonl)?)?;
+            let found = files::survey(&self.shared.jsonl)?;
+            let newest = found.last().filter(|(_, path)| *path == self.shared.jsonl);
+            self.current = newest.map(|(identity, _)| *identity);
+            if writer.update_sources(found, &self.shared.jsonl)? {
+                self.progress.incomplete(writer);
+            }
         }
         self.surveyed = Some(Instant::now());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Follower {
+    /// Makes the next pass list the files.
+    pub(super) fn forget_survey(&mut self) {
+        self.surveyed = None;
+    }
+
+    pub(super) fn into_writer(self) -> Option<IndexWriter> {
+        self.writer
     }
 }
 
@@ -269,14 +324,26 @@ impl IndexProgress {
         Ok(())
     }
 
+    /// Publishes that the index lacks events of files that are not the newest.
+    fn incomplete(&self, writer: &IndexWriter) {
+        let (bytes, lag_bytes) = writer.size();
+        self.status.send_modify(|status| {
+            status.ready = false;
+            (status.bytes, status.lag_bytes) = (bytes, lag_bytes);
+        });
+    }
+
     /// Publishes that the index has everything.
     fn complete(&mut self, writer: &IndexWriter) {
+        let seen = writer.sources.iter().map(|source| (source.identity, source.seen_len));
+        let seen: Arc<[_]> = seen.collect();
         if self.reported.take().is_some() {
             tracing::info!("the index is complete");
         }
         self.status.send_if_modified(|status| {
             let changed = !status.ready || status.error.is_some();
             (status.ready, status.error, status.lag_bytes) = (true, None, 0);
+            status.seen = seen;
             if changed {
                 status.bytes = writer.size().0;
             }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::decode::{Context, Format, decode, is_object};
 use crate::event::{Event, Timestamp};
 use crate::journal::Framing;
+use crate::json::text::skip_byte_order_marks;
 
 /// Maximum length of an event's line; longer lines are ignored.
 pub(super) const LINE_BYTES_MAX: usize = 256 << 20;
@@ -41,6 +42,7 @@ impl<'a> ParsedLine<'a> {
     /// Parses a line; `None` if it is not an event. `read_at` is the timestamp of a foreign event that
     /// has none.
     pub(super) fn read(line: &'a [u8], read_at: Timestamp) -> Option<Self> {
+        let line = skip_byte_order_marks(line);
         if let Some(event) = own(line) {
             return Some(Self::Own(event));
         }
@@ -83,7 +85,9 @@ pub(super) fn read_back(
     event_id: &str,
     timestamp: Timestamp,
 ) -> io::Result<Option<Vec<u8>>> {
-    let Some(line) = read_line(file, offset)? else { return Ok(None) };
+    let Some(mut line) = read_line(file, offset)? else { return Ok(None) };
+    let marks = line.len() - skip_byte_order_marks(&line).len();
+    line.drain(..marks);
     if own(&line).is_none() {
         return Ok(foreign(&line, event_id, timestamp));
     }

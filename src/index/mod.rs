@@ -7,6 +7,8 @@ mod files;
 mod follow;
 mod ids;
 mod lines;
+#[cfg(test)]
+mod model;
 mod read;
 mod rows;
 mod schema;
@@ -115,6 +117,14 @@ impl Index {
     /// Progress of the index.
     pub fn status(&self) -> watch::Receiver<IndexStatus> {
         self.status.clone()
+    }
+
+    /// Compares the index with the files as they are now.
+    pub fn current_status(&self) -> IndexStatus {
+        let mut status = self.status.borrow().clone();
+        // If the files cannot be listed, the follower reports the error.
+        let _ = status.compare(&self.shared.jsonl);
+        status
     }
 
     /// Starts to read a page of events.

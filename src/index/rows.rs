@@ -2,7 +2,7 @@
 //! threads can work at the same time.
 
 use rusqlite::types::{Null, ToSql};
-use rusqlite::{Connection, Statement};
+use rusqlite::{Connection, OptionalExtension, Statement};
 
 use super::OFFSET_BITS;
 use super::ids::BlockIds;
@@ -102,20 +102,45 @@ impl IndexRows {
         self.events.push(row);
     }
 
-    /// Inserts the rows; existing rows are kept as they are.
-    pub(super) fn insert(&self, index: &Connection) -> rusqlite::Result<()> {
+    /// Inserts the rows; existing rows are kept as they are. With `find_hidden`, returns true if one of
+    /// the events is in the index as an event of another file.
+    pub(super) fn insert(&self, index: &Connection, find_hidden: bool) -> rusqlite::Result<bool> {
+        let mut is_hidden = false;
         let places = ["?"; FIRST + INDEXED.len()].join(", ");
         let insert = format!("INSERT OR IGNORE INTO hook_events VALUES ({places})");
         let mut insert = index.prepare(&insert)?;
+        let mut by_key = index.prepare(
+            "SELECT id FROM hook_events INDEXED BY events_key \
+             WHERE session_id = ?1 AND \"timestamp\" = ?2 AND event_id = ?3",
+        )?;
         for row in &self.events {
             self.bind(&mut insert, row)?;
-            insert.raw_execute()?;
+            let is_new = insert.raw_execute()? > 0;
+            if !is_new && find_hidden && !is_hidden {
+                is_hidden = self.is_in_other_file(&mut by_key, row)?;
+            }
         }
-        self.ids.insert(index)
+        self.ids.insert(index)?;
+        Ok(is_hidden)
+    }
+
+    /// Returns true if the index has the event of a row as an event of another file.
+    fn is_in_other_file(
+        &self,
+        by_key: &mut Statement<'_>,
+        row: &IndexRow,
+    ) -> rusqlite::Result<bool> {
+        let key = (self.text(row.session_id), row.timestamp, self.text(row.event_id));
+        let found: Option<i64> = by_key.query_row(key, |row| row.get(0)).optional()?;
+        Ok(found.is_some_and(|id| id >> OFFSET_BITS != row.id >> OFFSET_BITS))
+    }
+
+    fn text(&self, (start, end): Text) -> &str {
+        &self.texts[start as usize..end as usize]
     }
 
     fn bind(&self, insert: &mut Statement<'_>, row: &IndexRow) -> rusqlite::Result<()> {
-        let text = |(start, end): Text| &self.texts[start as usize..end as usize];
+        let text = |text| self.text(text);
         let optional = |value: Option<Text>| value.map(text);
         let columns: [&dyn ToSql; FIRST] = [
             &row.id,

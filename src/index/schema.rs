@@ -12,7 +12,7 @@ use crate::event::{ColumnKind, PromotedColumn};
 const APPLICATION_ID: i32 = 0x68_6f_6f_6b;
 
 /// To be increased when the content of the tables changes and their columns do not; see [`version`].
-const CONTENT_VERSION: u64 = 7;
+const CONTENT_VERSION: u64 = 8;
 
 /// Length of the write-ahead log at which a checkpoint runs: 16 MiB, so that a page that many
 /// transactions have changed is written to the database once.
@@ -26,7 +26,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// - `indexes` has one row: a random name for this index, since the numbers of files are valid in one
 ///   index only; and the boot id of the machine while the index is open for writing. It is null after
 ///   the index was closed and synced.
-/// - `files.number` is never reused, so that a stream position past a file stays past it.
+/// - `files.number` orders the files by the arrival of their events. A positive number is never reused, so
+///   that a stream position past a file stays past it. Files that were found after newer ones have
+///   negative numbers: queries return their events, streams do not.
+/// - `files.hidden_position` is the position before the first block of the file with an event that is not
+///   in the index because another file has it too; null if there is none. Once the events of any file
+///   are removed, the file is read again from there, since the removed ones may be among them.
 /// - `hook_events.id` encodes file and offset of the line; see [`super::OFFSET_BITS`]. The table has the
 ///   same name as in PostgreSQL, so that both stores share queries.
 /// - Each index has the time first, last, or after the session, so that inserts change few pages, which
@@ -39,7 +44,9 @@ CREATE TABLE files (
     device   INTEGER NOT NULL,
     inode    INTEGER NOT NULL,
     position INTEGER NOT NULL,
-    mark     INTEGER NOT NULL
+    mark     INTEGER NOT NULL,
+    hidden_position INTEGER,
+    hidden_mark     INTEGER
 );
 CREATE TABLE hook_events (
     id            INTEGER PRIMARY KEY,

@@ -61,7 +61,9 @@ impl IndexReader<'_> {
 
     fn newest_id(&self) -> Result<i64, ReadError> {
         let newest = self.index.query_row("SELECT max(id) FROM hook_events", [], |row| row.get(0));
-        newest.map(Option::unwrap_or_default).map_err(|error| read_error(&error))
+        // Files with negative numbers are not streamed.
+        let newest = newest.map(|id: Option<i64>| id.unwrap_or_default().max(0));
+        newest.map_err(|error| read_error(&error))
     }
 
     fn positions(&self) -> Result<Positions, ReadError> {
@@ -137,7 +139,8 @@ impl IndexReader<'_> {
         let number = if after.index == index || after.number == 0 {
             Some(after.number)
         } else {
-            let by_inode = "SELECT number FROM files WHERE inode = ?1 ORDER BY number DESC";
+            let by_inode = "SELECT number FROM files WHERE inode = ?1 AND number > 0 \
+                            ORDER BY number DESC";
             let number = self.index.query_row(by_inode, [after.inode], |row| row.get(0));
             number.optional().map_err(|error| read_error(&error))?
         };

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, params};
 
@@ -11,13 +12,18 @@ use super::files::{self, Identity};
 use super::unread::{Block, Unread};
 use super::{OFFSET_BITS, ids};
 
+/// Resolution of file times, generously.
+const TIME_RESOLUTION: Duration = Duration::from_millis(100);
+
 /// The index, open for writing.
 pub(super) struct IndexWriter {
     pub(super) index: Connection,
     /// The identity of the index file when it was opened.
     pub(super) identity: Option<Identity>,
-    /// The indexed files by number, which is also the order of their events.
+    /// The indexed files. Their numbers are the order of their events.
     pub(super) sources: Vec<IndexedFile>,
+    /// The largest number that was given to a file.
+    newest_number: i64,
     /// Bytes of lines in the open transaction.
     pub(super) uncommitted_bytes: u64,
 }
@@ -31,52 +37,94 @@ pub(super) struct IndexedFile {
     position: u64,
     /// A hash of the bytes before `position`; see [`files::mark`].
     mark: i64,
+    /// Position and mark before the first block with an event that another file has too; see
+    /// [`schema`](super::schema).
+    hidden: Option<(u64, i64)>,
     file: Option<Arc<File>>,
+    /// Length of the file when it was last compared with the index.
+    pub(super) seen_len: u64,
+    /// Time of the file's last change, if the mark was compared after it.
+    verified: Option<SystemTime>,
+}
+
+/// The state of a file compared with the index.
+pub(super) enum FileState {
+    /// The index has all lines of the file, or the file is gone.
+    Indexed,
+    /// The file has more than the index.
+    Longer(Unread),
+    /// The file was truncated or rewritten. Its events were removed from the index.
+    Rewritten,
 }
 
 impl IndexWriter {
     /// Takes over a connection, and reads the list of indexed files.
     pub(super) fn new(index: Connection, path: &Path) -> Result<Self, FollowError> {
         let (identity, sources) = (Identity::of(path)?, sources(&index)?);
-        Ok(Self { index, identity, sources, uncommitted_bytes: 0 })
+        let newest_number = newest_number(&index)?;
+        Ok(Self { index, identity, sources, newest_number, uncommitted_bytes: 0 })
     }
 
-    /// Adds new files and removes the events of deleted ones.
+    /// Adds new files and removes the events of deleted ones. Returns true if events were removed, or
+    /// if an older file was added. `found` is oldest first.
     pub(super) fn update_sources(
         &mut self,
         found: Vec<(Identity, PathBuf)>,
-    ) -> Result<(), FollowError> {
+        jsonl: &Path,
+    ) -> Result<bool, FollowError> {
+        let mut is_changed = false;
         for at in (0..self.sources.len()).rev() {
             let source = &mut self.sources[at];
-            match found.iter().find(|(identity, _)| *identity == source.identity) {
-                Some((_, path)) => path.clone_into(&mut source.path),
-                None => self.forget(at)?,
+            let path = found.iter().find(|(identity, _)| *identity == source.identity);
+            if let Some((_, path)) = path {
+                path.clone_into(&mut source.path);
+            }
+            // The JSON Lines file has the largest number, so that its new events are streamed.
+            let is_overtaken = source.path == jsonl && source.number < self.newest_number;
+            if path.is_none() || is_overtaken {
+                self.forget(at)?;
+                is_changed = true;
             }
         }
-        // Ids grow in the order of arrival, so a file that appears between indexed ones is ignored until
-        // the index is rebuilt.
         let is_known = |identity| self.sources.iter().any(|source| source.identity == identity);
-        let known = found.iter().rposition(|(identity, _)| is_known(*identity));
-        let new = known.map_or(0, |at| at + 1);
-        for (identity, path) in found.into_iter().skip(new) {
-            self.add(identity, path)?;
+        let known: Vec<bool> = found.iter().map(|(identity, _)| is_known(*identity)).collect();
+        let newest_known = known.iter().rposition(|is_known| *is_known);
+        for (at, (identity, path)) in found.into_iter().enumerate().filter(|(at, _)| !known[*at]) {
+            let is_newest = newest_known.is_none_or(|known| at > known);
+            self.add(identity, path, is_newest)?;
+            is_changed |= !is_newest;
         }
-        Ok(())
+        Ok(is_changed)
     }
 
-    fn add(&mut self, identity: Identity, path: PathBuf) -> Result<(), FollowError> {
+    /// Adds a file. If it is the newest, its events follow all others in streams; otherwise they are not
+    /// streamed.
+    fn add(
+        &mut self,
+        identity: Identity,
+        path: PathBuf,
+        is_newest: bool,
+    ) -> Result<(), FollowError> {
         let Identity { device, inode } = identity;
         let mark = files::mark_of(&[]);
+        let oldest = self.sources.iter().map(|source| source.number).min().unwrap_or_default();
         self.index.execute(
-            "INSERT INTO files (device, inode, position, mark) VALUES (?1, ?2, 0, ?3)",
-            params![device.cast_signed(), inode.cast_signed(), mark],
+            "INSERT INTO files (number, device, inode, position, mark) VALUES (?1, ?2, ?3, 0, ?4)",
+            params![
+                (!is_newest).then_some(oldest.min(0) - 1),
+                device.cast_signed(),
+                inode.cast_signed(),
+                mark
+            ],
         )?;
         let number = self.index.last_insert_rowid();
-        self.sources.push(IndexedFile { number, identity, path, position: 0, mark, file: None });
+        self.newest_number = self.newest_number.max(number);
+        let source = IndexedFile::new(number, identity, 0, mark);
+        self.sources.push(IndexedFile { path, ..source });
         Ok(())
     }
 
-    /// Deletes the events of a file.
+    /// Removes the events of a file. Events that are in another file too are read again from there.
     fn forget(&mut self, at: usize) -> Result<(), FollowError> {
         let source = self.sources.remove(at);
         let transaction = self.index.transaction()?;
@@ -84,7 +132,18 @@ impl IndexWriter {
         transaction.execute("DELETE FROM hook_events WHERE id >= ?1 AND id < ?2", events)?;
         ids::forget(&transaction, source.number)?;
         transaction.execute("DELETE FROM files WHERE number = ?1", [source.number])?;
+        transaction.execute(
+            "UPDATE files SET position = hidden_position, mark = hidden_mark, \
+             hidden_position = NULL, hidden_mark = NULL WHERE hidden_position IS NOT NULL",
+            [],
+        )?;
         transaction.commit()?;
+        for other in &mut self.sources {
+            if let Some(hidden) = other.hidden.take() {
+                (other.position, other.mark) = hidden;
+                other.verified = None;
+            }
+        }
         tracing::info!(file = %source.path.display(), "removed the events of a file from the index");
         Ok(())
     }
@@ -99,27 +158,32 @@ impl IndexWriter {
         })
     }
 
-    /// The part of a file that is not in the index, if any.
-    pub(super) fn unread(&mut self, at: usize) -> Result<Option<Unread>, FollowError> {
+    /// Compares a file with the index.
+    pub(super) fn check(&mut self, at: usize) -> Result<FileState, FollowError> {
         let source = &mut self.sources[at];
-        let (number, position, expected) = (source.number, source.position, source.mark);
-        let was_open = source.file.is_some();
-        let Some(file) = source.open()? else { return Ok(None) };
-        let len = file.metadata()?.len();
-        // Before the first read, also check the content: the file may have been replaced by one of the
-        // same length while the server was stopped.
-        if len == position && was_open {
-            return Ok(None);
+        let (number, position) = (source.number, source.position);
+        let Some(file) = source.open()? else { return Ok(FileState::Indexed) };
+        let metadata = file.metadata()?;
+        let (len, modified) = (metadata.len(), metadata.modified()?);
+        if len == position && source.verified == Some(modified) {
+            return Ok(FileState::Indexed);
         }
-        if len < position || files::mark(&file, position)? != expected {
+        if len < position || files::mark(&file, position)? != source.mark {
             tracing::info!(file = %source.path.display(), "the file was truncated or rewritten; indexing it again");
             let (identity, path) = (source.identity, source.path.clone());
+            let is_newest = number == self.newest_number;
             self.forget(at)?;
-            self.add(identity, path)?;
-            // The file has a new number, and is the last in the list.
-            return Ok(None);
+            self.add(identity, path, is_newest)?;
+            return Ok(FileState::Rewritten);
         }
-        Ok(Some(Unread { file, number, position, len }))
+        source.seen_len = len;
+        // A further change within the resolution of file times would not be noticed.
+        let is_settled = modified.elapsed().is_ok_and(|age| age > TIME_RESOLUTION);
+        source.verified = is_settled.then_some(modified);
+        if len == position {
+            return Ok(FileState::Indexed);
+        }
+        Ok(FileState::Longer(Unread { file, number, position, len }))
     }
 
     /// Inserts a block of a file in the open transaction.
@@ -128,10 +192,20 @@ impl IndexWriter {
         if self.uncommitted_bytes == 0 {
             self.index.execute_batch("BEGIN")?;
         }
-        block.rows.insert(&self.index)?;
+        if block.rows.insert(&self.index, source.hidden.is_none())? {
+            source.hidden = Some((source.position, source.mark));
+        }
+        let (hidden_position, hidden_mark) = source.hidden.unzip();
         self.index.execute(
-            "UPDATE files SET position = ?2, mark = ?3 WHERE number = ?1",
-            params![source.number, block.end.cast_signed(), block.mark],
+            "UPDATE files SET position = ?2, mark = ?3, hidden_position = ?4, hidden_mark = ?5 \
+             WHERE number = ?1",
+            params![
+                source.number,
+                block.end.cast_signed(),
+                block.mark,
+                hidden_position.map(u64::cast_signed),
+                hidden_mark
+            ],
         )?;
         self.uncommitted_bytes += block.end - source.position;
         (source.position, source.mark) = (block.end, block.mark);
@@ -146,6 +220,20 @@ impl IndexWriter {
 }
 
 impl IndexedFile {
+    fn new(number: i64, identity: Identity, position: u64, mark: i64) -> Self {
+        Self {
+            number,
+            identity,
+            path: PathBuf::new(),
+            position,
+            mark,
+            hidden: None,
+            file: None,
+            seen_len: 0,
+            verified: None,
+        }
+    }
+
     /// Opens the file; `None` if the path no longer leads to it.
     fn open(&mut self) -> io::Result<Option<Arc<File>>> {
         if self.file.is_none() {
@@ -162,20 +250,28 @@ impl IndexedFile {
 }
 
 fn sources(index: &Connection) -> rusqlite::Result<Vec<IndexedFile>> {
-    let mut rows =
-        index.prepare("SELECT number, device, inode, position, mark FROM files ORDER BY number")?;
+    let mut rows = index.prepare(
+        "SELECT number, device, inode, position, mark, hidden_position, hidden_mark FROM files \
+         ORDER BY number",
+    )?;
     let sources = rows.query_map([], |row| {
         let unsigned = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
+        let identity = Identity { device: unsigned(1)?, inode: unsigned(2)? };
+        let source = IndexedFile::new(row.get(0)?, identity, unsigned(3)?, row.get(4)?);
+        let hidden_position: Option<i64> = row.get(5)?;
+        let hidden_mark: Option<i64> = row.get(6)?;
         Ok(IndexedFile {
-            number: row.get(0)?,
-            identity: Identity { device: unsigned(1)?, inode: unsigned(2)? },
-            path: PathBuf::new(),
-            position: unsigned(3)?,
-            mark: row.get(4)?,
-            file: None,
+            hidden: hidden_position.map(i64::cast_unsigned).zip(hidden_mark),
+            ..source
         })
     })?;
     sources.collect()
+}
+
+/// The largest number that was given to a file.
+fn newest_number(index: &Connection) -> rusqlite::Result<i64> {
+    let number = "SELECT max(seq) FROM sqlite_sequence WHERE name = 'files'";
+    index.query_row(number, [], |row| row.get::<_, Option<i64>>(0)).map(Option::unwrap_or_default)
 }
 
 /// Why indexing failed.

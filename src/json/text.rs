@@ -2,6 +2,14 @@
 
 use std::borrow::Cow;
 
+/// Removes all byte order marks at the start of a text: a shell may add one to a text that has one.
+pub fn skip_byte_order_marks(mut text: &[u8]) -> &[u8] {
+    while let Some(rest) = text.strip_prefix(b"\xEF\xBB\xBF") {
+        text = rest;
+    }
+    text
+}
+
 /// Returns the text of a JSON string token, which includes its quotes. A lone surrogate, which is not valid
 /// Unicode, becomes U+FFFD.
 pub fn unescape(raw: &str) -> Cow<'_, str> {

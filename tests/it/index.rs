@@ -288,3 +288,106 @@ fn events_are_accepted_while_the_index_cannot_be_written() {
         when(server.client.health(), |health| health["status"] == "healthy")
     });
 }
+
+/// Waits until `/health` says that the index is ready without lag; fails if it says so while queries do
+/// not return exactly these events.
+#[track_caller]
+fn ready_with(client: &Client, expected: &[&str]) {
+    let mut expected = expected.to_vec();
+    expected.sort_unstable();
+    eventually("the index is ready", || {
+        let index = client.health()["index"].clone();
+        if index["ready"] == true && index["lag_bytes"] == 0 { Ok(()) } else { Err(index) }
+    });
+    let events = client.get("/events?limit=1000", &[]).expect(200).json();
+    let events = events["events"].as_array().cloned().unwrap_or_default();
+    let mut found = ids(&events);
+    found.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn events_of_a_copy_are_returned_after_the_original_is_truncated() {
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
+    let (file, copy) = (workspace.file(), workspace.file().with_file_name("events.jsonl.1"));
+    server.client.batch(&[event("1"), event("2")]).expect(202);
+    shows(&server.client, &["1", "2"]);
+    std::fs::copy(&file, &copy).expect("copied");
+    std::fs::write(&file, "").expect("truncated");
+    ready_with(&server.client, &["1", "2"]);
+    server.client.event(&event("3")).expect(202);
+    shows(&server.client, &["1", "2", "3"]);
+
+    // As `logrotate` does with `copytruncate`, once the index has seen the copy.
+    std::fs::rename(&copy, file.with_file_name("events.jsonl.2")).expect("renamed");
+    std::fs::copy(&file, &copy).expect("copied");
+    ready_with(&server.client, &["1", "2", "3"]);
+    std::fs::write(&file, "").expect("truncated");
+    ready_with(&server.client, &["1", "2", "3"]);
+    std::fs::remove_file(&copy).expect("deleted");
+    ready_with(&server.client, &["1", "2"]);
+}
+
+#[test]
+fn events_of_a_copy_are_returned_after_the_original_is_deleted() {
+    let workspace = Workspace::jsonl();
+    let mut server = workspace.server().ready().start();
+    server.client.batch(&[event("1"), event("2")]).expect(202);
+    shows(&server.client, &["1", "2"]);
+    let aside = |name: &str| workspace.file().with_file_name(name);
+    std::fs::rename(workspace.file(), aside("events.jsonl.1")).expect("renamed");
+    server.client.event(&event("3")).expect(202);
+    shows(&server.client, &["1", "2", "3"]);
+    std::fs::copy(aside("events.jsonl.1"), aside("events.jsonl.2")).expect("copied");
+    ready_with(&server.client, &["1", "2", "3"]);
+    std::fs::remove_file(aside("events.jsonl.1")).expect("deleted");
+    ready_with(&server.client, &["1", "2", "3"]);
+    // The same while the server is stopped.
+    server.stop();
+    std::fs::copy(aside("events.jsonl.2"), aside("events.jsonl.3")).expect("copied");
+    std::fs::remove_file(aside("events.jsonl.2")).expect("deleted");
+    server.restart();
+    shows(&server.client, &["1", "2", "3"]);
+}
+
+#[test]
+fn events_of_a_restored_file_are_returned() {
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
+    server.client.event(&event("1")).expect(202);
+    shows(&server.client, &["1"]);
+    let older = workspace.file().with_file_name("events.jsonl.7");
+    std::fs::write(&older, format!("{}\n", event("old"))).expect("written");
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(1);
+    let file = std::fs::OpenOptions::new().append(true).open(&older).expect("the file");
+    file.set_modified(hour_ago).expect("the time can be set");
+    ready_with(&server.client, &["1", "old"]);
+    // A directory with such a name has no events.
+    std::fs::create_dir(workspace.file().with_file_name("events.jsonl.8")).expect("made");
+    server.client.event(&event("2")).expect(202);
+    shows(&server.client, &["1", "2", "old"]);
+}
+
+#[test]
+fn byte_order_marks_do_not_hide_events() {
+    const MARK: &str = "\u{feff}";
+    let workspace = Workspace::jsonl();
+    let mut server = workspace.server().ready().start();
+    server.client.event(&event("1")).expect(202);
+    server.stop();
+    // As editors of Windows save a file.
+    let text = std::fs::read_to_string(workspace.file()).expect("the file");
+    let other = json!({"event_id": "2", "event_type": "t", "session_id": "session-1"});
+    std::fs::write(workspace.file(), format!("{MARK}{MARK}{text}{MARK}{other}\n"))
+        .expect("written");
+    for file in ["events.jsonl.keys", "events.jsonl.index"] {
+        let _ = std::fs::remove_file(workspace.file().with_file_name(file));
+    }
+    server.restart();
+    server.client.batch(&[event("1"), event("2")]).expect(202);
+    let after = std::fs::read_to_string(workspace.file()).expect("the file");
+    assert_eq!(after.lines().count(), 2, "both are duplicates: {after}");
+    let events = shows(&server.client, &["1", "2"]);
+    assert!(events.iter().all(|event| event["event_type"].is_string()), "{events:?}");
+}

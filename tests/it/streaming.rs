@@ -296,3 +296,20 @@ fn a_stream_has_the_events_that_another_server_took() {
     assert_exactly(&found, ids(&stored));
     assert!(others.iter().chain(&late).all(|id| ids(&found).contains(&id.as_str())));
 }
+
+#[test]
+fn a_copied_and_truncated_file_is_not_streamed_again() {
+    let (workspace, server) = ready(Storage::Jsonl);
+    server.client.batch(&[event("1"), event("2")]).expect(202);
+    crate::reading::shown(&server.client, 2);
+    let mut stream = Stream::open(&server, "", "");
+    let file = workspace.file();
+    for (round, id) in [(1, "3"), (2, "4")] {
+        let copy = file.with_file_name(format!("events.jsonl.{round}"));
+        std::fs::copy(&file, copy).expect("copied");
+        std::fs::write(&file, "").expect("truncated");
+        server.client.event(&event(id)).expect(202);
+        assert_eq!(ids(&stream.take(1)), [id]);
+        crate::reading::shown(&server.client, 2 + round);
+    }
+}

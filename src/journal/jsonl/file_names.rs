@@ -69,6 +69,8 @@ impl RotatedNames {
         let mut files = Vec::new();
         for (_, path) in self.list()? {
             match std::fs::metadata(&path) {
+                // A directory or a pipe has no lines.
+                Ok(metadata) if !metadata.is_file() => {}
                 Ok(metadata) => files.push((metadata.modified()?, path, metadata)),
                 // Renamed or deleted by another program since the directory was listed.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
