@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, Write};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -69,34 +70,46 @@ impl AppendFile {
 
     /// Appends the bytes and makes them durable; returns the end of the file after them.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<u64, WriteError> {
+        // The parts of the bytes in the file, if they took more than one write.
+        let mut parts: Vec<Range<u64>> = Vec::new();
         let mut written = 0;
         while written < bytes.len() {
             match self.file.write(&bytes[written..]) {
-                Ok(0) => return Err(self.cut_back(written, io::ErrorKind::WriteZero.into())),
-                Ok(n) => written += n,
+                Ok(0) => return Err(self.cut_back(&parts, io::ErrorKind::WriteZero.into())),
+                Ok(n) => {
+                    written += n;
+                    if n < bytes.len() {
+                        // In append mode, the file position is the end of the last write.
+                        let end = self.file.stream_position().map_err(WriteError::Fatal)?;
+                        add_part(&mut parts, end - n as u64..end);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.cut_back(written, error)),
+                Err(error) => return Err(self.cut_back(&parts, error)),
             }
+        }
+        if parts.len() > 1 {
+            let error = io::Error::other("another program appended in the middle of a record");
+            return Err(self.cut_back(&parts, error));
         }
         self.file.sync_data().map_err(WriteError::Fatal)?;
         self.has_partial_end = false;
         self.file.stream_position().map_err(WriteError::Fatal)
     }
 
-    /// Undoes a partial write of `written` bytes.
-    fn cut_back(&mut self, written: usize, error: io::Error) -> WriteError {
-        if written == 0 {
-            return WriteError::Undone(error);
-        }
-        let mut undo = || -> io::Result<bool> {
-            // In append mode, the file position is the end of the last write.
-            let end = self.file.stream_position()?;
-            if self.file.metadata()?.len() != end {
-                return Ok(false);
+    /// Undoes a partial write: truncates the file or, if another process has appended since, overwrites
+    /// the parts, so that the line of the other process does not become part of a partial one.
+    fn cut_back(&mut self, parts: &[Range<u64>], error: io::Error) -> WriteError {
+        let [first, ..] = parts else { return WriteError::Undone(error) };
+        let undo = || -> io::Result<bool> {
+            if parts.len() == 1 && self.file.metadata()?.len() == first.end {
+                self.file.set_len(first.start)?;
+                self.file.sync_data()?;
+                return Ok(true);
             }
-            self.file.set_len(end - written as u64)?;
-            self.file.sync_data()?;
-            Ok(true)
+            let blanked = parts.iter().try_for_each(|part| self.blank(part.clone()));
+            // A file system that copies on write may have no room for it.
+            Ok(blanked.is_ok())
         };
         match undo() {
             Ok(is_undone) => {
@@ -105,6 +118,23 @@ impl AppendFile {
             }
             Err(undo) => WriteError::Fatal(undo),
         }
+    }
+
+    /// Overwrites bytes with an empty line of spaces. Unlike truncation, this cannot remove what another
+    /// process appends at the same time.
+    pub(super) fn blank(&self, range: Range<u64>) -> io::Result<()> {
+        use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+        let mut blank = vec![b' '; (range.end - range.start) as usize];
+        if let Some(last) = blank.last_mut() {
+            *last = b'\n';
+        }
+        // In append mode, the offset of a write is ignored.
+        let flags = fcntl_getfl(&self.file)?;
+        fcntl_setfl(&self.file, flags - OFlags::APPEND)?;
+        let written = self.file.write_all_at(&blank, range.start);
+        fcntl_setfl(&self.file, flags)?;
+        written?;
+        self.file.sync_data()
     }
 
     /// The bytes after the last line feed, and the offset where they start.
@@ -132,6 +162,28 @@ pub(super) fn line_start(file: &File, end: u64) -> io::Result<u64> {
         }
     }
     Ok(0)
+}
+
+/// Adds a part to those before it; joins it with the last one if nothing is in between.
+fn add_part(parts: &mut Vec<Range<u64>>, part: Range<u64>) {
+    match parts.last_mut() {
+        Some(last) if last.end == part.start => last.end = part.end,
+        _ => parts.push(part),
+    }
+}
+
+/// Creates a directory and those above it that do not exist. Each new entry is durable: without its
+/// directory, a durable file is lost.
+pub(super) fn create_dir_all(dir: &Path) -> io::Result<()> {
+    if dir.as_os_str().is_empty() || dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().unwrap_or(Path::new(""));
+    create_dir_all(parent)?;
+    match std::fs::create_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        created => created.and_then(|()| sync_dir(parent)),
+    }
 }
 
 /// Makes the entries of a directory durable.

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
+use serde_json::{Value, json};
+
 use crate::harness::load::Load;
 use crate::harness::{Storage, Workspace, assert_exactly, event, eventually, only};
 
@@ -54,6 +56,39 @@ fn a_torn_last_line_is_moved_aside() {
     let parent = workspace.file().parent().expect("a directory").to_owned();
     assert_eq!(only_file(&parent, "events.jsonl.torn"), b"{\"event_id\":\"3\",\"event_ty\n");
     server.logged("moved aside");
+}
+
+#[test]
+fn a_line_of_another_program_after_a_torn_line_is_kept() {
+    let other =
+        json!({"event_id": "other", "event_type": "t", "session_id": "s", "data": {"a": {}}});
+    let more = json!({"event_id": "more", "event_type": "t", "session_id": "s"});
+    let whole = "{\"event_id\":\"4\",\"event_type\":\"x\",\"session_id\":\"s\"}";
+    for (torn, kept) in [
+        ("{", false),
+        ("{\"event_id\":\"3\",\"event_type\":\"x\",\"data\":{\"text\":\"{ \\\"", false),
+        (whole, true),
+    ] {
+        let workspace = Workspace::jsonl();
+        let mut server = workspace.server().ready().start();
+        server.client.batch(&[event("1"), event("2")]).expect(202);
+        server.kill9();
+        append(&workspace.file(), format!("{torn}{other}\n{more}\n").as_bytes());
+        for _ in 0..2 {
+            server.restart();
+            let mut expected = vec!["1", "2", "other", "more"];
+            expected.extend(kept.then_some("4"));
+            let text = std::fs::read_to_string(workspace.file()).expect("the file");
+            let lines = text.lines().filter(|line| !line.trim().is_empty());
+            let lines: Vec<Value> =
+                lines.map(|line| serde_json::from_str(line).expect("JSON")).collect();
+            assert_exactly(&lines, expected.clone());
+            crate::reading::shown(&server.client, expected.len());
+            let parent = workspace.file().with_file_name("");
+            assert_eq!(only_file(&parent, "events.jsonl.torn"), format!("{torn}\n").as_bytes());
+            server.stop();
+        }
+    }
 }
 
 #[test]

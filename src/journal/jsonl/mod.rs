@@ -2,6 +2,7 @@
 //! and truncate it at any time.
 
 pub(super) mod file_names;
+mod repair;
 mod rotation;
 
 use std::fs::File;
@@ -15,7 +16,7 @@ pub use rotation::{Rotate, Rotation};
 use crate::journal::dedup::recovery::KeyReader;
 use crate::journal::dedup::saved_keys::SavedKeys;
 use crate::journal::dedup::window::{WINDOW_CAPACITY, WINDOW_RECORDS};
-use crate::journal::file::{AppendFile, WriteError, sync_dir, with_suffix};
+use crate::journal::file::{AppendFile, WriteError, create_dir_all, sync_dir, with_suffix};
 use crate::journal::{KeyOf, OpenError, lock};
 use file_names::RotatedNames;
 
@@ -38,12 +39,13 @@ impl JsonlAppender {
     pub(crate) fn open(path: &Path, rotation: Rotation) -> Result<Self, OpenError> {
         let io = |error| OpenError::io(path, error);
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(|error| OpenError::io(parent, error))?;
+            create_dir_all(parent).map_err(|error| OpenError::io(parent, error))?;
         }
-        let file = AppendFile::open(path).map_err(io)?;
+        let mut file = AppendFile::open(path).map_err(io)?;
         // One lock per file, even if it is opened through different symbolic links.
         let target = std::fs::canonicalize(path).map_err(io)?;
         let lock = lock::acquire(&with_suffix(&target, ".lock"))?;
+        repair::repair(&mut file, path).map_err(io)?;
         let mut appender = Self {
             path: path.to_owned(),
             file,
@@ -53,38 +55,9 @@ impl JsonlAppender {
             rotation,
             _lock: lock,
         };
-        appender.repair_tail().map_err(io)?;
         appender.rotation.delete_expired(path);
         appender.end = appender.file.handle().metadata().map_err(io)?.len();
         Ok(appender)
-    }
-
-    /// Completes a last line that lacks only its line feed, as some editors leave it. Moves any other
-    /// torn tail to a file with the suffix `.torn`.
-    fn repair_tail(&mut self) -> io::Result<()> {
-        let (start, tail) = self.file.torn_tail()?;
-        if tail.is_empty() {
-            return Ok(());
-        }
-        let io_error = |error| match error {
-            WriteError::Undone(error) | WriteError::Fatal(error) => error,
-            WriteError::Full(_) => io::ErrorKind::StorageFull.into(),
-        };
-        if serde_json::from_slice::<serde::de::IgnoredAny>(&tail).is_ok() {
-            self.file.append(b"\n").map_err(io_error)?;
-            return Ok(());
-        }
-        let aside = with_suffix(&self.path, ".torn");
-        let mut bytes = tail;
-        bytes.push(b'\n');
-        AppendFile::open(&aside)?.append(&bytes).map_err(io_error)?;
-        self.file.handle().set_len(start)?;
-        self.file.handle().sync_all()?;
-        tracing::warn!(
-            file = %self.path.display(), aside = %aside.display(), bytes = bytes.len() - 1,
-            "a crash left a partial last line, which was never acknowledged; moved aside"
-        );
-        Ok(())
     }
 
     /// Appends whole lines with these keys; returns the end of the file once they are durable.
@@ -164,7 +137,7 @@ impl JsonlAppender {
     /// Opens the path, and creates the file if it does not exist; returns its length.
     fn reopen(&mut self) -> io::Result<u64> {
         if let Some(parent) = self.path.parent() {
-            std::fs::create_dir_all(parent)?;
+            create_dir_all(parent)?;
         }
         self.file = AppendFile::open(&self.path)?;
         self.end = 0;

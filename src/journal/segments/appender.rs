@@ -12,7 +12,7 @@ use crate::journal::dedup::key_file::{self, NO_KEY, record_key};
 use crate::journal::dedup::recovery::KeyReader;
 use crate::journal::dedup::saved_keys::SavedKeys;
 use crate::journal::dedup::window::{WINDOW_CAPACITY, WINDOW_RECORDS};
-use crate::journal::file::{AppendFile, WriteError, write_atomically};
+use crate::journal::file::{AppendFile, WriteError, create_dir_all, write_atomically};
 use crate::journal::{KeyOf, OpenError, lock};
 
 /// Length at which a segment is closed; an eighth of the journal's maximum size if that is less.
@@ -37,7 +37,7 @@ impl SegmentAppender {
     /// beside it.
     pub(crate) fn open(dir: &Path, bytes_max: u64, retention: Duration) -> Result<Self, OpenError> {
         let io = |error| OpenError::io(dir, error);
-        std::fs::create_dir_all(dir).map_err(io)?;
+        create_dir_all(dir).map_err(io)?;
         let lock = lock::acquire(&dir.join("lock"))?;
         let segments = Segments::find(dir, retention)?;
         let path = segments.path(segments.list().back().map_or(0, |active| active.base));

@@ -104,3 +104,35 @@ fn delivery_continues_after_a_live_segment_is_deleted_or_truncated() {
         });
     }
 }
+
+/// A durable file is lost in a power failure if the entry of its directory is not durable.
+#[test]
+fn new_directories_are_durable_before_the_first_event_is_accepted() {
+    for (workspace, made) in
+        [(Workspace::jsonl(), "deep/er/analytics"), (Workspace::postgres_away(), "deep/er/journal")]
+    {
+        let trace = workspace.directory().join("trace").display().to_string();
+        let options = ["-y", "-o", &trace, "-e", "trace=mkdir,mkdirat,fsync"];
+        let Ok(wrapper) = strace(&options) else {
+            eprintln!("not tested: strace is missing or not permitted");
+            return;
+        };
+        let directory = workspace.directory().canonicalize().expect("a directory");
+        let server = workspace
+            .server()
+            .set("JSONL_PATH", directory.join("deep/er/analytics/events.jsonl"))
+            .set("JOURNAL_DIR", directory.join("deep/er/journal"))
+            .wrapped(wrapper);
+        let server = server.ready().start();
+        server.client.event(&event("1")).expect(202);
+        let calls = std::fs::read_to_string(&trace).expect("the trace");
+        let last = directory.join(made);
+        for new in [last.parent().expect("deep/er").parent().expect("deep"), &last] {
+            let parent = new.parent().expect("a directory").display();
+            let (_, after) = calls
+                .split_once(&format!("\"{}\"", new.display()))
+                .unwrap_or_else(|| panic!("{} is not made: {calls}", new.display()));
+            assert!(after.contains(&format!("<{parent}>)")), "{parent} is not synced: {calls}");
+        }
+    }
+}
