@@ -1,5 +1,6 @@
 //! The composition root: starts all parts in order of dependency, and stops them in reverse.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,8 +38,7 @@ const FLUSH_TIMEOUT_MIN: Duration = Duration::from_secs(30);
 /// If the server cannot start, or a part of it has failed.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     let config = Arc::new(config);
-    let can_reload = config.access.api_keys_file.is_some() || config.tls.cert.is_some();
-    let mut signals = Signals::new(can_reload).context("signals")?;
+    let mut signals = Signals::new().context("signals")?;
     let mut running = Running::start(&config).await?;
     loop {
         tokio::select! {
@@ -46,7 +46,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
                 tracing::info!(signal, "shutting down; a second signal stops at once");
                 break;
             }
-            () = signals.reload.next() => running.reload(),
+            () = signals.reload.next() => running.reload(&config),
             error = running.failed() => {
                 running.answer_pending().await;
                 return Err(error);
@@ -83,6 +83,7 @@ impl Running {
     async fn start(config: &Arc<Config>) -> anyhow::Result<Self> {
         // First everything that fails on a bad setting, so that a failure leaves no files behind.
         let storage = config.check()?;
+        let addresses = config.listen.resolve(config.sources.name("HOST"))?;
         let redactor = Redactor::new(&config.redaction.redact).map_err(|error| anyhow!(error))?;
         let tls = load_tls(config)?;
         let access = load_access(config)?;
@@ -90,7 +91,7 @@ impl Running {
 
         let paths = StoragePaths::new(config, &storage);
         let opened = open_journal(config, &storage, &paths.journal, &metrics)?;
-        let listener = listen(config).await?;
+        let listener = listen(&addresses).await?;
         let address = listener.local_addr()?;
         let rejected = RejectedFile::new(paths.rejected, config.storage.rejected_max_bytes);
         let rejected = Arc::new(rejected);
@@ -140,7 +141,10 @@ impl Running {
     }
 
     /// Reloads the API keys and the certificate.
-    fn reload(&self) {
+    fn reload(&self, config: &Config) {
+        if config.access.api_keys_file.is_none() && self.tls.is_none() {
+            tracing::info!("SIGHUP ignored: neither API_KEYS_FILE nor TLS_CERT is set");
+        }
         self.access.reload();
         if let Some(tls) = &self.tls {
             tls.reload();
@@ -299,10 +303,12 @@ fn open_journal(
     })
 }
 
-async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
-    let (host, port) = (config.listen.host, config.listen.port);
-    let bound = TcpListener::bind((host, port)).await;
-    bound.with_context(|| format!("cannot listen on {host}:{port} (HOST, PORT)"))
+async fn listen(addresses: &[SocketAddr]) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(addresses).await;
+    bound.with_context(|| {
+        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        format!("cannot listen on {} (HOST, PORT)", addresses.join(" or "))
+    })
 }
 
 fn start_server(server: Server, app: Arc<App>) -> Task<oneshot::Sender<()>> {

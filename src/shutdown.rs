@@ -12,15 +12,14 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Installs the handlers. Without anything to reload, SIGHUP keeps its default action and ends a
-    /// server whose terminal was closed.
-    pub(crate) fn new(can_reload: bool) -> io::Result<Self> {
+    /// Installs the handlers.
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             stop: StopSignal {
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
             },
-            reload: ReloadSignal(can_reload.then(|| signal(SignalKind::hangup())).transpose()?),
+            reload: ReloadSignal(signal(SignalKind::hangup())?),
         })
     }
 }
@@ -42,16 +41,13 @@ impl StopSignal {
     }
 }
 
-/// SIGHUP; `None` if it is not handled.
+/// SIGHUP.
 #[derive(Debug)]
-pub(crate) struct ReloadSignal(Option<Signal>);
+pub(crate) struct ReloadSignal(Signal);
 
 impl ReloadSignal {
-    /// Completes with the next signal; never, if SIGHUP is not handled.
+    /// Completes with the next signal.
     pub(crate) async fn next(&mut self) {
-        match &mut self.0 {
-            Some(signal) => drop(signal.recv().await),
-            None => std::future::pending().await,
-        }
+        self.0.recv().await;
     }
 }

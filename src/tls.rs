@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
@@ -26,8 +26,18 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// Returns the settings of a client. Fails if there is no authority to verify with.
-pub(crate) fn client_config(verify: Verify) -> Result<ClientConfig, String> {
+/// The certificate by which a server recognizes a client.
+pub(crate) struct ClientCertificate {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: PrivateKeyDer<'static>,
+}
+
+/// Returns the settings of a client. Fails if there is no authority to verify with, or if certificate and
+/// key do not belong together.
+pub(crate) fn client_config(
+    verify: Verify,
+    certificate: Option<ClientCertificate>,
+) -> Result<ClientConfig, String> {
     let provider = provider();
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -38,7 +48,13 @@ pub(crate) fn client_config(verify: Verify) -> Result<ClientConfig, String> {
         Verify::Chain(roots) | Verify::Name(roots) => Some(chain_verifier(roots)?),
     };
     let verifier = Arc::new(Verifier { provider, chain, name });
-    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    match certificate {
+        None => Ok(builder.with_no_client_auth()),
+        Some(ClientCertificate { chain, key }) => builder
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| format!("the client certificate cannot be used: {error}")),
+    }
 }
 
 /// Returns the reason if a certificate has expired or is not valid yet; `None` if it cannot be read.

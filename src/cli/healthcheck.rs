@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{anyhow, ensure};
 
 use super::client::Client;
-use crate::config::{ListenConfig, TlsConfig};
+use crate::config::{ListenConfig, SettingName, TlsConfig};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -21,7 +21,8 @@ pub struct Args {
 /// Checks the server.
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let https = args.tls.cert.is_some();
-    let client = Client::local(args.listen.local_address(), https, TIMEOUT);
+    let address = args.listen.local_address(SettingName::Variable("HOST"))?;
+    let client = Client::local(address, https, TIMEOUT);
     let response = client.get("/health/ready").map_err(|error| anyhow!("not ready: {error}"))?;
     ensure!(response.status == 200, "not ready ({}): {}", response.status, response.text);
     Ok(())

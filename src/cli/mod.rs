@@ -15,13 +15,13 @@ mod query;
 mod selection;
 mod spool;
 mod tail;
+mod variables;
 
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::client::ClientError;
@@ -88,16 +88,30 @@ pub enum Tool {
 
 /// Parses the command line and the environment. Exits on errors, and after `--help` and `--version`.
 pub fn parse() -> Command {
-    let arguments = with_default_command(std::env::args_os().collect());
+    let mut arguments = with_default_command(std::env::args_os().collect());
     let name = arguments.get(1).cloned().unwrap_or_default();
-    let mut command = without_empty_variables(Cli::command());
-    let parsed = command
-        .try_get_matches_from_mut(arguments)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let mut as_written = Cli::command();
+    // Completes the arguments, which can then be printed.
+    as_written.build();
+    let written = as_written.find_subcommand(&name);
+    let mut checked = Ok(());
+    if name == "serve" {
+        checked = written.map_or(Ok(()), |serve| variables::check(serve, &arguments));
+        arguments = variables::clean_arguments(arguments);
+    }
+    let mut command = variables::clean_variables(Cli::command());
+    let parsed =
+        checked.and_then(|()| command.try_get_matches_from_mut(&arguments)).and_then(|matches| {
+            let mut cli = Cli::from_arg_matches(&matches)?;
+            if let (Command::Serve(config), Some(serve)) = (&mut cli.command, written) {
+                config.sources = variables::sources(serve, &arguments);
+            }
+            Ok(cli)
+        });
     match parsed {
         Ok(cli) => cli.command,
         Err(error) => {
-            let error = with_variable(error, command.find_subcommand(&name));
+            let error = variables::with_source(error, written, &arguments);
             if name == "emit" && error.use_stderr() {
                 // The agent must continue even if its hook is registered with wrong arguments.
                 let _ = error.print();
@@ -106,21 +120,6 @@ pub fn parse() -> Command {
             error.exit()
         }
     }
-}
-
-/// Adds the environment variable of a wrong option: the value can come from there.
-fn with_variable(mut error: clap::Error, command: Option<&clap::Command>) -> clap::Error {
-    let wrong = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(wrong)) => wrong.clone(),
-        _ => return error,
-    };
-    let mut arguments = command.into_iter().flat_map(clap::Command::get_arguments);
-    let variable = arguments.find(|arg| arg.to_string() == wrong).and_then(clap::Arg::get_env);
-    if let Some(variable) = variable {
-        let tip = format!("the environment variable of this option is {}", variable.display());
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
-    }
-    error
 }
 
 /// Inserts `serve` if the first argument is missing or is an option of `serve`.
@@ -133,16 +132,6 @@ fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
         arguments.insert(arguments.len().min(1), "serve".into());
     }
     arguments
-}
-
-/// Treats empty environment variables, as compose files make them, as unset.
-fn without_empty_variables(command: clap::Command) -> clap::Command {
-    let is_empty = |arg: &clap::Arg| {
-        arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty())
-    };
-    command
-        .mut_args(|arg| if is_empty(&arg) { arg.env(None::<&str>) } else { arg })
-        .mut_subcommands(without_empty_variables)
 }
 
 /// Runs a command to its end.

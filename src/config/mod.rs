@@ -9,11 +9,16 @@ mod jsonl;
 mod limits;
 mod listen;
 mod logging;
+mod paths;
 mod postgres;
 mod redaction;
+mod source;
 mod storage;
 mod tls;
 mod values;
+
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -28,6 +33,7 @@ pub use logging::LoggingConfig;
 pub(crate) use logging::{LogFormat, LogLevel};
 pub(crate) use postgres::PostgresConfig;
 pub(crate) use redaction::RedactionConfig;
+pub(crate) use source::{SettingName, Sources};
 pub(crate) use storage::{Storage, StorageConfig, StorageType};
 pub(crate) use tls::TlsConfig;
 pub(crate) use values::parse_duration;
@@ -61,9 +67,11 @@ pub struct Config {
     /// Logging, which starts before the server does.
     #[command(flatten)]
     pub logging: LoggingConfig,
+    #[arg(skip)]
+    pub(crate) sources: Sources,
 }
 
-/// Settings that are valid by themselves and not together.
+/// Settings that are not valid together, or not on this machine.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     #[error(
@@ -76,8 +84,16 @@ pub(crate) enum ConfigError {
          serve http"
     )]
     HalfOfTls { set: &'static str, missing: &'static str },
-    #[error("DATABASE_URL cannot be used: {0}")]
-    DatabaseUrl(String),
+    #[error("{setting} cannot be used as a connection string: {reason}")]
+    DatabaseUrl { setting: SettingName, reason: String },
+    #[error("{setting} is {}, which cannot be used: {reason}", quoted(path))]
+    Path { setting: SettingName, path: PathBuf, reason: String },
+    #[error(
+        "{setting} is '{host}', which is neither an IP address nor a host name that can be resolved \
+         ({error}). Set --host or HOST to 127.0.0.1 for this machine only, or to 0.0.0.0 for all \
+         interfaces; conda and some shells set HOST themselves"
+    )]
+    Host { setting: SettingName, host: String, error: io::Error },
     #[error(
         "STORAGE_TYPE is 'postgres', but DATABASE_URL is not set: set it to a connection string \
          such as postgres://user:password@host:5432/database, or set STORAGE_TYPE to 'jsonl'"
@@ -91,6 +107,15 @@ impl Config {
         self.limits.check()?;
         self.tls.check()?;
         let storage = self.selected_storage()?;
+        match &storage {
+            Storage::Jsonl => paths::check_file(self.sources.name("JSONL_PATH"), &self.jsonl.path)?,
+            Storage::Postgres(address) => {
+                paths::check_directory(self.sources.name("JOURNAL_DIR"), &self.journal.dir)?;
+                for warning in &address.warnings {
+                    tracing::warn!("DATABASE_URL: {warning}");
+                }
+            }
+        }
         let keeps_files = self.jsonl.rotate == Rotate::default();
         if self.storage.retention_days.is_some() && matches!(storage, Storage::Jsonl) && keeps_files
         {
@@ -106,10 +131,18 @@ impl Config {
             (StorageType::Jsonl, _) | (StorageType::Auto, None) => Ok(Storage::Jsonl),
             (StorageType::Auto | StorageType::Postgres, Some(url)) => {
                 // Parsed here and not by clap: clap's errors quote the value, which holds a password.
-                let address = Address::parse(url).map_err(ConfigError::DatabaseUrl)?;
+                let address = Address::parse(url).map_err(|reason| {
+                    let setting = self.sources.name("DATABASE_URL");
+                    ConfigError::DatabaseUrl { setting, reason }
+                })?;
                 Ok(Storage::Postgres(Box::new(address)))
             }
             (StorageType::Postgres, None) => Err(ConfigError::DatabaseUrlMissing),
         }
     }
+}
+
+/// A path in quotes, with control characters escaped.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().escape_debug())
 }

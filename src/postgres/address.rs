@@ -7,19 +7,22 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::tls::{Verify, client_config};
+use super::options::{self, ConnectionOptions};
+use crate::tls::{ClientCertificate, Verify, client_config};
 
 /// A database's address.
 #[derive(Clone)]
 pub struct Address {
     pub(super) config: Config,
     pub(super) tls: MakeRustlsConnect,
+    /// Options of the connection string that have no effect, each with the reason.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl fmt::Debug for Address {
@@ -58,17 +61,8 @@ impl Address {
     /// # Errors
     /// The reason, without the string itself, which has a password in it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let (text, mode, root) = take_tls_options(text);
-        let mut config: Config = text.parse().map_err(|error: tokio_postgres::Error| {
-            use std::error::Error as _;
-            let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            // The quoted text may be part of a password with a wrong syntax.
-            let cause = cause.split('`').next().unwrap_or_default().trim_end();
-            format!(
-                "{cause}; allowed are postgres://user:password@host:5432/database and libpq's \
-                 key=value pairs"
-            )
-        })?;
+        let options = ConnectionOptions::parse(text)?;
+        let mut config: Config = options.text.parse().map_err(|error| parse_error(&error))?;
         let at = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
         if config.get_hosts().iter().any(at) {
             return Err("its host contains an '@'; write %40 for an '@' in the password".to_owned());
@@ -77,10 +71,7 @@ impl Address {
             let error = "it names no host, as in postgres://user:password@host:5432/database";
             return Err(error.to_owned());
         }
-        // Left by a spelling that only `tokio-postgres` understands.
-        if mode.is_none() && config.get_ssl_mode() != SslMode::Prefer {
-            return Err("sslmode must be written as sslmode=require, without spaces".to_owned());
-        }
+        let (mode, root) = (&options.sslmode, &options.sslrootcert);
         let roots = || roots(root.as_deref());
         let (mode, verify) = match mode.as_deref().unwrap_or("prefer") {
             "disable" => (SslMode::Disable, Verify::Nothing),
@@ -110,35 +101,42 @@ impl Address {
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(Duration::from_mins(1));
         }
-        let tls = MakeRustlsConnect::new(client_config(verify)?);
-        Ok(Self { config, tls })
+        let certificate = client_certificate(&options)?;
+        let tls = MakeRustlsConnect::new(client_config(verify, certificate)?);
+        Ok(Self { config, tls, warnings: options.warnings })
     }
 }
 
-/// Removes `sslmode` and `sslrootcert` from a connection string, and returns their values.
-fn take_tls_options(text: &str) -> (String, Option<String>, Option<String>) {
-    let (mut mode, mut root) = (None, None);
-    let mut take = |option: &str| {
-        let slot = match option.split_once('=') {
-            Some(("sslmode", _)) => &mut mode,
-            Some(("sslrootcert", _)) => &mut root,
-            _ => return false,
-        };
-        let value = option.split_once('=').map_or("", |(_, value)| value).trim_matches('\'');
-        // The one character of a path that must be escaped in a URL.
-        *slot = Some(value.replace("%2F", "/").replace("%2f", "/"));
-        true
+/// Describes an error of `tokio-postgres` without the text that it quotes, which may be part of a password
+/// with a wrong syntax. The name of an option is not.
+fn parse_error(error: &tokio_postgres::Error) -> String {
+    use std::error::Error as _;
+    let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    let mut quoted = cause.split('`');
+    let cause = quoted.next().unwrap_or_default().trim_end();
+    let option = quoted.next().filter(|option| options::is_used(option));
+    let option = option.map(|option| format!(" {option}")).unwrap_or_default();
+    format!(
+        "{cause}{option}; allowed are postgres://user:password@host:5432/database and libpq's \
+         key=value pairs"
+    )
+}
+
+/// Reads the client certificate of `sslcert` and `sslkey`.
+fn client_certificate(options: &ConnectionOptions) -> Result<Option<ClientCertificate>, String> {
+    let (certificate, key) = match (&options.sslcert, &options.sslkey) {
+        (Some(certificate), Some(key)) => (certificate, key),
+        (None, None) => return Ok(None),
+        (Some(_), None) => return Err("option sslcert needs sslkey, a PEM file".to_owned()),
+        (None, Some(_)) => return Err("option sslkey needs sslcert, a PEM file".to_owned()),
     };
-    let rest = if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        let (address, query) = text.split_once('?').unwrap_or((text, ""));
-        let kept: Vec<&str> = query.split('&').filter(|option| !take(option)).collect();
-        let kept = kept.join("&");
-        if kept.is_empty() { address.to_owned() } else { format!("{address}?{kept}") }
-    } else {
-        let kept: Vec<&str> = text.split_whitespace().filter(|option| !take(option)).collect();
-        kept.join(" ")
-    };
-    (rest, mode, root)
+    let named =
+        |name: &str, path: &str, error: &dyn fmt::Display| format!("{name} {path}: {error}");
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| named("sslcert", certificate, &error))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| named("sslkey", key, &error))?;
+    Ok(Some(ClientCertificate { chain, key }))
 }
 
 /// The trusted root certificates: those of the file, or of the operating system.

@@ -22,7 +22,14 @@ fn wrong_value_is_reported_with_the_allowed_ones() {
         ("LOG_LEVEL", "loud", "debug"),
         ("LOG_FORMAT", "xml", "json"),
         ("ACK", "never", "stored"),
-        ("HOST", "localhost", "HOST"),
+        ("HOST", "x86_64-conda-linux-gnu.invalid", "'x86_64-conda-linux-gnu.invalid'"),
+        ("HOST", "http://localhost", "host name"),
+        ("HOST", "127.0.0.1:8080", "PORT"),
+        ("JSONL_PATH", "/dev/null", "a device"),
+        ("JSONL_PATH", "/", "a directory"),
+        ("JSONL_PATH", "events/", "a directory"),
+        ("JSONL_PATH", "here/rejected.jsonl", "rejected events"),
+        ("JSONL_PATH", "two\nlines.jsonl", "two\\nlines.jsonl"),
         ("PORT", "65536", "65535"),
         ("PORT", "http", "PORT"),
         ("MAX_BODY_BYTES", "1", "1KiB"),
@@ -81,6 +88,143 @@ fn unwritable_path_is_reported() {
     let journal = workspace.server().set("DATABASE_URL", url).set("JOURNAL_DIR", &file).run();
     assert_eq!(journal.status.code(), Some(1), "{}", journal.log);
     assert!(journal.log.contains("a-file"), "{}", journal.log);
+}
+
+#[test]
+fn path_that_is_no_regular_file_is_rejected() {
+    let workspace = Workspace::jsonl();
+    let at = |name: &str| workspace.directory().join(name);
+    let made = std::process::Command::new("mkfifo").arg(at("pipe")).status();
+    assert!(made.expect("mkfifo runs").success());
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).expect("a socket");
+    std::fs::create_dir(at("directory")).expect("a directory");
+    for (name, kind) in [("pipe", "a pipe"), ("socket", "a socket"), ("directory", "a directory")] {
+        for by_flag in [false, true] {
+            let server = workspace.server();
+            let ended = if by_flag {
+                server.argument("--jsonl-path").argument(at(name)).run()
+            } else {
+                server.set("JSONL_PATH", at(name)).run()
+            };
+            assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+            let source =
+                if by_flag { "flag --jsonl-path" } else { "environment variable JSONL_PATH" };
+            for word in [source, kind, name] {
+                assert!(ended.log.contains(word), "{word}: {}", ended.log);
+            }
+        }
+    }
+    let files = std::fs::read_dir(workspace.directory()).expect("a directory").count();
+    assert_eq!(files, 3, "nothing is created beside the path");
+}
+
+#[test]
+fn white_space_and_quotes_around_a_value_are_removed() {
+    let workspace = Workspace::jsonl();
+    let server = workspace
+        .server()
+        .set("JSONL_PATH", "\"quoted.jsonl\" \n")
+        .set("LOG_FORMAT", " 'json'\r\n")
+        .set("LOG_LEVEL", " \n")
+        .set("API_KEYS", "a:secret-1:ingest,\nb:secret-2:read\n")
+        .argument("--max-batch-events")
+        .argument("1 ")
+        .argument("--host= 127.0.0.1\n")
+        .start();
+    let headers = [("x-api-key", "secret-1"), ("content-type", "application/json")];
+    let send = |body: &str| server.client.send("POST", "/events/batch", &headers, body.as_bytes());
+    let one = format!("[{}]", event("1"));
+    assert_eq!(send(&one).expect("a response").status, 202);
+    let two = format!("[{},{}]", event("1"), event("2"));
+    assert_eq!(send(&two).expect("a response").status, 413);
+    assert!(workspace.directory().join("quoted.jsonl").exists());
+    assert!(server.log().starts_with('{'), "{}", server.log());
+
+    let url = "\"postgres://user@127.0.0.1:1/db\"\n";
+    let server = workspace.server().set("DATABASE_URL", url).set("JOURNAL_DIR", "j").start();
+    assert!(server.log().contains("postgres (db on 127.0.0.1)"), "{}", server.log());
+}
+
+#[test]
+fn log_line_is_not_split_by_a_value() {
+    let workspace = Workspace::jsonl();
+    let keys = workspace.directory().join("no\nsuch");
+    std::fs::create_dir_all(&keys).expect("a directory");
+    // A path of the working directory, which no setting names.
+    let server = workspace.server().directory(&keys).start();
+    server.client.event(&event("1")).expect(202);
+    let log = server.log();
+    assert!(log.contains("no\\nsuch"), "{log}");
+    assert!(log.lines().all(|line| line.contains("INFO")), "{log}");
+}
+
+#[test]
+fn host_can_be_a_name_or_in_brackets() {
+    for (host, address) in [("localhost", "127.0.0.1"), ("[::1]", "[::1]"), ("[::]", "[::]")] {
+        let workspace = Workspace::jsonl();
+        let server = workspace.server().set("HOST", host);
+        if std::net::TcpListener::bind((address.trim_matches(['[', ']']), 0)).is_err() {
+            // A machine without IPv6.
+            let ended = server.run();
+            assert!(ended.log.contains(&format!("cannot listen on {address}:0")), "{}", ended.log);
+            continue;
+        }
+        let server = server.ready().start();
+        let listening = format!("listening on http://{address}:");
+        assert!(server.log().contains(&listening), "{host}: {}", server.log());
+        let port = server.client.address.port().to_string();
+        let check = Server::builder().set("PORT", &port).set("HOST", host).argument("healthcheck");
+        let ended = check.run();
+        assert!(ended.status.success(), "{host}: {}", ended.log);
+    }
+}
+
+#[test]
+fn error_tells_whether_the_value_is_from_the_flag_or_the_variable() {
+    let variable = Server::builder().set("PORT", "many").run();
+    assert!(variable.log.contains("'many'"), "{}", variable.log);
+    assert!(variable.log.contains("from the environment variable PORT"), "{}", variable.log);
+    let flag = Server::builder().argument("--port").argument("many").run();
+    assert!(flag.log.contains("from the flag --port"), "{}", flag.log);
+}
+
+#[test]
+fn connection_options_are_used_ignored_or_named_in_the_error() {
+    let workspace = Workspace::jsonl();
+    let start =
+        |url: &str| workspace.server().set("DATABASE_URL", url).set("JOURNAL_DIR", "journal");
+    for (options, warned) in [
+        ("pgbouncer=true", "option pgbouncer is ignored"),
+        ("gssencmode=prefer", "option gssencmode is ignored"),
+        ("sslcompression=0&target_session_attrs=primary", "option sslcompression is ignored"),
+        ("hostaddr=127.0.0.1&keepalives_count=3", "listening"),
+        ("ssl_min_protocol_version=TLSv1.2", "listening"),
+    ] {
+        let mut server = start(&format!("postgresql+asyncpg://u@127.0.0.1:1/db?{options}")).start();
+        assert!(server.log().contains(warned), "{options}: {}", server.log());
+        server.stop();
+    }
+    for (options, named) in [
+        ("sslcert=client.crt", "sslcert needs sslkey"),
+        ("sslcert=no.crt&sslkey=no.key", "sslcert no.crt"),
+        ("sslcrl=list.pem", "option sslcrl"),
+        ("gssencmode=require", "option gssencmode"),
+        ("target_session_attrs=standby", "option target_session_attrs"),
+        ("connect_timeout=soon", "connect_timeout"),
+        ("colour=blue", "unknown option colour"),
+        ("hostaddr=here", "hostaddr"),
+    ] {
+        for url in [
+            format!("postgres://u:hush@127.0.0.1:1/db?{options}"),
+            format!("host=127.0.0.1 port=1 password='hush' {}", options.replace('&', " ")),
+        ] {
+            let ended = start(&url).run();
+            assert_eq!(ended.status.code(), Some(1), "{url}: {}", ended.log);
+            assert!(ended.log.contains(named), "{url}: {}", ended.log);
+            assert!(ended.log.contains("DATABASE_URL"), "{url}: {}", ended.log);
+            assert!(!ended.log.contains("hush"), "{url}: {}", ended.log);
+        }
+    }
 }
 
 #[test]

@@ -139,3 +139,13 @@ fn without_the_database_shutdown_is_in_time_and_events_follow_after_restart() {
     server.restart();
     assert_exactly(&workspace.settled(&server), ["1"]);
 }
+
+#[test]
+fn hangup_without_anything_to_reload_is_ignored() {
+    let workspace = Workspace::jsonl();
+    let mut server = workspace.server().start();
+    server.signal(Signal::HUP);
+    server.logged("SIGHUP ignored");
+    server.client.event(&event("1")).expect(202);
+    server.stop();
+}
