@@ -24,6 +24,7 @@ pub use cloudevents::from_headers;
 pub use context::Context;
 pub use decoded::{DecodeError, Decoded, Invalid, Rejected};
 pub use otlp::{ExportResponse, OtlpEncoding, PartialSuccess, RpcStatus, decode_logs};
+pub(crate) use stored::STORED_LINES;
 
 /// The format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ pub(crate) fn compacted(raw: &str) -> Cow<'_, str> {
     compact::compact(raw, usize::MAX).map_or(raw.into(), |(compact, _)| compact)
 }
 
-/// Whether the bytes are one JSON object.
+/// Returns true if the bytes are one JSON object.
 pub fn is_object(bytes: &[u8]) -> bool {
     simdutf8::basic::from_utf8(bytes).is_ok_and(|text| json::fields(text).is_ok())
 }

@@ -10,6 +10,9 @@ use super::fields::{Field, Fields};
 use crate::event::{PromotedColumn, PromotedColumns};
 use crate::json::{text, visit_members};
 
+/// Media type of stored lines, one event per line.
+pub(crate) const STORED_LINES: &str = "application/vnd.hooks-backend.stored+jsonl";
+
 /// Maps the members of a stored line to the fields that were sent.
 pub(super) fn map_fields(mut fields: Fields<'_>) -> Result<Fields<'_>, Invalid> {
     if !is_stored(&fields) {

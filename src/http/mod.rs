@@ -26,6 +26,3 @@ pub(crate) use ingest::{Drain, IngestState};
 pub(crate) use read::ReadState;
 pub(crate) use router::router;
 pub use transport::{ConnectionLimits, Server, Tls};
-
-/// Media type of events in the format in which they are stored, one a line, as `import` sends them.
-pub(crate) const STORED_LINES: &str = "application/vnd.hooks-backend.stored+jsonl";

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::client::Target;
 use super::progress::ProgressLine;
 use crate::config::{Ack, parse_duration};
-use crate::http::STORED_LINES;
+use crate::decode::STORED_LINES;
 use lines::ImportLine;
 use server::{BatchOutcome, ImportTarget};
 use source::{ImportSource, Next};

@@ -1,8 +1,10 @@
 //! The table of an agent: where in its payloads to find what.
 
-use super::names::Names;
+use std::borrow::Cow;
+
+use super::names::{EventTypes, snake_case};
 use super::payload::Payload;
-use crate::event::PromotedColumn;
+use crate::event::{ColumnKind, PromotedColumn, PromotedColumns, TEXT_BYTES_MAX};
 
 /// An agent whose payloads are understood. Paths are tried in order.
 pub(super) struct AgentProfile {
@@ -10,31 +12,65 @@ pub(super) struct AgentProfile {
     pub(super) name: &'static str,
     /// Other names in URLs.
     pub(super) aliases: &'static [&'static str],
-    pub(super) event: &'static [&'static str],
-    pub(super) session: &'static [&'static str],
-    pub(super) timestamp: &'static [&'static str],
+    /// Paths to the name of the event.
+    pub(super) event_name_paths: &'static [&'static str],
+    /// Paths to the ID of the session.
+    pub(super) session_paths: &'static [&'static str],
+    /// Paths to the time at which the event happened.
+    pub(super) timestamp_paths: &'static [&'static str],
     /// Paths to promoted columns, tried before [`PromotedColumn::payload_paths`].
     pub(super) columns: &'static [(PromotedColumn, &'static [&'static str])],
     /// Returns the tool's name if it is part of the event's name, which is given in snake case.
     pub(super) tool_from_event: fn(&str) -> Option<&str>,
-    /// The `event_type` of events, beyond the common ones.
-    pub(super) names: Names,
-    /// Whether the tool failed, although the event says that it completed.
+    /// Pairs (event name in snake case, `event_type`), tried before the common ones.
+    pub(super) event_types: EventTypes,
+    /// Returns true if the tool failed, although the event says that it completed.
     pub(super) failed: fn(&Payload<'_>) -> bool,
-    /// Whether a payload is this agent's, or most likely so.
-    pub(super) recognised: fn(&Payload<'_>) -> bool,
+    /// Returns true if a payload is this agent's, or most likely so.
+    pub(super) recognizes: fn(&Payload<'_>) -> bool,
 }
 
 /// Where most agents have it. Also used for payloads of unknown agents.
 pub(super) const DEFAULT: AgentProfile = AgentProfile {
     name: "",
     aliases: &[],
-    event: &["hook_event_name", "hookEventName", "event_type", "event", "type"],
-    session: &["session_id", "sessionId", "conversation_id", "thread_id"],
-    timestamp: &["timestamp"],
+    event_name_paths: &["hook_event_name", "hookEventName", "event_type", "event", "type"],
+    session_paths: &["session_id", "sessionId", "conversation_id", "thread_id"],
+    timestamp_paths: &["timestamp"],
     columns: &[],
     tool_from_event: |_| None,
-    names: &[],
+    event_types: &[],
     failed: |_| false,
-    recognised: |_| true,
+    recognizes: |_| true,
 };
+
+impl AgentProfile {
+    /// Returns the promoted columns of a payload. `event_name` is the event's name, if it is known.
+    pub(super) fn promoted<'a>(
+        &self,
+        payload: &Payload<'a>,
+        event_name: &str,
+    ) -> PromotedColumns<'a> {
+        let mut promoted = PromotedColumns::default();
+        for column in PromotedColumn::ALL {
+            let own = self.columns.iter().find(|(own, _)| *own == column);
+            let own = own.map_or(&[][..], |(_, paths)| paths);
+            let paths = [own, column.payload_paths()];
+            promoted[column] = paths.into_iter().find_map(|paths| match column.kind() {
+                ColumnKind::Text => payload.text(paths),
+                ColumnKind::Count | ColumnKind::Measure => payload.number(paths),
+            });
+            if column.kind() == ColumnKind::Text {
+                promoted[column].take_if(|text| text.len() > TEXT_BYTES_MAX);
+            }
+        }
+        promoted[PromotedColumn::Agent] =
+            Some(Cow::Borrowed(self.name)).filter(|name| !name.is_empty());
+        if promoted[PromotedColumn::ToolName].is_none() {
+            let snake = snake_case(event_name);
+            let tool = (self.tool_from_event)(&snake);
+            promoted[PromotedColumn::ToolName] = tool.map(|tool| Cow::Owned(tool.to_owned()));
+        }
+        promoted
+    }
+}

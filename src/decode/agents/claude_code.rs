@@ -5,7 +5,7 @@ use super::agent::{AgentProfile, DEFAULT};
 pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "claude-code",
     aliases: &["claude"],
-    recognised: |payload| {
+    recognizes: |payload| {
         payload.has("hook_event_name") && payload.has("session_id") && !payload.has("timestamp")
     },
     ..DEFAULT

@@ -6,10 +6,10 @@ use super::agent::{AgentProfile, DEFAULT};
 pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "codex",
     aliases: &["codex-cli"],
-    event: &["hook_event_name", "type"],
-    session: &["session_id", "thread-id", "conversation_id"],
-    names: &[("agent_turn_complete", "agent_stopped")],
-    recognised: |payload| {
+    event_name_paths: &["hook_event_name", "type"],
+    session_paths: &["session_id", "thread-id", "conversation_id"],
+    event_types: &[("agent_turn_complete", "agent_stopped")],
+    recognizes: |payload| {
         payload.has("turn_id") && payload.has("hook_event_name")
             || payload.has("turn-id") && payload.has("type")
             || payload.text(&["transcript_path"]).is_some_and(|path| path.contains(".codex"))

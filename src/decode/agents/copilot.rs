@@ -8,13 +8,13 @@ use crate::event::PromotedColumn;
 pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "copilot",
     aliases: &["copilot-cli"],
-    event: &["hook_event_name", "hookEventName", "hookName"],
-    session: &["sessionId", "session_id"],
+    event_name_paths: &["hook_event_name", "hookEventName", "hookName"],
+    session_paths: &["sessionId", "session_id"],
     columns: &[
         (PromotedColumn::ToolName, &["toolName", "tool_name"]),
         (PromotedColumn::ToolUseId, &["toolUseId", "toolCallId", "tool_use_id"]),
     ],
-    names: &[
+    event_types: &[
         ("user_prompt_submitted", "user_prompt_submitted"),
         ("agent_stop", "agent_stopped"),
         ("error_occurred", "agent_failed"),
@@ -23,7 +23,7 @@ pub(super) const AGENT: AgentProfile = AgentProfile {
         let result = payload.text(&["toolResult/resultType", "tool_result/result_type"]);
         payload.has("error") || result.is_some_and(|result| result != "success")
     },
-    recognised: |payload| {
+    recognizes: |payload| {
         // Like Claude Code with the time. The agents before it in the list have other members, too.
         let session =
             payload.has("sessionId") || payload.has("hook_event_name") && payload.has("session_id");

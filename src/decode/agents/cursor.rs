@@ -5,12 +5,12 @@ use crate::event::PromotedColumn;
 
 pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "cursor",
-    session: &["conversation_id", "session_id"],
+    session_paths: &["conversation_id", "session_id"],
     columns: &[
         (PromotedColumn::DurationMs, &["duration_ms", "duration"]),
         (PromotedColumn::ParentSessionId, &["parent_conversation_id"]),
     ],
-    names: &[
+    event_types: &[
         ("before_submit_prompt", "user_prompt_submitted"),
         ("before_shell_execution", "shell_execution_started"),
         ("after_shell_execution", "shell_execution_completed"),
@@ -21,7 +21,7 @@ pub(super) const AGENT: AgentProfile = AgentProfile {
         ("after_agent_response", "agent_responded"),
         ("after_agent_thought", "agent_thought"),
     ],
-    recognised: |payload| {
+    recognizes: |payload| {
         payload.has("conversation_id")
             && ["generation_id", "workspace_roots", "cursor_version"]
                 .iter()

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::hook::Hook;
+use super::hook_metadata::Hook;
 use super::payload::Payload;
 use crate::decode::compact::compact;
 use crate::event::{Timestamp, timestamp};

@@ -7,7 +7,7 @@ use super::names::snake_case;
 pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "gemini",
     aliases: &["gemini-cli"],
-    names: &[
+    event_types: &[
         ("before_tool", "tool_execution_started"),
         ("after_tool", super::names::TOOL_COMPLETED),
         ("before_agent", "user_prompt_submitted"),
@@ -17,7 +17,7 @@ pub(super) const AGENT: AgentProfile = AgentProfile {
         ("pre_compress", "context_compacting"),
     ],
     failed: |payload| payload.has("tool_response/error"),
-    recognised: |payload| {
+    recognizes: |payload| {
         let event = payload.text(&["hook_event_name"]).map(|name| snake_case(&name));
         let own = |event: String| {
             event.starts_with("before_") || event.starts_with("after_") || event == "pre_compress"

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::agent::{AgentProfile, DEFAULT};
 use super::emitted::Emitted;
 use super::firings::Firings;
+use super::hook_metadata::Hook;
 use super::names::{self, TOOL_COMPLETED, TOOL_FAILED, bounded};
 use super::payload::Payload;
 use super::registry::agent_of;
@@ -13,27 +14,8 @@ use crate::decode::compact::{TooDeep, compact};
 use crate::decode::context::Context;
 use crate::decode::decoded::{DecodeError, Decoded, Invalid};
 use crate::decode::fields::{Field, Fields};
-use crate::event::{
-    ColumnKind, PromotedColumn, PromotedColumns, TEXT_BYTES_MAX, Timestamp, timestamp,
-};
+use crate::event::{PromotedColumn, Timestamp, timestamp};
 use crate::json::text::quoted;
-
-/// What is known about a hook besides its payload.
-#[derive(Clone, Debug)]
-pub struct Hook<'h> {
-    /// The agent name in the URL: one of [`agent_names`](super::agent_names), or an alias.
-    pub agent: Cow<'h, str>,
-    /// The event's name, used if the payload has none.
-    pub event: Option<Cow<'h, str>>,
-    /// Time at which the hook fired; if it is not known, the time at which it was received.
-    pub fired_at: Timestamp,
-    /// The workflow of the event.
-    pub workflow_id: Option<Cow<'h, str>>,
-    /// The phase of the event.
-    pub phase_id: Option<Cow<'h, str>>,
-    /// The milestone of the event.
-    pub milestone_id: Option<Cow<'h, str>>,
-}
 
 /// Decodes the payload of a hook.
 ///
@@ -109,12 +91,12 @@ fn fields<'a>(
     firings: &Firings,
 ) -> Fields<'a> {
     let name = payload
-        .text(agent.event)
+        .text(agent.event_name_paths)
         .or_else(|| hook.event.clone().map(|name| Cow::Owned(name.into_owned())))
-        .or_else(|| payload.text(DEFAULT.event))
+        .or_else(|| payload.text(DEFAULT.event_name_paths))
         .unwrap_or_default();
-    let promoted = promoted(agent, payload, &name);
-    let mut event_type = names::event_type(&name, agent.names);
+    let promoted = agent.promoted(payload, &name);
+    let mut event_type = names::event_type(&name, agent.event_types);
     if event_type == TOOL_COMPLETED && (agent.failed)(payload) {
         TOOL_FAILED.clone_into(&mut event_type);
     }
@@ -156,42 +138,13 @@ fn fields<'a>(
 
 /// Returns the time that the agent gave.
 fn sent_at(agent: &AgentProfile, payload: &Payload<'_>) -> Option<Timestamp> {
-    let text = payload.text(agent.timestamp)?;
+    let text = payload.text(agent.timestamp_paths)?;
     timestamp::parse_text(&text).or_else(|_| timestamp::parse_number(&text)).ok()
-}
-
-/// Returns the promoted columns that the payload has.
-pub(super) fn promoted<'a>(
-    agent: &AgentProfile,
-    payload: &Payload<'a>,
-    name: &str,
-) -> PromotedColumns<'a> {
-    let mut promoted = PromotedColumns::default();
-    for column in PromotedColumn::ALL {
-        let own = agent.columns.iter().find(|(own, _)| *own == column);
-        let own = own.map_or(&[][..], |(_, paths)| paths);
-        let paths = [own, column.payload_paths()];
-        promoted[column] = paths.into_iter().find_map(|paths| match column.kind() {
-            ColumnKind::Text => payload.text(paths),
-            ColumnKind::Count | ColumnKind::Measure => payload.number(paths),
-        });
-        if column.kind() == ColumnKind::Text {
-            promoted[column].take_if(|text| text.len() > TEXT_BYTES_MAX);
-        }
-    }
-    promoted[PromotedColumn::Agent] =
-        Some(Cow::Borrowed(agent.name)).filter(|name| !name.is_empty());
-    if promoted[PromotedColumn::ToolName].is_none() {
-        let snake = names::snake_case(name);
-        let tool = (agent.tool_from_event)(&snake);
-        promoted[PromotedColumn::ToolName] = tool.map(|tool| Cow::Owned(tool.to_owned()));
-    }
-    promoted
 }
 
 /// Returns the session of the agent: its ID, or the name of its transcript file.
 fn session_of(agent: &AgentProfile, payload: &Payload<'_>) -> Option<String> {
-    let named = payload.text(agent.session).or_else(|| payload.text(DEFAULT.session));
+    let named = payload.text(agent.session_paths).or_else(|| payload.text(DEFAULT.session_paths));
     let session = named.map(Cow::into_owned).or_else(|| {
         let transcript = payload.text(&["transcript_path", "transcriptPath"])?;
         let file = transcript.rsplit(['/', '\\']).next()?;

@@ -1,7 +1,7 @@
 //! Payloads of agents' hooks. Each becomes one event, whatever its content is.
 //!
 //! Agents differ in the names of members. The table of each agent has the paths to look at
-//! ([`agent::Agent`]); after these, the paths that most agents use are tried.
+//! ([`agent::AgentProfile`]); after these, the paths that most agents use are tried.
 //!
 //! **Event IDs.** Agents do not give their events IDs, so these are derived from the payload. A hook
 //! that fires twice for one event must be stored once, and two events that look alike must both be stored.
@@ -18,6 +18,7 @@ mod agent;
 mod emitted;
 mod firings;
 mod hook;
+mod hook_metadata;
 mod names;
 mod payload;
 mod registry;
@@ -36,7 +37,8 @@ mod windsurf;
 
 pub use emitted::emitted_line;
 pub use firings::Firings;
-pub use hook::{Hook, decode_emitted, decode_hook};
+pub use hook::{decode_emitted, decode_hook};
+pub use hook_metadata::Hook;
 pub(super) use names::bounded;
 pub use registry::{agent_names, is_agent};
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::payload::Payload;
-use super::{claude_code, hook, names};
+use super::{claude_code, names};
 use crate::decode::fields::{Field, Fields};
 use crate::json::text::{quoted, unescape};
 
@@ -22,13 +22,13 @@ pub(super) fn map_fields(mut fields: Fields<'_>) -> Fields<'_> {
                 if payload.starts_with('{') && fields.get(Field::Data).is_none() =>
             {
                 if let Ok(payload) = Payload::parse(payload) {
-                    fields.promoted = hook::promoted(agent, &payload, "");
+                    fields.promoted = agent.promoted(&payload, "");
                 }
                 fields.set(Field::Data, raw);
                 continue;
             }
             ("hook_event_type", raw) if raw.starts_with('"') => {
-                let event_type = names::event_type(&unescape(raw), agent.names);
+                let event_type = names::event_type(&unescape(raw), agent.event_types);
                 fields.set(Field::EventType, quoted(&event_type));
             }
             _ => {}

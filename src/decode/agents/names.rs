@@ -2,11 +2,11 @@
 
 use crate::event::TEXT_BYTES_MAX;
 
-/// Pairs of an agent's event name, in snake case, and its `event_type`.
-pub(super) type Names = &'static [(&'static str, &'static str)];
+/// Pairs (event name in snake case, `event_type`).
+pub(super) type EventTypes = &'static [(&'static str, &'static str)];
 
 /// Names that most agents use, because they follow Claude Code.
-const COMMON: Names = &[
+const COMMON: EventTypes = &[
     ("session_start", "session_started"),
     ("session_end", "session_completed"),
     ("user_prompt_submit", "user_prompt_submitted"),
@@ -30,9 +30,9 @@ const COMMON: Names = &[
 pub(super) const TOOL_COMPLETED: &str = "tool_execution_completed";
 pub(super) const TOOL_FAILED: &str = "tool_execution_failed";
 
-/// Returns the `event_type` of an agent's event: by the agent's names, else by the common ones, else the
+/// Returns the `event_type` of an agent's event: by the agent's pairs, else by the common ones, else the
 /// name in snake case.
-pub(super) fn event_type(name: &str, own: Names) -> String {
+pub(super) fn event_type(name: &str, own: EventTypes) -> String {
     let snake = snake_case(name);
     let known = own.iter().chain(COMMON).find(|(theirs, _)| *theirs == snake);
     match known {

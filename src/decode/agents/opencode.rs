@@ -6,8 +6,8 @@ use crate::event::PromotedColumn;
 
 pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "opencode",
-    event: &["type"],
-    session: &[
+    event_name_paths: &["type"],
+    session_paths: &[
         "properties/sessionID",
         "properties/info/sessionID",
         "properties/part/sessionID",
@@ -19,7 +19,7 @@ pub(super) const AGENT: AgentProfile = AgentProfile {
         (PromotedColumn::ToolUseId, &["properties/callID", "properties/part/callID", "callID"]),
         (PromotedColumn::ParentSessionId, &["properties/info/parentID"]),
     ],
-    names: &[
+    event_types: &[
         ("tool_execute_before", "tool_execution_started"),
         ("tool_execute_after", super::names::TOOL_COMPLETED),
         ("session_created", "session_started"),
@@ -29,7 +29,7 @@ pub(super) const AGENT: AgentProfile = AgentProfile {
         ("permission_asked", "permission_requested"),
         ("permission_updated", "permission_requested"),
     ],
-    recognised: |payload| {
+    recognizes: |payload| {
         payload.has("properties") && payload.has("type") || payload.has("sessionID")
     },
     ..DEFAULT

@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 
 use super::agent::{AgentProfile, DEFAULT};
+use super::names;
 use super::payload::Payload;
-use super::{hook, names};
 use crate::decode::fields::{Field, Fields};
 use crate::json::text::{quoted, unescape};
 
 pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "openhands",
-    event: &["event_type", "hook_event_name"],
-    recognised: |payload| payload.has("event_type") && !payload.has("hook_event_name"),
+    event_name_paths: &["event_type", "hook_event_name"],
+    recognizes: |payload| payload.has("event_type") && !payload.has("hook_event_name"),
     ..DEFAULT
 };
 
@@ -25,7 +25,7 @@ pub(super) fn map_fields(mut fields: Fields<'_>) -> Fields<'_> {
         Cow::Owned(_) => None,
     });
     let payload: Payload<'_> = members.collect();
-    fields.promoted = hook::promoted(&AGENT, &payload, "");
+    fields.promoted = AGENT.promoted(&payload, "");
     let mut data = format!("{{\"event_type\":{event_type}");
     for (name, raw) in &extra {
         data.push(',');
@@ -36,7 +36,7 @@ pub(super) fn map_fields(mut fields: Fields<'_>) -> Fields<'_> {
     data.push('}');
     fields.set(Field::Data, data);
     if event_type.starts_with('"') {
-        let event_type = names::event_type(&unescape(&event_type), AGENT.names);
+        let event_type = names::event_type(&unescape(&event_type), AGENT.event_types);
         fields.set(Field::EventType, quoted(&event_type));
     }
     fields

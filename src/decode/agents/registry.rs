@@ -9,7 +9,7 @@ use super::{
 /// The agent name in URLs that leaves it to the payload to identify the agent.
 const AUTO: &str = "auto";
 
-/// In the order in which they are recognised: the most distinctive first.
+/// The known agents, in the order in which their predicates are tried: the most specific first.
 static AGENTS: [AgentProfile; 10] = [
     windsurf::AGENT,
     cline::AGENT,
@@ -30,7 +30,7 @@ pub fn agent_names() -> impl Iterator<Item = &'static str> {
     AGENTS.iter().map(|agent| agent.name).chain([AUTO])
 }
 
-/// Whether a URL can have this agent name.
+/// Returns true if a URL can have this agent name.
 pub fn is_agent(name: &str) -> bool {
     name == AUTO || named(name).is_some()
 }
@@ -45,8 +45,8 @@ pub(super) fn agent_of(name: &str, payload: &Payload<'_>) -> &'static AgentProfi
     match named(name) {
         Some(agent) if agent.name != claude_code::AGENT.name => agent,
         claude_code => {
-            let recognised = AGENTS.iter().find(|agent| (agent.recognised)(payload));
-            recognised.or(claude_code).unwrap_or(&UNKNOWN)
+            let recognized = AGENTS.iter().find(|agent| (agent.recognizes)(payload));
+            recognized.or(claude_code).unwrap_or(&UNKNOWN)
         }
     }
 }

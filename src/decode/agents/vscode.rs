@@ -5,8 +5,8 @@ use super::agent::{AgentProfile, DEFAULT};
 pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "vscode",
     aliases: &["vscode-copilot"],
-    session: &["session_id", "sessionId"],
-    recognised: |payload| {
+    session_paths: &["session_id", "sessionId"],
+    recognizes: |payload| {
         payload.has("hook_event_name") && payload.has("tool_use_id") && payload.has("timestamp")
             || payload
                 .text(&["transcript_path"])

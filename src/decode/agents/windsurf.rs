@@ -6,14 +6,14 @@ use crate::event::PromotedColumn;
 
 pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "windsurf",
-    event: &["agent_action_name"],
-    session: &["trajectory_id"],
+    event_name_paths: &["agent_action_name"],
+    session_paths: &["trajectory_id"],
     columns: &[(PromotedColumn::ToolName, &["tool_info/mcp_tool_name"])],
     tool_from_event: |action| match action {
         "pre_user_prompt" | "post_cascade_response" => None,
         action => action.strip_prefix("pre_").or_else(|| action.strip_prefix("post_")),
     },
-    names: &[
+    event_types: &[
         ("pre_user_prompt", "user_prompt_submitted"),
         ("post_cascade_response", "agent_responded"),
         ("pre_read_code", "tool_execution_started"),
@@ -25,6 +25,6 @@ pub(super) const AGENT: AgentProfile = AgentProfile {
         ("pre_mcp_tool_use", "tool_execution_started"),
         ("post_mcp_tool_use", super::names::TOOL_COMPLETED),
     ],
-    recognised: |payload| payload.has("agent_action_name"),
+    recognizes: |payload| payload.has("agent_action_name"),
     ..DEFAULT
 };
