@@ -88,7 +88,7 @@ impl Problem {
         }
     }
 
-    /// The same problem, counted as that limit's.
+    /// Attributes the problem to a limit, for the metrics.
     pub(super) fn of(self, limit: Limit) -> Self {
         Self { limit: Some(limit), ..self }
     }
@@ -123,7 +123,7 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
     }
 
-    /// The content type found (empty if there was none) is not among those allowed.
+    /// The problem of a content type that is not allowed; `found` is empty if there is none.
     pub(super) fn unsupported_type(found: &str, allowed: &str) -> Self {
         let found = match found {
             "" => "the content type is missing".to_owned(),
@@ -151,12 +151,11 @@ impl Problem {
         Self { rejected, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
     }
 
-    /// What was wrong, for an answer of another shape.
     pub(super) fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// `error` is to stand after the parameter's name.
+    /// The problem of a parameter; `error` continues a sentence that begins with its name.
     pub(super) fn parameter(name: &str, error: &str) -> Self {
         let detail = format!("the parameter {name} {error}");
         Self {

@@ -1,4 +1,4 @@
-//! What is refused: with which status, and words that help.
+//! Rejected requests: their status and the text of their problem document.
 
 use std::io::Write;
 
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use crate::harness::client::{JSON, NDJSON};
 use crate::harness::{Response, Server, Workspace, assert_exactly, event};
 
-/// Asserts that the answer is a problem document of that status; returns it.
+/// Asserts that the response is a problem document with this status, and returns it.
 #[track_caller]
-pub(crate) fn problem(answer: &Response, status: u16, case: &str) -> Value {
-    assert_eq!(answer.status, status, "{case}: {answer:?}");
-    assert_eq!(answer.header("content-type"), "application/problem+json", "{case}");
-    let problem = answer.json();
+pub(crate) fn problem(response: &Response, status: u16, case: &str) -> Value {
+    assert_eq!(response.status, status, "{case}: {response:?}");
+    assert_eq!(response.header("content-type"), "application/problem+json", "{case}");
+    let problem = response.json();
     assert_eq!(problem["status"], status, "{case}: {problem}");
     for member in ["type", "title", "detail"] {
         let text = problem[member].as_str();
@@ -21,7 +21,7 @@ pub(crate) fn problem(answer: &Response, status: u16, case: &str) -> Value {
     problem
 }
 
-/// Asserts that the refusals before it did no harm.
+/// Asserts that the server accepts events after rejected requests.
 #[track_caller]
 fn still_works(workspace: &Workspace, server: &Server) {
     server.client.event(&event("good")).expect(202);
@@ -29,7 +29,7 @@ fn still_works(workspace: &Workspace, server: &Server) {
 }
 
 #[test]
-fn bodies_that_are_not_the_json_expected_are_400() {
+fn malformed_bodies_are_400() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let (one, many) = ("/events", "/events/batch");
@@ -53,30 +53,30 @@ fn bodies_that_are_not_the_json_expected_are_400() {
     ];
     for (path, content_type, body, detail) in cases {
         let case = format!("{path} {:?}", String::from_utf8_lossy(&body));
-        let answer = server.client.post(path, content_type, &[], body);
-        let problem = problem(&answer, 400, &case);
+        let response = server.client.post(path, content_type, &[], body);
+        let problem = problem(&response, 400, &case);
         assert!(problem["detail"].to_string().contains(detail), "{case}: {problem}");
     }
     still_works(&workspace, &server);
 }
 
 #[test]
-fn a_wrong_ack_parameter_is_400_and_names_what_is_allowed() {
+fn an_unknown_ack_is_400_and_lists_allowed_values() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
-    let answer = server.client.post("/events?ack=maybe", JSON, &[], event("1").to_string());
-    let detail = problem(&answer, 400, "ack")["detail"].to_string();
+    let response = server.client.post("/events?ack=maybe", JSON, &[], event("1").to_string());
+    let detail = problem(&response, 400, "ack")["detail"].to_string();
     assert!(detail.contains("journal") && detail.contains("stored"), "{detail}");
     still_works(&workspace, &server);
 }
 
 #[test]
-fn other_content_types_and_encodings_are_415() {
+fn unsupported_content_types_and_encodings_are_415() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let body = event("1").to_string();
     let with_headers = |path: &str, headers: &[(&str, &str)]| {
-        server.client.send("POST", path, headers, body.as_bytes()).expect("an answer")
+        server.client.send("POST", path, headers, body.as_bytes()).expect("an response")
     };
     problem(&with_headers("/events", &[]), 415, "no content type");
     problem(&with_headers("/events/batch", &[]), 415, "no content type");
@@ -91,8 +91,8 @@ fn other_content_types_and_encodings_are_415() {
         ("/events/batch", "application/cloudevents+json"),
     ];
     for (path, content_type) in wrong {
-        let answer = with_headers(path, &[("content-type", content_type)]);
-        let problem = problem(&answer, 415, content_type);
+        let response = with_headers(path, &[("content-type", content_type)]);
+        let problem = problem(&response, 415, content_type);
         assert!(problem["detail"].to_string().contains(JSON), "{content_type}: {problem}");
     }
     for encoding in ["br", "compress", "gzip, gzip", "identity, zstd"] {
@@ -104,9 +104,9 @@ fn other_content_types_and_encodings_are_415() {
 }
 
 #[test]
-fn bodies_over_the_limit_are_413_also_when_decompressed() {
+fn bodies_over_the_limit_are_413_also_after_decompression() {
     let workspace = Workspace::jsonl();
-    // So much longer bodies are waited for that never come.
+    // Announced bodies that never arrive are waited for this long.
     let server =
         workspace.server().set("MAX_BODY_BYTES", "10KiB").set("BODY_TIMEOUT", "5s").start();
     let mut large = event("1");
@@ -130,8 +130,8 @@ fn bodies_over_the_limit_are_413_also_when_decompressed() {
         }),
         ("bomb", server.client.post("/events", JSON, &encoded("gzip"), &bomb)),
     ];
-    for (case, answer) in &bodies {
-        let problem = problem(answer, 413, case);
+    for (case, response) in &bodies {
+        let problem = problem(response, 413, case);
         assert!(problem["detail"].to_string().contains("MAX_BODY_BYTES"), "{case}: {problem}");
     }
     let head = "host: x\r\ncontent-type: application/json\r\nconnection: close\r\n";
@@ -144,7 +144,7 @@ fn bodies_over_the_limit_are_413_also_when_decompressed() {
             format!("POST /events HTTP/1.1\r\n{head}transfer-encoding: chunked\r\n\r\n{chunk}"),
         ),
     ];
-    // All at once, since each is waited for.
+    // Concurrently, since the server waits for each.
     let sent = requests.map(|(case, request)| {
         let mut connection = server.client.connect();
         connection.write(request);
@@ -160,19 +160,19 @@ fn bodies_over_the_limit_are_413_also_when_decompressed() {
 }
 
 #[test]
-fn batches_of_too_many_events_are_413() {
+fn batches_over_the_event_limit_are_413() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("MAX_BATCH_EVENTS", "3").start();
     let four = [event("1"), event("2"), event("3"), event("4")];
     let lines = four.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
     let mut with_invalid = four.to_vec();
     with_invalid[0] = json!({});
-    for (case, answer) in [
+    for (case, response) in [
         ("array", server.client.batch(&four)),
         ("array with an invalid event", server.client.batch(&with_invalid)),
         ("lines", server.client.post("/events/batch", NDJSON, &[], lines)),
     ] {
-        let problem = problem(&answer, 413, case);
+        let problem = problem(&response, 413, case);
         assert!(problem["detail"].to_string().contains("MAX_BATCH_EVENTS"), "{case}: {problem}");
     }
     assert_exactly(&workspace.events(), [""; 0]);
@@ -184,7 +184,7 @@ fn unknown_routes_are_404_and_other_methods_405_with_allow() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().start();
     let send =
-        |method: &str, path: &str| server.client.send(method, path, &[], b"").expect("an answer");
+        |method: &str, path: &str| server.client.send(method, path, &[], b"").expect("an response");
     for path in ["/", "/event", "/events/", "/events/batch/1", "/healthz", "/metrics/x"] {
         problem(&send("GET", path), 404, path);
         problem(&server.client.post(path, JSON, &[], "{}"), 404, path);
@@ -197,9 +197,9 @@ fn unknown_routes_are_404_and_other_methods_405_with_allow() {
         ("POST", "/health/live", "GET"),
         ("DELETE", "/metrics", "GET"),
     ] {
-        let answer = send(method, path);
-        problem(&answer, 405, path);
-        assert!(answer.header("allow").contains(allowed), "{method} {path}: {answer:?}");
+        let response = send(method, path);
+        problem(&response, 405, path);
+        assert!(response.header("allow").contains(allowed), "{method} {path}: {response:?}");
     }
     still_works(&workspace, &server);
 }

@@ -1,4 +1,4 @@
-//! `GET /events/export`: everything that a filter lets through, in the form that is asked for.
+//! `GET /events/export`: all events that match a filter, in the requested format.
 
 use std::fmt::Write;
 use std::io::Read;
@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 use crate::harness::{Server, Storage, Workspace, assert_exactly, ids};
 
 both!(
-    ndjson_has_every_event_in_the_order_of_time,
-    csv_is_as_rfc_4180_has_it,
+    ndjson_has_every_event_sorted_by_timestamp,
+    csv_follows_rfc_4180,
     exports_are_compressed_on_request,
-    parquet_has_what_ndjson_has,
-    parquet_has_the_columns_that_are_asked_for,
-    parquet_without_events_is_a_file_without_rows,
-    large_events_go_into_parquet_and_what_is_cut_off_is_no_file,
+    parquet_equals_ndjson,
+    parquet_has_the_requested_columns,
+    parquet_without_events_has_no_rows,
+    parquet_holds_large_events_and_a_truncated_file_is_invalid,
 );
 
 fn with(storage: Storage, events: &[Value]) -> (Workspace, Server) {
@@ -30,8 +30,8 @@ fn with(storage: Storage, events: &[Value]) -> (Workspace, Server) {
     }
     let last = events.last().expect("an event")["event_id"].as_str().expect("an id");
     crate::harness::eventually("the last event is shown", || {
-        let answer = server.client.get(&format!("/events?session_id=s-1&event_id={last}"), &[]);
-        if answer.text.contains("\"event_type\"") { Ok(()) } else { Err(answer.text) }
+        let response = server.client.get(&format!("/events?session_id=s-1&event_id={last}"), &[]);
+        if response.text.contains("\"event_type\"") { Ok(()) } else { Err(response.text) }
     });
     (workspace, server)
 }
@@ -51,7 +51,7 @@ fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// An answer's head and body, which need be no text.
+/// Returns the head and the body of a response; the body may be binary.
 #[track_caller]
 fn download(server: &Server, path: &str, accepted: &str) -> (String, Vec<u8>) {
     let mut connection = server.client.connect();
@@ -64,7 +64,7 @@ fn download(server: &Server, path: &str, accepted: &str) -> (String, Vec<u8>) {
     (head, body)
 }
 
-/// An export as Parquet, read by the library's own reader.
+/// Returns a Parquet export, opened with the parquet crate.
 #[track_caller]
 fn parquet(server: &Server, query: &str) -> SerializedFileReader<Bytes> {
     let path = format!("/events/export?format=parquet{query}");
@@ -75,13 +75,13 @@ fn parquet(server: &Server, query: &str) -> SerializedFileReader<Bytes> {
     SerializedFileReader::new(Bytes::from(body)).expect("a file")
 }
 
-/// The rows as the events that NDJSON has.
+/// Returns the rows as NDJSON events.
 fn rows(file: &SerializedFileReader<Bytes>) -> Vec<Value> {
     const ALWAYS: [&str; 3] = ["workflow_id", "phase_id", "milestone_id"];
     let event = |row: parquet::record::Row| {
         let members = row.into_columns().into_iter().filter_map(|(name, field)| {
             let value = match field {
-                // In NDJSON these are always there.
+                // Always present in NDJSON.
                 Field::Null if ALWAYS.contains(&&*name) => Value::Null,
                 Field::Null => return None,
                 Field::Str(text) if ["data", "extra"].contains(&&*name) => {
@@ -103,7 +103,7 @@ fn rows(file: &SerializedFileReader<Bytes>) -> Vec<Value> {
     rows.map(|row| event(row.expect("a row"))).collect()
 }
 
-fn parquet_has_what_ndjson_has(storage: Storage) {
+fn parquet_equals_ndjson(storage: Storage) {
     let mut events = numbered(12_000);
     events[7] = json!({
         "event_id": "é\"\n7", "event_type": "tool_execution_completed", "session_id": "s-1",
@@ -125,7 +125,7 @@ fn parquet_has_what_ndjson_has(storage: Storage) {
     assert_eq!(rows[0]["extra"], json!({"cwd": "/tmp"}));
 }
 
-fn parquet_has_the_columns_that_are_asked_for(storage: Storage) {
+fn parquet_has_the_requested_columns(storage: Storage) {
     let (_workspace, server) = with(storage, &numbered(10));
     let columns = |query: &str| -> Vec<_> {
         let file = parquet(&server, query);
@@ -156,12 +156,12 @@ fn parquet_has_the_columns_that_are_asked_for(storage: Storage) {
     assert_eq!(server.client.get(path, &[]).expect(422).json()["parameter"], "fields");
 }
 
-fn parquet_without_events_is_a_file_without_rows(storage: Storage) {
+fn parquet_without_events_has_no_rows(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().ready().start();
     crate::harness::eventually("events can be read", || {
-        crate::harness::eventually::when(server.client.get("/events", &[]), |answer| {
-            answer.status == 200
+        crate::harness::eventually::when(server.client.get("/events", &[]), |response| {
+            response.status == 200
         })
     });
     let file = parquet(&server, "");
@@ -170,7 +170,7 @@ fn parquet_without_events_is_a_file_without_rows(storage: Storage) {
     assert_eq!(metadata.file_metadata().schema_descr().num_columns(), 20);
 }
 
-/// Text that cannot be compressed to less than a half.
+/// Returns text that compresses to no less than half its size.
 fn noise(seed: usize, bytes: usize) -> String {
     let word = |at: usize| xxhash_rust::xxh3::xxh3_64_with_seed(&at.to_le_bytes(), seed as u64);
     let mut text = String::with_capacity(bytes);
@@ -180,7 +180,7 @@ fn noise(seed: usize, bytes: usize) -> String {
     text
 }
 
-fn large_events_go_into_parquet_and_what_is_cut_off_is_no_file(storage: Storage) {
+fn parquet_holds_large_events_and_a_truncated_file_is_invalid(storage: Storage) {
     let event = |number: usize| {
         json!({
             "event_id": number.to_string(), "event_type": "t", "session_id": "s-1",
@@ -204,7 +204,7 @@ fn large_events_go_into_parquet_and_what_is_cut_off_is_no_file(storage: Storage)
         let head = connection.read_until("\r\n\r\n");
         (head.starts_with("HTTP/1.0 200"), head, connection)
     };
-    // Each is in memory: more than four are too many.
+    // At most four concurrent Parquet exports.
     let (all_begun, mut begun_exports): (Vec<_>, Vec<_>) =
         (0..4).map(|_| begun()).map(|(is_begun, _, connection)| (is_begun, connection)).unzip();
     assert_eq!(all_begun, [true; 4]);
@@ -220,20 +220,20 @@ fn large_events_go_into_parquet_and_what_is_cut_off_is_no_file(storage: Storage)
     let mut body = vec![0; 1 << 20];
     connection.read_exact(&mut body).expect("the beginning");
     assert!(body.starts_with(b"PAR1"));
-    // More is to come than fits into the sockets. The connection may end with an error, or as if this
-    // were all.
+    // The rest exceeds the socket buffers. The connection may end with an error, or like a complete
+    // response.
     server.kill9();
     let _ = connection.read_to_end(&mut body);
     assert!(SerializedFileReader::new(Bytes::from(body)).is_err(), "a part is no file");
 }
 
-fn ndjson_has_every_event_in_the_order_of_time(storage: Storage) {
-    // More than one question's worth.
+fn ndjson_has_every_event_sorted_by_timestamp(storage: Storage) {
+    // More events than one query returns.
     let events = numbered(21_000);
     let (_workspace, server) = with(storage, &events);
-    let answer = server.client.get("/events/export", &[]).expect(200);
-    assert_eq!(answer.header("content-type"), "application/x-ndjson");
-    assert_eq!(ids(&lines(&answer.text)), ids(&events));
+    let response = server.client.get("/events/export", &[]).expect(200);
+    assert_eq!(response.header("content-type"), "application/x-ndjson");
+    assert_eq!(ids(&lines(&response.text)), ids(&events));
     let odd = server.client.get("/events/export?event_type=odd&order=desc&fields=event_id", &[]);
     let odd = lines(&odd.expect(200).text);
     assert_eq!(odd.len(), 10_500);
@@ -243,7 +243,7 @@ fn ndjson_has_every_event_in_the_order_of_time(storage: Storage) {
     assert_eq!(problem["parameter"], "format");
 }
 
-fn csv_is_as_rfc_4180_has_it(storage: Storage) {
+fn csv_follows_rfc_4180(storage: Storage) {
     let (_workspace, server) = with(
         storage,
         &[
@@ -257,15 +257,15 @@ fn csv_is_as_rfc_4180_has_it(storage: Storage) {
         ],
     );
     let fields = "event_id,event_type,phase_id,data,duration_ms";
-    let answer = server.client.get(&format!("/events/export?format=csv&fields={fields}"), &[]);
-    let answer = answer.expect(200);
-    assert_eq!(answer.header("content-type"), "text/csv; charset=utf-8");
+    let response = server.client.get(&format!("/events/export?format=csv&fields={fields}"), &[]);
+    let response = response.expect(200);
+    assert_eq!(response.header("content-type"), "text/csv; charset=utf-8");
     let data = match storage {
         Storage::Jsonl => r#""{""duration_ms"":1.5,""text"":""x""}""#,
         Storage::Postgres => r#""{""text"":""x"",""duration_ms"":1.5}""#,
     };
     let expected = format!("{fields}\r\n\"a,\"\"b\"\"\",\"t\nu\",p,{data},1.5\r\nz,t,,{{}},\r\n");
-    assert_eq!(answer.text, expected);
+    assert_eq!(response.text, expected);
     let header = server.client.get("/events/export?format=csv&data=false", &[]).expect(200).text;
     assert!(header.starts_with(
         "event_id,event_type,session_id,workflow_id,phase_id,milestone_id,timestamp,"

@@ -1,23 +1,23 @@
-//! `GET /events`: what can be found, and how, the same in both storages.
+//! `GET /events`: filters, pages and members, the same in both storages.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Client, Server, Storage, Workspace, eventually, ids};
 
 both!(
-    events_come_back_as_they_are_in_json_lines,
-    every_filter_selects,
-    events_are_found_by_their_ids_whatever_else_is_asked,
-    times_are_points_or_durations,
-    pages_follow_each_other_while_events_arrive,
-    events_of_one_moment_are_on_some_page_once,
-    text_is_searched_in_data,
-    members_can_be_left_out,
+    events_are_returned_as_stored_lines,
+    every_filter_selects_matching_events,
+    filters_by_id_combine_with_other_filters,
+    times_are_timestamps_or_durations,
+    pages_are_stable_while_events_arrive,
+    events_with_equal_timestamps_are_paged_once,
+    q_searches_data,
+    fields_and_data_select_members,
     large_events_are_streamed,
-    a_bad_parameter_is_named,
+    invalid_parameters_are_named,
 );
 
-/// A server that has these events, and shows them.
+/// Starts a server with these events, and waits until they can be read.
 fn with(storage: Storage, events: &[Value]) -> (Workspace, Server) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().ready().start();
@@ -26,29 +26,29 @@ fn with(storage: Storage, events: &[Value]) -> (Workspace, Server) {
     (workspace, server)
 }
 
-/// Waits until so many events can be read.
+/// Waits until this number of events can be read.
 #[track_caller]
 pub(crate) fn shown(client: &Client, events: usize) {
     eventually("the events are shown", || {
-        let answer = client.get("/events?limit=1000&fields=event_id", &[]);
-        let is_shown = answer.status == 200
-            && answer.json()["events"].as_array().map(Vec::len) == Some(events);
-        // The health tells whether they are stored and not shown, or not stored.
-        if is_shown { Ok(()) } else { Err((answer.text, client.health())) }
+        let response = client.get("/events?limit=1000&fields=event_id", &[]);
+        let is_shown = response.status == 200
+            && response.json()["events"].as_array().map(Vec::len) == Some(events);
+        // The health shows whether the events are not stored, or stored and not readable.
+        if is_shown { Ok(()) } else { Err((response.text, client.health())) }
     });
 }
 
-/// The answer to a question.
+/// Returns the events and the next cursor of a query.
 #[track_caller]
-fn ask(server: &Server, query: &str) -> (Vec<Value>, Option<String>) {
-    let answer = server.client.get(&format!("/events?{query}"), &[]).expect(200);
-    assert_eq!(answer.header("content-type"), "application/json");
-    let mut answer = answer.json();
-    let Value::Array(events) = answer["events"].take() else { panic!("{answer}") };
-    (events, answer["next_cursor"].as_str().map(str::to_owned))
+fn find(server: &Server, query: &str) -> (Vec<Value>, Option<String>) {
+    let response = server.client.get(&format!("/events?{query}"), &[]).expect(200);
+    assert_eq!(response.header("content-type"), "application/json");
+    let mut response = response.json();
+    let Value::Array(events) = response["events"].take() else { panic!("{response}") };
+    (events, response["next_cursor"].as_str().map(str::to_owned))
 }
 
-/// An event a second, on a day in the past.
+/// Returns an event of a past day.
 fn at(second: u32, id: &str) -> Value {
     json!({
         "event_id": id, "event_type": "tested", "session_id": "s-1",
@@ -56,7 +56,7 @@ fn at(second: u32, id: &str) -> Value {
     })
 }
 
-fn events_come_back_as_they_are_in_json_lines(storage: Storage) {
+fn events_are_returned_as_stored_lines(storage: Storage) {
     let full = json!({
         "event_id": "é\"1", "event_type": "tool_execution_completed", "session_id": "s\\1",
         "workflow_id": "w", "phase_id": "p", "milestone_id": "m",
@@ -80,7 +80,7 @@ fn events_come_back_as_they_are_in_json_lines(storage: Storage) {
             format!("{line}\n")
         );
     } else {
-        // A database keeps `data` in an order of its own.
+        // PostgreSQL reorders the members of `data`.
         let journal = &workspace.journal_files("seg")[0];
         let journal = std::fs::read_to_string(journal).expect("a segment");
         let (sent_line, _) = journal.split_once('\t').expect("a checksum");
@@ -91,7 +91,7 @@ fn events_come_back_as_they_are_in_json_lines(storage: Storage) {
     }
 }
 
-fn every_filter_selects(storage: Storage) {
+fn every_filter_selects_matching_events(storage: Storage) {
     let event = |id: &str, kind: &str, member: &str, data: Value| {
         let mut event = json!({
             "event_id": id, "event_type": kind, "session_id": "s-1", "data": data,
@@ -128,7 +128,7 @@ fn every_filter_selects(storage: Storage) {
         ("session_id=nobody", &[]),
         ("session_id=a%00b", &[]),
     ] {
-        let (found, next) = ask(&server, &format!("order=asc&{query}"));
+        let (found, next) = find(&server, &format!("order=asc&{query}"));
         let mut found = ids(&found);
         let mut expected = expected.to_vec();
         found.sort_unstable();
@@ -138,8 +138,8 @@ fn every_filter_selects(storage: Storage) {
     }
 }
 
-fn events_are_found_by_their_ids_whatever_else_is_asked(storage: Storage) {
-    // Twenty uses of tools, each with its start and its end, in two sessions.
+fn filters_by_id_combine_with_other_filters(storage: Storage) {
+    // Twenty tool calls with their start and end, in two sessions.
     let used = |second: u32, event_type: &str| {
         let mut event = at(second, &format!("e-{second:02}"));
         event["event_type"] = json!(event_type);
@@ -151,7 +151,7 @@ fn events_are_found_by_their_ids_whatever_else_is_asked(storage: Storage) {
     };
     let started = (0..20).map(|second| used(second, "tool_execution_started"));
     let ended = (20..40).map(|second| used(second, "tool_execution_completed"));
-    // An event's id that is a use's, too, and one in two sessions.
+    // An event id that equals a tool call's id, and one that occurs in two sessions.
     let mut others = [at(50, "use-7"), at(51, "e-07")];
     others[1]["session_id"] = json!("s-2");
     others[0]["data"] = json!({ "tool_use_id": "use-7", "tool_name": "tool-0" });
@@ -174,12 +174,12 @@ fn events_are_found_by_their_ids_whatever_else_is_asked(storage: Storage) {
         ("tool_use_id=use-7&q=TOOL-0", &["use-7"]),
         ("tool_use_id=e-07", &[]),
     ] {
-        assert_eq!(ids(&ask(&server, query).0), expected, "{query}");
+        assert_eq!(ids(&find(&server, query).0), expected, "{query}");
     }
-    let (page, next) = ask(&server, "tool_use_id=use-7&limit=2");
+    let (page, next) = find(&server, "tool_use_id=use-7&limit=2");
     assert_eq!(ids(&page), ["use-7", "e-27"]);
     let cursor = next.expect("a cursor");
-    let (page, next) = ask(&server, &format!("tool_use_id=use-7&limit=2&cursor={cursor}"));
+    let (page, next) = find(&server, &format!("tool_use_id=use-7&limit=2&cursor={cursor}"));
     assert_eq!((ids(&page), next), (vec!["e-07"], None));
 
     let get = |path: &str| server.client.get(path, &[]).expect(200);
@@ -193,7 +193,7 @@ fn events_are_found_by_their_ids_whatever_else_is_asked(storage: Storage) {
     assert_eq!(exported, "{\"event_id\":\"e-06\"}\n{\"event_id\":\"e-26\"}\n");
 }
 
-fn times_are_points_or_durations(storage: Storage) {
+fn times_are_timestamps_or_durations(storage: Storage) {
     let mut now = at(0, "now");
     now.as_object_mut().expect("an object").remove("timestamp");
     let (_workspace, server) = with(storage, &[at(1, "1"), at(2, "2"), at(3, "3"), now]);
@@ -207,36 +207,36 @@ fn times_are_points_or_durations(storage: Storage) {
         ("since=1h&until=0s", &["now"]),
         ("until=1d", &["3", "2", "1"]),
     ] {
-        assert_eq!(ids(&ask(&server, query).0), expected, "{query}");
+        assert_eq!(ids(&find(&server, query).0), expected, "{query}");
     }
 }
 
-fn pages_follow_each_other_while_events_arrive(storage: Storage) {
+fn pages_are_stable_while_events_arrive(storage: Storage) {
     let events: Vec<_> = (10..40).map(|second| at(second, &second.to_string())).collect();
     let (_workspace, server) = with(storage, &events);
     let mut found = Vec::new();
-    let (page, mut next) = ask(&server, "limit=7");
+    let (page, mut next) = find(&server, "limit=7");
     found.extend(page);
     let mut more = 0;
     while let Some(cursor) = next {
-        // One newer than all, and one older than all that were on a page.
+        // One newer than all events, and one older than all events of the pages so far.
         server.client.batch(&[at(50 + more, &format!("new-{more}"))]).expect(202);
         more += 1;
         shown(&server.client, events.len() + more as usize);
         let page;
-        (page, next) = ask(&server, &format!("limit=7&cursor={cursor}"));
+        (page, next) = find(&server, &format!("limit=7&cursor={cursor}"));
         assert!(page.len() <= 7);
         found.extend(page);
     }
     let expected: Vec<_> = (10..40).rev().map(|second| second.to_string()).collect();
     assert_eq!(ids(&found), expected);
-    let (page, next) = ask(&server, "limit=30&order=asc");
+    let (page, next) = find(&server, "limit=30&order=asc");
     assert_eq!(page.len(), 30);
-    let (page, next) = ask(&server, &format!("order=asc&cursor={}", next.expect("a cursor")));
+    let (page, next) = find(&server, &format!("order=asc&cursor={}", next.expect("a cursor")));
     assert_eq!((page.len(), next), (more as usize, None));
 }
 
-fn events_of_one_moment_are_on_some_page_once(storage: Storage) {
+fn events_with_equal_timestamps_are_paged_once(storage: Storage) {
     let events: Vec<_> = (0..50)
         .map(|number| {
             let mut event = at(0, &format!("e&=%{:02}", number / 2));
@@ -249,7 +249,7 @@ fn events_of_one_moment_are_on_some_page_once(storage: Storage) {
         let mut found = Vec::new();
         let mut query = format!("limit=3&order={order}");
         loop {
-            let (page, next) = ask(&server, &query);
+            let (page, next) = find(&server, &query);
             found.extend(page);
             let Some(next) = next else { break };
             query = format!("limit=3&order={order}&cursor={next}");
@@ -267,7 +267,7 @@ fn events_of_one_moment_are_on_some_page_once(storage: Storage) {
     }
 }
 
-fn text_is_searched_in_data(storage: Storage) {
+fn q_searches_data(storage: Storage) {
     let mut events: Vec<_> = (0..20).map(|second| at(second, &second.to_string())).collect();
     events[3]["data"] = json!({"command": "cargo Test --all", "list": [1, 2]});
     events[7]["data"] = json!({"output": "running cargo test"});
@@ -281,21 +281,21 @@ fn text_is_searched_in_data(storage: Storage) {
         ("q=cargo%25", &[]),
         ("q=cargo&data=false", &["7", "3"]),
     ] {
-        assert_eq!(ids(&ask(&server, query).0), expected, "{query}");
+        assert_eq!(ids(&find(&server, query).0), expected, "{query}");
     }
-    let (page, next) = ask(&server, "q=cargo&limit=1");
+    let (page, next) = find(&server, "q=cargo&limit=1");
     assert_eq!(ids(&page), ["7"]);
-    let (page, next) = ask(&server, &format!("q=cargo&cursor={}", next.expect("a cursor")));
+    let (page, next) = find(&server, &format!("q=cargo&cursor={}", next.expect("a cursor")));
     assert_eq!((ids(&page), next), (vec!["3"], None));
 }
 
-fn members_can_be_left_out(storage: Storage) {
+fn fields_and_data_select_members(storage: Storage) {
     let mut event = at(1, "1");
     event["data"] = json!({"tool_name": "Bash"});
     event["more"] = json!(1);
     let (_workspace, server) = with(storage, &[event]);
     let keys = |query: &str| -> Vec<String> {
-        ask(&server, query).0[0].as_object().expect("an object").keys().cloned().collect()
+        find(&server, query).0[0].as_object().expect("an object").keys().cloned().collect()
     };
     assert_eq!(keys("fields=event_id,tool_name"), ["event_id", "tool_name"]);
     assert_eq!(keys("fields=event_id,data&data=false"), ["event_id"]);
@@ -314,14 +314,14 @@ fn large_events_are_streamed(storage: Storage) {
         })
         .collect();
     let (_workspace, server) = with(storage, &events);
-    let (found, _) = ask(&server, "limit=1000");
+    let (found, _) = find(&server, "limit=1000");
     assert_eq!(found.len(), 40);
     assert!(
         found.iter().all(|event| event["data"]["text"].as_str().map(str::len) == Some(300_000))
     );
 }
 
-fn a_bad_parameter_is_named(storage: Storage) {
+fn invalid_parameters_are_named(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().ready().start();
     shown(&server.client, 0);

@@ -1,15 +1,15 @@
-//! `GET /sessions`, `/sessions/{id}` and `/stats`: what events add up to, the same in both storages.
+//! `GET /sessions`, `/sessions/{id}` and `/stats`: sessions and statistics, the same in both storages.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Server, Storage, Workspace};
 
 both!(
-    sessions_are_listed_by_their_last_event,
-    a_session_is_told_from_its_events,
-    pages_of_sessions_have_each_once,
-    stats_count_events_and_time_tools,
-    bad_parameters_are_named,
+    sessions_are_sorted_by_last_event,
+    session_details_are_derived_from_events,
+    pages_list_each_session_once,
+    stats_count_events_and_measure_tools,
+    invalid_parameters_are_named,
 );
 
 fn with(storage: Storage, events: &[Value]) -> (Workspace, Server) {
@@ -20,7 +20,7 @@ fn with(storage: Storage, events: &[Value]) -> (Workspace, Server) {
     (workspace, server)
 }
 
-/// An event that many seconds before now.
+/// Returns an event of some seconds ago.
 fn ago(seconds: u64, session_id: &str, event_type: &str, data: &Value) -> Value {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
     json!({
@@ -38,7 +38,7 @@ fn session_ids(list: &Value) -> Vec<&str> {
     sessions.iter().map(|session| session["session_id"].as_str().expect("an id")).collect()
 }
 
-fn sessions_are_listed_by_their_last_event(storage: Storage) {
+fn sessions_are_sorted_by_last_event(storage: Storage) {
     let none = || json!({});
     let (_workspace, server) = with(
         storage,
@@ -65,14 +65,14 @@ fn sessions_are_listed_by_their_last_event(storage: Storage) {
         .map(|session| &session["state"])
         .collect();
     assert_eq!(states, ["waiting", "running", "ended", "waiting", "quiet"]);
-    // All of its events count, also those before the time that was asked for.
+    // Counts all events of the session, including those before `since`.
     assert_eq!(list["sessions"][0]["events"], 2);
     assert_eq!(session_ids(&get(&server, "/sessions?since=2d")).last(), Some(&"old"));
     assert_eq!(session_ids(&get(&server, "/sessions?since=1d&until=1h")), ["waiting", "quiet"]);
     assert_eq!(session_ids(&get(&server, "/sessions?event_type=agent_stopped")), ["waiting"]);
 }
 
-fn a_session_is_told_from_its_events(storage: Storage) {
+fn session_details_are_derived_from_events(storage: Storage) {
     let tool = |name: &str| json!({"tool_name": name, "agent": "claude-code"});
     let mut start = ago(100, "a session/1", "session_started", &json!({"cwd": "/home/me"}));
     start["workflow_id"] = json!("w-1");
@@ -124,9 +124,8 @@ fn a_session_is_told_from_its_events(storage: Storage) {
     assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("nobody")));
 }
 
-fn pages_of_sessions_have_each_once(storage: Storage) {
-    // The sessions' events lie between each other's; some end at the same moment; one has so many that
-    // the others are far behind.
+fn pages_list_each_session_once(storage: Storage) {
+    // Interleaved sessions, some with equal last timestamps, and one with many events.
     let mut events = Vec::new();
     for number in 0..25 {
         let id = format!("s-{number}");
@@ -164,7 +163,7 @@ fn pages_of_sessions_have_each_once(storage: Storage) {
     assert!(some.iter().all(|session| session["events"] == 3), "{some:?}");
 }
 
-fn stats_count_events_and_time_tools(storage: Storage) {
+fn stats_count_events_and_measure_tools(storage: Storage) {
     let at = |milli: u32, kind: &str, id: u32, tool: &str, duration_ms: Option<u32>| {
         json!({
             "session_id": "s", "event_type": kind,
@@ -225,7 +224,7 @@ fn stats_count_events_and_time_tools(storage: Storage) {
     assert_eq!(get(&server, "/stats")["events"], 0);
 }
 
-fn bad_parameters_are_named(storage: Storage) {
+fn invalid_parameters_are_named(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().ready().start();
     crate::reading::shown(&server.client, 0);

@@ -1,5 +1,4 @@
-//! `GET /events/stream`: no event is missing from a stream and none comes twice, whatever is cut off
-//! in between.
+//! `GET /events/stream`: every event arrives exactly once, also across disconnects and crashes.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -12,17 +11,17 @@ use crate::harness::load::Load;
 use crate::harness::{Server, Storage, Workspace, assert_exactly, event, eventually, ids};
 
 both!(
-    events_come_as_they_are_accepted,
-    filters_hold_for_streams,
-    a_reader_that_comes_back_misses_nothing_and_sees_nothing_twice,
-    a_reader_that_was_away_for_long_finds_the_few_it_wants,
-    a_killed_server_leaves_no_gap_in_the_stream,
-    a_stream_ends_with_the_server_and_says_so,
-    a_slow_reader_is_cut_off_and_told,
-    an_unknown_place_is_gone,
+    events_arrive_when_they_are_accepted,
+    filters_apply_to_streams,
+    a_reconnecting_client_receives_every_event_once,
+    a_filtered_stream_resumes_across_many_other_events,
+    a_killed_server_causes_no_gap,
+    shutdown_ends_streams_with_a_reason,
+    a_slow_client_is_disconnected_with_a_reason,
+    an_unknown_position_is_gone,
 );
 
-/// An event of a stream.
+/// A message of a stream.
 #[derive(Clone, Debug, Default)]
 struct Message {
     id: String,
@@ -37,13 +36,13 @@ struct Stream {
 }
 
 impl Stream {
-    /// Connects after a place, or from now on; `None` if the server is not there, or not ready.
+    /// Connects after a position, else with the next event; `None` if the server is not ready.
     fn try_open(address: SocketAddr, query: &str, after: &str) -> Option<Self> {
         let mut connection = TcpStream::connect(address).ok()?;
         connection.set_read_timeout(Some(Duration::from_mins(1))).expect("a timeout");
         let after =
             if after.is_empty() { String::new() } else { format!("last-event-id: {after}\r\n") };
-        // HTTP/1.0, so that the body comes without chunks.
+        // HTTP/1.0: no chunked encoding.
         let head = format!("GET /events/stream?{query} HTTP/1.0\r\nhost: localhost\r\n{after}\r\n");
         connection.write_all(head.as_bytes()).ok()?;
         let mut lines = BufReader::new(connection);
@@ -109,7 +108,7 @@ fn ready(storage: Storage) -> (Workspace, Server) {
     (workspace, server)
 }
 
-fn events_come_as_they_are_accepted(storage: Storage) {
+fn events_arrive_when_they_are_accepted(storage: Storage) {
     let (_workspace, server) = ready(storage);
     server.client.event(&event("before")).expect(202);
     crate::reading::shown(&server.client, 1);
@@ -124,7 +123,7 @@ fn events_come_as_they_are_accepted(storage: Storage) {
     assert_eq!(found[0], asked["events"][0]);
 }
 
-fn filters_hold_for_streams(storage: Storage) {
+fn filters_apply_to_streams(storage: Storage) {
     let (_workspace, server) = ready(storage);
     let query = "event_type=wanted&q=needle&fields=event_id";
     let mut stream = Stream::open(&server, query, "");
@@ -146,13 +145,13 @@ fn filters_hold_for_streams(storage: Storage) {
     assert_eq!(stream.take(2), [json!({"event_id": "100"}), json!({"event_id": "650"})]);
 }
 
-fn a_reader_that_comes_back_misses_nothing_and_sees_nothing_twice(storage: Storage) {
+fn a_reconnecting_client_receives_every_event_once(storage: Storage) {
     let (_workspace, server) = ready(storage);
     let mut stream = Stream::open(&server, "", "");
     let mut load = Load::new(4, 7);
     let round = load.start(&server.client);
     let mut found = Vec::new();
-    // In the middle of batches, too.
+    // Also in the middle of batches.
     for count in [1, 2, 3, 5, 8, 13, 100, 400] {
         found.extend(stream.take(count));
         stream = Stream::open(&server, "", &stream.last_id.clone());
@@ -164,8 +163,8 @@ fn a_reader_that_comes_back_misses_nothing_and_sees_nothing_twice(storage: Stora
     assert_exactly(&found, all);
 }
 
-/// More bytes in between than are looked at for one answer.
-fn a_reader_that_was_away_for_long_finds_the_few_it_wants(storage: Storage) {
+/// The other events have more bytes than one query reads.
+fn a_filtered_stream_resumes_across_many_other_events(storage: Storage) {
     let (_workspace, server) = ready(storage);
     let mut stream = Stream::open(&server, "event_type=wanted", "");
     let wanted = |id: &str| {
@@ -188,7 +187,7 @@ fn a_reader_that_was_away_for_long_finds_the_few_it_wants(storage: Storage) {
     assert_eq!(ids(&stream.take(2)), ["first", "last"]);
 }
 
-fn a_killed_server_leaves_no_gap_in_the_stream(storage: Storage) {
+fn a_killed_server_causes_no_gap(storage: Storage) {
     let (workspace, mut server) = ready(storage);
     let mut stream = Stream::open(&server, "", "");
     let mut load = Load::new(3, 5);
@@ -198,7 +197,7 @@ fn a_killed_server_leaves_no_gap_in_the_stream(storage: Storage) {
         found.extend(stream.take(60));
         server.kill9();
         sending.stop();
-        // What was on its way still arrives, or half of it.
+        // Data in flight may still arrive, also incompletely.
         while let Some(message) = stream.next() {
             found.push(serde_json::from_str(&message.data).expect("an event"));
         }
@@ -218,7 +217,7 @@ fn a_killed_server_leaves_no_gap_in_the_stream(storage: Storage) {
     assert_exactly(&found, stored);
 }
 
-fn a_stream_ends_with_the_server_and_says_so(storage: Storage) {
+fn shutdown_ends_streams_with_a_reason(storage: Storage) {
     let (_workspace, mut server) = ready(storage);
     let mut stream = Stream::open(&server, "", "");
     server.stop();
@@ -228,7 +227,7 @@ fn a_stream_ends_with_the_server_and_says_so(storage: Storage) {
     assert!(stream.next().is_none());
 }
 
-fn a_slow_reader_is_cut_off_and_told(storage: Storage) {
+fn a_slow_client_is_disconnected_with_a_reason(storage: Storage) {
     let (_workspace, server) = ready(storage);
     let mut stream = Stream::open(&server, "", "");
     let mut large = event("0");
@@ -237,7 +236,7 @@ fn a_slow_reader_is_cut_off_and_told(storage: Storage) {
         large["event_id"] = json!(number.to_string());
         server.client.event(&large).expect(202);
     }
-    server.logged("a stream was cut off");
+    server.logged("stream closed");
     let mut found = 0;
     let end = loop {
         let message = stream.next().expect("a last message");
@@ -251,21 +250,21 @@ fn a_slow_reader_is_cut_off_and_told(storage: Storage) {
     assert_eq!(rest.last().expect("events")["event_id"], "39");
 }
 
-fn an_unknown_place_is_gone(storage: Storage) {
+fn an_unknown_position_is_gone(storage: Storage) {
     let (_workspace, server) = ready(storage);
     crate::reading::shown(&server.client, 0);
     for place in ["nonsense", "1-zz", "ffff.1.2"] {
-        let answer = server.client.get("/events/stream", &[("last-event-id", place)]).expect(410);
+        let response = server.client.get("/events/stream", &[("last-event-id", place)]).expect(410);
         assert!(
-            answer.json()["detail"].as_str().is_some_and(|text| text.contains("Last-Event-ID"))
+            response.json()["detail"].as_str().is_some_and(|text| text.contains("Last-Event-ID"))
         );
     }
     server.client.get("/events/stream?since=never", &[]).expect(422);
 }
 
-/// Two servers on one database: a stream has what both of them took, before and after it was cut.
+/// Two servers on one database: a stream has the events of both, before and after a reconnect.
 #[test]
-fn a_stream_has_the_events_that_another_server_took() {
+fn a_stream_has_the_events_of_other_servers() {
     let workspace = Workspace::postgres();
     let elsewhere = crate::harness::reaper::directory();
     let mut one = workspace.server().ready().start();

@@ -1,4 +1,4 @@
-//! Reading events back.
+//! Endpoints that read stored events.
 
 pub(super) mod events;
 pub(super) mod export;
@@ -17,9 +17,9 @@ use axum::http::StatusCode;
 use super::problem::Problem;
 use crate::query::ReadError;
 
-/// The store's end of an answer is gone: it failed, or gave up on a reader that takes too long.
-fn cut() -> ReadError {
-    ReadError::Failed("the answer was cut off".to_owned())
+/// The error of a result that ended before its last chunk: the store failed, or the client read too slowly.
+fn aborted() -> ReadError {
+    ReadError::Failed("the result was aborted".to_owned())
 }
 
 impl From<ReadError> for Problem {
@@ -30,7 +30,7 @@ impl From<ReadError> for Problem {
             ReadError::Slow(_) => Self::new(StatusCode::GATEWAY_TIMEOUT, text),
             ReadError::Gone(_) => Self::new(StatusCode::GONE, text),
             ReadError::Failed(_) => {
-                tracing::error!(error = text, "a question could not be answered");
+                tracing::error!(error = text, "query failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
             }
         }

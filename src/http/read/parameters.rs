@@ -1,5 +1,4 @@
-//! The parameters of routes that read. One that is unknown, stands twice or has a value that cannot be
-//! right is an error that names it.
+//! Query parameters. A parameter that is unknown, repeated or malformed is an error that names it.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -14,11 +13,11 @@ use crate::event::timestamp;
 use crate::http::problem::Problem;
 use crate::query::{FILTER_COLUMNS, Filter, Order, PageKey, PageQuery, SelectedMembers};
 
-/// Most events in one answer of `GET /events`.
+/// Maximum number of events in a page of `GET /events`.
 pub(super) const LIMIT_MAX: usize = 1000;
 pub(super) const LIMIT_DEFAULT: usize = 100;
 
-/// Most bytes in a text that is searched for.
+/// Maximum length of the text of a search.
 pub(super) const TEXT_BYTES_MAX: usize = 255;
 
 /// The parameters of one request.
@@ -37,13 +36,13 @@ impl<'u> Parameters<'u> {
                 return Err(Problem::parameter(name, &error));
             }
             if name != "event_type" && all[..at].iter().any(|(other, _)| other == name) {
-                return Err(Problem::parameter(name, "stands twice; allowed: once"));
+                return Err(Problem::parameter(name, "is repeated; allowed: once"));
             }
         }
         Ok(Self(all))
     }
 
-    /// A parameter's text. An empty one counts as not there.
+    /// Returns the value of a parameter. An empty value counts as absent.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
@@ -77,12 +76,12 @@ impl<'u> Parameters<'u> {
         Ok(filter)
     }
 
-    /// A time, or how long ago.
+    /// Returns a point in time, given as a timestamp or as a duration before now.
     pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let bad = || {
             let allowed = "a time such as 2026-11-23T09:00:00Z (no offset: UTC; a '+' in an address \
-                is written %2B), epoch seconds or milliseconds, or how long ago: 30s, 15m, 2h, 7d";
+                is written %2B), epoch seconds or milliseconds, or or a duration before now: 30s, 15m, 2h, 7d";
             Problem::parameter(name, &format!("is {text:?}; allowed: {allowed}"))
         };
         if let Some(seconds) = seconds(text) {
@@ -99,7 +98,7 @@ impl<'u> Parameters<'u> {
         time.map(Some).map_err(|_| bad())
     }
 
-    /// A whole number within limits.
+    /// Returns a number from 1 to `max`.
     pub(super) fn number(&self, name: &str, default: usize, max: usize) -> Result<usize, Problem> {
         let Some(text) = self.get(name) else { return Ok(default) };
         let number = text.parse().ok().filter(|number| (1..=max).contains(number));
@@ -111,7 +110,7 @@ impl<'u> Parameters<'u> {
         })
     }
 
-    /// One of some words.
+    /// Returns the meaning of one of the allowed words.
     pub(super) fn word<T: Copy>(
         &self,
         name: &str,
@@ -125,7 +124,7 @@ impl<'u> Parameters<'u> {
         })
     }
 
-    /// The members that `fields` and `data` ask for.
+    /// Returns the members that `fields` and `data` select.
     pub(super) fn members(&self) -> Result<SelectedMembers, Problem> {
         let with_data = self.word("data", &[("true", true), ("false", false)])?;
         let Some(fields) = self.get("fields") else {
@@ -148,23 +147,22 @@ impl<'u> Parameters<'u> {
             }
         }
         if names.is_empty() {
-            let error = "leaves nothing of an event; allowed: one name at least, and data=false \
-                without fields=data alone";
+            let error = "selects no member; allowed: at least one name besides those that data=false leaves out";
             return Err(Problem::parameter("fields", error));
         }
         Ok(SelectedMembers::Only(names))
     }
 
-    /// Where a page begins.
+    /// Returns the page key in `cursor`.
     pub(super) fn cursor(&self) -> Result<Option<PageKey>, Problem> {
         let Some(cursor) = self.get("cursor") else { return Ok(None) };
         read_cursor(cursor).map(Some).ok_or_else(|| {
-            let error = "is not a cursor of this server; allowed: the next_cursor of an answer";
+            let error = "is not a cursor of this server; allowed: the next_cursor of a page";
             Problem::parameter("cursor", error)
         })
     }
 
-    /// A length of time in seconds, at least one.
+    /// Returns a duration of at least one second, in seconds.
     pub(super) fn duration(&self, name: &str) -> Result<Option<i64>, Problem> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let found = seconds(text).filter(|seconds| (1..=366 * 86_400).contains(seconds));
@@ -174,7 +172,7 @@ impl<'u> Parameters<'u> {
         })
     }
 
-    /// A page of `GET /events`.
+    /// Returns the query of `GET /events`.
     pub(super) fn page(&self) -> Result<PageQuery, Problem> {
         let order =
             self.word("order", &[("asc", Order::Ascending), ("desc", Order::Descending)])?;
@@ -188,7 +186,7 @@ impl<'u> Parameters<'u> {
     }
 }
 
-/// `15m` in seconds.
+/// Parses a duration such as `15m`. Returns seconds.
 fn seconds(text: &str) -> Option<i64> {
     let unit = match text.as_bytes().last()? {
         b's' => 1,
@@ -200,19 +198,19 @@ fn seconds(text: &str) -> Option<i64> {
     i64::from_str(&text[..text.len() - 1]).ok().filter(|n| *n >= 0)?.checked_mul(unit)
 }
 
-/// The shortest usual length, in seconds, of which so many at most make up a time.
-pub(super) fn usual_length(seconds: i64, parts_max: i64) -> i64 {
-    const USUAL: [i64; 10] = [1, 5, 15, 60, 300, 900, 3600, 21_600, 86_400, 604_800];
-    let fits = |length: &&i64| seconds / **length <= parts_max;
-    USUAL.iter().find(fits).copied().unwrap_or(seconds / parts_max + 1)
+/// Returns the shortest common duration that divides `seconds` into at most `buckets_max` buckets.
+pub(super) fn bucket_length(seconds: i64, buckets_max: i64) -> i64 {
+    const COMMON: [i64; 10] = [1, 5, 15, 60, 300, 900, 3600, 21_600, 86_400, 604_800];
+    let fits = |length: &&i64| seconds / **length <= buckets_max;
+    COMMON.iter().find(fits).copied().unwrap_or(seconds / buckets_max + 1)
 }
 
-/// A cursor: the place of the last event, in a form that is meant for this server alone.
+/// Encodes a page key as a cursor, which is opaque to clients.
 pub(super) fn cursor_to(key: &PageKey) -> String {
     let mut cursor = form_urlencoded::Serializer::new(String::new());
     let time = key.timestamp.micros().to_string();
     cursor.append_pair(&time, &key.session_id).append_pair("", &key.event_id);
-    // In an address it would be taken apart once more: as hexadecimal digits it stays whole.
+    // Hexadecimal digits need no escaping in a URL.
     cursor.finish().bytes().fold(String::new(), |mut digits, byte| {
         // Writing to a string cannot fail.
         let _ = write!(digits, "{byte:02x}");

@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::parameter_sets::{GetStats, ListSessions};
-use super::parameters::{Parameters, cursor_to, usual_length};
+use super::parameters::{Parameters, bucket_length, cursor_to};
 use crate::event::Timestamp;
 use crate::http::App;
 use crate::http::openapi::QueryProblems;
@@ -21,11 +21,11 @@ use crate::store::{Session, SessionDetails, Stats};
 pub(super) const LIMIT_MAX: usize = 200;
 pub(super) const LIMIT_DEFAULT: usize = 50;
 
-/// What is asked for if nothing says since when: a day of sessions, an hour of figures.
+/// Default time spans.
 const SESSIONS_SECONDS: i64 = 86_400;
 const STATS_SECONDS: i64 = 3600;
 
-/// Most buckets in one answer, and how many there are if nothing says how long each is.
+/// Maximum number of buckets, and the number for which the default length is chosen.
 const BUCKETS_MAX: i64 = 1000;
 const BUCKETS_DEFAULT: i64 = 60;
 
@@ -134,8 +134,8 @@ pub(in crate::http) async fn stats(
     let since = filter.since.or_else(|| ago(STATS_SECONDS)).unwrap_or(Timestamp::MIN);
     filter.since = Some(since);
     let seconds = (until.micros() - since.micros()).max(0) / 1_000_000;
-    let usual = usual_length(seconds, BUCKETS_DEFAULT);
-    let bucket_seconds = parameters.duration("bucket")?.unwrap_or(usual);
+    let default = bucket_length(seconds, BUCKETS_DEFAULT);
+    let bucket_seconds = parameters.duration("bucket")?.unwrap_or(default);
     if seconds / bucket_seconds > BUCKETS_MAX {
         let error = format!(
             "makes more than {BUCKETS_MAX} buckets; allowed here: {}s or longer",

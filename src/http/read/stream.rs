@@ -15,7 +15,7 @@ use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::cut;
+use super::aborted;
 use super::parameter_sets::StreamEvents;
 use super::parameters::Parameters;
 use crate::http::App;
@@ -27,22 +27,22 @@ use crate::postgres::deliver;
 use crate::query::{Chunk, PageReader, ReadError, StreamPosition, TailQuery};
 use crate::store::Store;
 
-/// Most streams at once.
+/// Maximum number of open streams.
 pub(in crate::http) const STREAMS_MAX: usize = 100;
 
-/// How often a stream without events shows that it is there.
+/// Interval of comments on a stream without events, which keep the connection alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How long a reader may leave what is sent. Then the stream ends.
+/// Time that a client has to read a frame before its stream ends.
 const TAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Frames that wait for the reader; each has a part of an answer.
+/// Maximum number of frames that wait for the client; each holds one chunk.
 const FRAMES_MAX: usize = 4;
 
-/// How often the database is asked for events that other servers took.
+/// Interval of queries for events that other servers accepted.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The least time between two looks for events: what arrives in between goes together.
+/// Minimum time between two queries; events that arrive in between are sent together.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Streams events as they arrive, as Server-Sent Events.
@@ -86,11 +86,11 @@ pub(in crate::http) async fn stream(
         return Err(Problem::draining());
     }
     let permit = app.read.streams.clone().try_acquire_owned().map_err(|_| {
-        Problem::unavailable(format!("{STREAMS_MAX} streams are open, which is the most"), 10)
+        Problem::unavailable(format!("the maximum of {STREAMS_MAX} streams are open"), 10)
     })?;
-    // `EventSource` sends the header by itself; the parameter is for whoever begins.
+    // `EventSource` sends the header when it reconnects; the parameter serves the first connection.
     let last = request.headers().get("last-event-id").map(|value| value.to_str());
-    let place = match (last, parameters.get("after")) {
+    let position = match (last, parameters.get("after")) {
         (Some(Ok(text)), _) if !text.is_empty() => StreamPosition::new(text),
         (Some(Err(_)), _) => {
             let error = "the header Last-Event-ID is not the id of an event of this stream";
@@ -99,34 +99,34 @@ pub(in crate::http) async fn stream(
         (_, Some(text)) => StreamPosition::new(text),
         _ => store.newest().await?,
     };
-    // Whether the place is known shows here, while the status can still say so.
-    let mut first = store.tail(tail.clone(), &place).await?;
+    // An unknown position gets an error status here, before the response begins.
+    let mut first = store.tail(tail.clone(), &position).await?;
     let (sender, receiver) = mpsc::channel(FRAMES_MAX);
     let (end, ended) = oneshot::channel();
     let feed = Feed { app, store, tail, sender, _permit: permit };
-    let part = first.next().await.unwrap_or_else(|| Err(cut()))?;
+    let chunk = first.next().await.unwrap_or_else(|| Err(aborted()))?;
     tokio::spawn(async move {
-        let why = feed.run(place, first, part).await;
-        if let End::SlowReader = why {
-            tracing::info!(%peer, "a stream was cut off: its reader does not keep up");
+        let end_reason = feed.run(position, first, chunk).await;
+        if let StreamEnd::SlowReader = end_reason {
+            tracing::info!(%peer, "stream closed: the client reads too slowly");
         }
-        // The reader may have gone away.
-        let _ = end.send(why);
+        // Fails if the client has disconnected.
+        let _ = end.send(end_reason);
     });
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache")];
     Ok((headers, Body::from_stream(frames(receiver, ended))).into_response())
 }
 
-/// Why a stream ends.
-enum End {
+/// The reason for the end of a stream.
+enum StreamEnd {
     ReaderGone,
     SlowReader,
     Draining,
     Store(ReadError),
 }
 
-impl End {
-    /// The last event, which tells why. A client that connects again goes on where it was.
+impl StreamEnd {
+    /// Returns the message `end`. A client that reconnects continues after the last event it received.
     fn frame(self) -> Option<Bytes> {
         let (reason, detail) = match self {
             Self::ReaderGone => return None,
@@ -142,10 +142,10 @@ impl End {
     }
 }
 
-/// What was sent, and when that ends, why.
+/// Returns the frames, and after them the message `end`.
 fn frames(
     receiver: mpsc::Receiver<Bytes>,
-    ended: oneshot::Receiver<End>,
+    ended: oneshot::Receiver<StreamEnd>,
 ) -> impl stream::Stream<Item = Result<Bytes, std::convert::Infallible>> {
     stream::unfold((receiver, Some(ended)), |(mut receiver, mut ended)| async move {
         if let Some(frame) = receiver.recv().await {
@@ -166,27 +166,32 @@ struct Feed {
 }
 
 impl Feed {
-    async fn run(self, place: StreamPosition, answer: PageReader, part: Chunk) -> End {
+    async fn run(self, position: StreamPosition, reader: PageReader, chunk: Chunk) -> StreamEnd {
         let draining = self.app.drain.clone();
         tokio::select! {
-            end = self.feed(place, answer, part) => end,
-            () = draining.started() => End::Draining,
+            end = self.feed(position, reader, chunk) => end,
+            () = draining.started() => StreamEnd::Draining,
         }
     }
 
-    async fn feed(&self, mut place: StreamPosition, mut answer: PageReader, part: Chunk) -> End {
-        // The place first, so that a client which has seen no event yet can come back to it.
-        let begin = format!("retry: 1000\nid: {place}\nevent: begin\ndata: {{}}\n\n");
+    async fn feed(
+        &self,
+        mut position: StreamPosition,
+        mut reader: PageReader,
+        chunk: Chunk,
+    ) -> StreamEnd {
+        // Sends the position first, so that a client without an event yet can resume from it.
+        let begin = format!("retry: 1000\nid: {position}\nevent: begin\ndata: {{}}\n\n");
         if let Err(end) = self.send(begin.into()).await {
             return end;
         }
-        let mut part = Ok(part);
+        let mut chunk = Ok(chunk);
         let mut progress = StoreProgress::of(&self.app);
         let mut looked = Instant::now();
-        // Looks once more, since something may have come before this was watched.
+        // Queries once more: events may have arrived before `progress` was watched.
         let mut look = true;
         loop {
-            let more = match part {
+            let more = match chunk {
                 Ok(Chunk::Events(events)) => {
                     let mut frame = Vec::new();
                     for event in events {
@@ -199,15 +204,15 @@ impl Feed {
                     if let Err(end) = self.send(frame.into()).await {
                         return end;
                     }
-                    part = answer.next().await.unwrap_or_else(|| Err(cut()));
+                    chunk = reader.next().await.unwrap_or_else(|| Err(aborted()));
                     continue;
                 }
                 Ok(Chunk::Reached(reached, more)) => {
-                    place = reached;
+                    position = reached;
                     more
                 }
                 Ok(Chunk::End(_)) => false,
-                Err(error) => return End::Store(error),
+                Err(error) => return StreamEnd::Store(error),
             };
             let look_at_once = more || std::mem::take(&mut look);
             if !look_at_once && let Err(end) = self.wait(&mut progress, looked).await {
@@ -215,36 +220,36 @@ impl Feed {
             }
             progress.note();
             looked = Instant::now();
-            answer = match self.store.tail(self.tail.clone(), &place).await {
-                Ok(answer) => answer,
-                Err(error) => return End::Store(error),
+            reader = match self.store.tail(self.tail.clone(), &position).await {
+                Ok(reader) => reader,
+                Err(error) => return StreamEnd::Store(error),
             };
-            part = answer.next().await.unwrap_or_else(|| Err(cut()));
+            chunk = reader.next().await.unwrap_or_else(|| Err(aborted()));
         }
     }
 
-    /// Waits until there may be more than there was at the last look.
-    async fn wait(&self, progress: &mut StoreProgress, looked: Instant) -> Result<(), End> {
+    /// Waits until there may be more events than at the last query.
+    async fn wait(&self, progress: &mut StoreProgress, looked: Instant) -> Result<(), StreamEnd> {
         tokio::time::sleep_until(looked + LOOK_INTERVAL).await;
         tokio::select! {
             () = progress.made() => Ok(()),
-            () = self.sender.closed() => Err(End::ReaderGone),
+            () = self.sender.closed() => Err(StreamEnd::ReaderGone),
             () = tokio::time::sleep(HEARTBEAT) => {
                 self.send(Bytes::from_static(b": still here\n\n")).await
             }
         }
     }
 
-    async fn send(&self, frame: Bytes) -> Result<(), End> {
+    async fn send(&self, frame: Bytes) -> Result<(), StreamEnd> {
         match tokio::time::timeout(TAKE_TIMEOUT, self.sender.send(frame)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(End::ReaderGone),
-            Err(_) => Err(End::SlowReader),
+            Ok(Err(_)) => Err(StreamEnd::ReaderGone),
+            Err(_) => Err(StreamEnd::SlowReader),
         }
     }
 }
 
-/// Tells when there may be more to read than there was when it was noted.
+/// Watches for events that were stored after it was last noted.
 enum StoreProgress {
     Index(watch::Receiver<index::IndexStatus>, u64),
     Forwarder(watch::Receiver<deliver::ForwarderStatus>, u64),
@@ -255,7 +260,7 @@ impl StoreProgress {
         match (&app.read.store, &app.forwarding) {
             (Store::Index(index), _) => Self::Index(index.status(), 0),
             (Store::Postgres(_), Some(forwarding)) => Self::Forwarder(forwarding.status.clone(), 0),
-            // Not put together by this program.
+            // This program always configures a forwarder with PostgreSQL.
             (Store::Postgres(_), None) => Self::Forwarder(watch::Sender::default().subscribe(), 0),
         }
     }
@@ -270,14 +275,14 @@ impl StoreProgress {
     async fn made(&mut self) {
         match self {
             Self::Index(status, commits) => {
-                // A sender that is gone has nothing to tell any more; the process is ending then.
+                // The sender is dropped only when the process ends.
                 if status.wait_for(|status| status.commits != *commits).await.is_err() {
                     std::future::pending::<()>().await;
                 }
             }
             Self::Forwarder(status, position) => {
                 let moved = status.wait_for(|status| status.position != *position);
-                // Other servers' events do not move it.
+                // Events of other servers do not change the position.
                 let _ = tokio::time::timeout(POLL_INTERVAL, moved).await;
             }
         }

@@ -1,4 +1,4 @@
-//! The compression of an export, as `Accept-Encoding` asks for it.
+//! Compression of an export, negotiated by `Accept-Encoding`.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,7 @@ use axum::http::header::ACCEPT_ENCODING;
 
 use crate::http::problem::Problem;
 
-/// How the body is compressed.
+/// Compresses the body.
 pub(super) enum Encoder {
     Identity,
     Gzip(flate2::write::GzEncoder<Vec<u8>>),
@@ -15,7 +15,7 @@ pub(super) enum Encoder {
 }
 
 impl Encoder {
-    /// The best that `Accept-Encoding` allows, and its name.
+    /// Returns the best compression that `Accept-Encoding` allows, and its name.
     pub(super) fn accepted(headers: &HeaderMap) -> Result<(Self, Option<&'static str>), Problem> {
         let accepted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
         let accepts = |name: &str| {
@@ -40,7 +40,7 @@ impl Encoder {
         Ok((Self::Identity, None))
     }
 
-    /// What is to be sent after this text.
+    /// Compresses text, and returns the output that is ready to be sent.
     pub(super) fn encode(&mut self, text: Vec<u8>, is_end: bool) -> io::Result<Vec<u8>> {
         match self {
             Self::Identity => Ok(text),

@@ -1,4 +1,4 @@
-//! `GET /events/export`: all events that a filter lets through, streamed.
+//! `GET /events/export`: all events that match a filter, as a stream.
 
 mod csv;
 mod encoder;
@@ -18,7 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use self::encoder::Encoder;
 use self::parquet::Parquet;
-use super::cut;
+use super::aborted;
 use super::parameter_sets::ExportEvents;
 use super::parameters::Parameters;
 use crate::event::{MEMBERS, Member};
@@ -29,11 +29,11 @@ use crate::http::problem::Problem;
 use crate::query::{Chunk, FoundEvent, Order, PageQuery, PageReader, ReadError, SelectedMembers};
 use crate::store::Store;
 
-/// Events that one question to the store is about. Many, since each begins a statement; not all,
-/// since a statement has a time limit and holds what is deleted meanwhile.
+/// Number of events per query. One query for all would exceed the time limit of the store, and delay the
+/// deletion of old events.
 const PAGE_EVENTS: usize = 10_000;
 
-/// Most exports as Parquet at once: each has a row group in memory.
+/// Maximum number of concurrent Parquet exports; each buffers a row group.
 pub(in crate::http) const PARQUET_MAX: usize = 4;
 
 #[derive(Clone, Copy)]
@@ -91,12 +91,12 @@ pub(in crate::http) async fn export(
     };
     let columns = columns(&page.members);
     let (writer, encoding) = Writer::new(&app, format, columns, request.headers())?;
-    let mut answer = store.page(page.clone()).await?;
-    // What is wrong with the question shows here, while the status can still say so.
-    let part = answer.next().await.unwrap_or_else(|| Err(cut()))?;
+    let mut reader = store.page(page.clone()).await?;
+    // A query that fails at once gets an error status; later, only the connection can be aborted.
+    let chunk = reader.next().await.unwrap_or_else(|| Err(aborted()))?;
 
-    let export = Export { store, page, answer, writer };
-    let mut response = Body::from_stream(body(export, part)).into_response();
+    let export = Export { store, page, reader, writer };
+    let mut response = Body::from_stream(body(export, chunk)).into_response();
     let headers = response.headers_mut();
     let (content_type, disposition) = match format {
         ExportFormat::Ndjson => ("application/x-ndjson", "attachment; filename=\"events.jsonl\""),
@@ -114,28 +114,28 @@ pub(in crate::http) async fn export(
     Ok(response)
 }
 
-/// An export on its way.
+/// An export in progress.
 struct Export {
     store: Store,
     page: PageQuery,
-    answer: PageReader,
+    reader: PageReader,
     writer: Writer,
 }
 
-/// The body, part by part. An error cuts it off: what has been sent cannot be taken back.
+/// Returns the body, chunk by chunk. An error aborts it.
 fn body(export: Export, first: Chunk) -> impl stream::Stream<Item = Result<Bytes, ReadError>> {
     stream::try_unfold(Some((export, Some(first))), |state| async move {
-        let Some((mut export, mut part)) = state else { return Ok(None) };
+        let Some((mut export, mut chunk)) = state else { return Ok(None) };
         loop {
-            let next = match part.take() {
-                Some(part) => part,
-                None => export.answer.next().await.unwrap_or_else(|| Err(cut()))?,
+            let next = match chunk.take() {
+                Some(chunk) => chunk,
+                None => export.reader.next().await.unwrap_or_else(|| Err(aborted()))?,
             };
             let (events, is_end) = match next {
                 Chunk::Events(events) => (events, false),
                 Chunk::End(Some(key)) => {
                     export.page.after = Some(key);
-                    export.answer = export.store.page(export.page.clone()).await?;
+                    export.reader = export.store.page(export.page.clone()).await?;
                     continue;
                 }
                 Chunk::End(None) | Chunk::Reached(..) => (Vec::new(), true),
@@ -145,13 +145,13 @@ fn body(export: Export, first: Chunk) -> impl stream::Stream<Item = Result<Bytes
                 (export, bytes)
             })
             .await
-            .map_err(|_| cut())?;
+            .map_err(|_| aborted())?;
             let bytes = Bytes::from(bytes?);
             if is_end {
                 return Ok(Some((bytes, None)));
             }
             export = kept;
-            // A writer may keep what it has for later.
+            // Writers may buffer all of a chunk.
             if !bytes.is_empty() {
                 return Ok(Some((bytes, Some((export, None)))));
             }
@@ -159,16 +159,16 @@ fn body(export: Export, first: Chunk) -> impl stream::Stream<Item = Result<Bytes
     })
 }
 
-/// How events become bytes.
+/// Encodes events in the format of the export.
 enum Writer {
     Ndjson(Encoder),
     Csv { columns: Vec<&'static Member>, is_first: bool, encoder: Encoder },
-    // Compressed in itself.
+    // The format includes compression.
     Parquet { parquet: Box<Parquet>, _permit: OwnedSemaphorePermit },
 }
 
 impl Writer {
-    /// A writer, and the encoding of what it writes.
+    /// Returns a writer, and the content encoding of its output.
     fn new(
         app: &App,
         format: ExportFormat,
@@ -178,8 +178,8 @@ impl Writer {
         if let ExportFormat::Parquet = format {
             let permit = app.read.parquet_exports.clone().try_acquire_owned().map_err(|_| {
                 let error = format!(
-                    "{PARQUET_MAX} exports as Parquet are being written, which is the most; NDJSON \
-                     and CSV have no such limit"
+                    "the maximum of {PARQUET_MAX} Parquet exports are in progress; NDJSON and CSV have no \
+                     such limit"
                 );
                 Problem::unavailable(error, 10)
             })?;
@@ -195,7 +195,7 @@ impl Writer {
         Ok((writer, encoding))
     }
 
-    /// What is to be sent of these events, and of those before that it kept.
+    /// Encodes events, and returns the output that is ready to be sent.
     fn write(&mut self, events: &[FoundEvent], is_end: bool) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
         match self {
