@@ -79,7 +79,7 @@ pub(super) struct Fields<'a> {
     pub(super) scanned: Option<Scanned<'a>>,
     extra: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// Promoted columns that take precedence over members of `data`.
-    pub(super) promoted: PromotedColumns<'a>,
+    pub(super) promoted: Option<PromotedColumns<'a>>,
 }
 
 impl<'a> Fields<'a> {

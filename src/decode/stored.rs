@@ -32,7 +32,7 @@ pub(super) fn map_fields(mut fields: Fields<'_>) -> Result<Fields<'_>, Invalid> 
             }
         }
     }
-    fields.promoted = promoted;
+    fields.promoted = Some(promoted);
     Ok(fields)
 }
 

@@ -23,7 +23,7 @@ impl Fields<'_> {
     ) -> Result<u128, Invalid> {
         // Counted apart: the secrets of an invalid event are counted when its original is redacted.
         let mut found = Redactions::default();
-        let known = std::mem::take(&mut self.promoted);
+        let known = self.promoted.take();
         let scanned = self.scanned.take();
         let event_type = self.required_text(Field::EventType)?;
         let session_id = self.required_text(Field::SessionId)?;
@@ -38,7 +38,10 @@ impl Fields<'_> {
             Some(Cow::Owned(raw)) => data(raw, None, context.depth_max)?,
             None => (Cow::Borrowed("{}"), PromotedColumns::default()),
         };
-        let mut promoted = known.or(promoted);
+        let mut promoted = match known {
+            Some(known) => known.or(promoted),
+            None => promoted,
+        };
         promoted[PromotedColumn::KeyName] = context.key_name.map(Cow::Borrowed);
         let event = Event {
             workflow_id: self.text(Field::WorkflowId, 0)?,

@@ -168,8 +168,19 @@ impl PromotedColumn {
     }
 
     /// The type of the values.
+    #[inline]
     pub const fn kind(self) -> ColumnKind {
-        self.definition().kind
+        // Apart from the other definitions, because decoding reads it often.
+        static KINDS: [ColumnKind; PromotedColumn::COUNT] = {
+            let mut kinds = [ColumnKind::Text; PromotedColumn::COUNT];
+            let mut at = 0;
+            while at < PromotedColumn::COUNT {
+                kinds[at] = PromotedColumn::TABLE[at].kind;
+                at += 1;
+            }
+            kinds
+        };
+        KINDS[self as usize]
     }
 
     /// A description for people.

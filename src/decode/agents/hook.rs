@@ -132,7 +132,7 @@ fn fields<'a>(
             fields.set(field, quoted(&bounded(value.to_owned())));
         }
     }
-    fields.promoted = promoted;
+    fields.promoted = Some(promoted);
     fields
 }
 

@@ -22,7 +22,7 @@ pub(super) fn map_fields(mut fields: Fields<'_>) -> Fields<'_> {
                 if payload.starts_with('{') && fields.get(Field::Data).is_none() =>
             {
                 if let Ok(payload) = Payload::parse(payload) {
-                    fields.promoted = agent.promoted(&payload, "");
+                    fields.promoted = Some(agent.promoted(&payload, ""));
                 }
                 fields.set(Field::Data, raw);
                 continue;

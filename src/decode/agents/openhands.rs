@@ -25,7 +25,7 @@ pub(super) fn map_fields(mut fields: Fields<'_>) -> Fields<'_> {
         Cow::Owned(_) => None,
     });
     let payload: Payload<'_> = members.collect();
-    fields.promoted = AGENT.promoted(&payload, "");
+    fields.promoted = Some(AGENT.promoted(&payload, ""));
     let mut data = format!("{{\"event_type\":{event_type}");
     for (name, raw) in &extra {
         data.push(',');

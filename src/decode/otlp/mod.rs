@@ -151,7 +151,7 @@ fn event(resource: &Resource, scope: &InstrumentationScope, record: &LogRecord) 
         }
     }
     fields.set(Field::Data, data);
-    fields.promoted = promoted(scope, &attributes);
+    fields.promoted = Some(promoted(scope, &attributes));
     fields
 }
 
