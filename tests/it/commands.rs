@@ -201,7 +201,7 @@ fn certificates_are_verified_by_all_commands_except_healthcheck() {
 fn serve_is_the_default_command() {
     for (arguments, usage) in [
         (&["--prot", "9"][..], "Usage: hooks-backend serve"),
-        (&["--port", "x"], "the environment variable of this option is PORT"),
+        (&["--port", "x"], "the value is from the flag --port (PORT)"),
         (&["imprt"], "'import'"),
     ] {
         let ended = command(arguments).run();
