@@ -19,11 +19,10 @@ use crate::journal::Appended;
 use crate::metrics::Metrics;
 
 /// Names of the JSON Lines file and of files rotated from it, and one name that is not indexed.
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 5] = [
     "events.jsonl",
     "events.jsonl.1",
     "events.jsonl.2",
-    "events.jsonl-20261120",
     "events-20261120T100000000000Z.jsonl",
     "aside",
 ];
@@ -48,10 +47,6 @@ enum Step {
     Delete(Name),
     /// logrotate with `copytruncate`: move the older file, copy, and truncate.
     CopyTruncate,
-    /// Let the index follow, with or without a new list of files.
-    Follow {
-        survey: bool,
-    },
     /// End the follower, cleanly or not, and start it again.
     Restart {
         is_clean: bool,
@@ -59,24 +54,38 @@ enum Step {
     DeleteIndex,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let name = || prop_oneof![3 => Just(0), 4 => 0..NAMES.len()];
-    let part = || prop_oneof![3 => Just(0_usize), 4 => 0..1000_usize];
+/// What the index does after a step.
+#[derive(Clone, Copy, Debug)]
+enum Follow {
+    Nothing,
+    /// Reads the files that it knows.
+    Known,
+    /// Lists the files, and reads them.
+    All,
+}
+
+fn steps() -> impl Strategy<Value = Vec<(Step, Follow)>> {
+    let name = || prop_oneof![Just(0), 0..NAMES.len()];
+    let part = || prop_oneof![Just(0_usize), 0..1000_usize];
     let step = prop_oneof![
-        8 => (name(), 0..4_u8, part()).prop_map(|(name, lines, half)| Step::Append(name, lines, half)),
+        6 => (name(), 0..4_u8, part()).prop_map(|(name, lines, half)| Step::Append(name, lines, half)),
         2 => (name(), any::<usize>()).prop_map(|(name, event)| Step::Repeat(name, event)),
         4 => (name(), name()).prop_map(|(from, to)| Step::Rename(from, to)),
-        4 => (name(), name()).prop_map(|(from, to)| Step::Copy(from, to)),
+        6 => (name(), name()).prop_map(|(from, to)| Step::Copy(from, to)),
         1 => (name(), name()).prop_map(|(from, to)| Step::Link(from, to)),
         1 => (name(), name()).prop_map(|(from, to)| Step::Concatenate(from, to)),
         4 => (name(), part()).prop_map(|(name, part)| Step::Truncate(name, part)),
-        2 => name().prop_map(Step::Delete),
+        3 => name().prop_map(Step::Delete),
         2 => Just(Step::CopyTruncate),
-        8 => any::<bool>().prop_map(|survey| Step::Follow { survey }),
         2 => any::<bool>().prop_map(|is_clean| Step::Restart { is_clean }),
         1 => Just(Step::DeleteIndex),
     ];
-    proptest::collection::vec(step, 1..30)
+    let follow = prop_oneof![
+        2 => Just(Follow::Nothing),
+        1 => Just(Follow::Known),
+        3 => Just(Follow::All),
+    ];
+    proptest::collection::vec((step, follow), 1..24)
 }
 
 /// The files of one case.
@@ -152,7 +161,7 @@ impl Files {
                     OpenOptions::new().write(true).truncate(true).open(current).unwrap();
                 }
             }
-            Step::Follow { .. } | Step::Restart { .. } | Step::DeleteIndex => {}
+            Step::Restart { .. } | Step::DeleteIndex => {}
         }
     }
 
@@ -275,39 +284,62 @@ fn check(running: &Running, files: &Files) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Runs the steps, and checks the index after each.
+fn run(steps: Vec<(Step, Follow)>) -> Result<(), TestCaseError> {
+    let mut files = Files::new();
+    let jsonl = files.path(0);
+    let mut running = Running::start(&jsonl);
+    for (step, follow) in steps {
+        files.apply(&step);
+        match step {
+            Step::Restart { is_clean } => {
+                running.close(is_clean);
+                running = Running::start(&jsonl);
+            }
+            Step::DeleteIndex => drop(std::fs::remove_file(schema::path_of(&jsonl))),
+            _ => {}
+        }
+        check(&running, &files)?;
+        if !matches!(follow, Follow::Nothing) {
+            running.follow(matches!(follow, Follow::All));
+            check(&running, &files)?;
+        }
+    }
+    running.follow(true);
+    let status = running.status();
+    prop_assert!(status.ready && status.lag_bytes == 0, "{status:?}");
+    prop_assert_eq!(running.events(), Some(files.events()));
+    // The JSON Lines file has the largest number, so that its next events are streamed.
+    if let Some(current) = files::Identity::of(&jsonl).unwrap() {
+        let index = schema::open_to_read(&schema::path_of(&jsonl)).unwrap();
+        let newest = "SELECT inode FROM files ORDER BY number DESC LIMIT 1";
+        let newest: i64 = index.query_row(newest, [], |row| row.get(0)).unwrap();
+        prop_assert_eq!(newest.cast_unsigned(), current.inode);
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn the_index_has_the_events_that_the_files_have(steps in steps()) {
-        let mut files = Files::new();
-        let jsonl = files.path(0);
-        let mut running = Running::start(&jsonl);
-        for step in steps {
-            files.apply(&step);
-            match step {
-                Step::Follow { survey } => running.follow(survey),
-                Step::Restart { is_clean } => {
-                    running.close(is_clean);
-                    running = Running::start(&jsonl);
-                }
-                Step::DeleteIndex => drop(std::fs::remove_file(schema::path_of(&jsonl))),
-                _ => {}
-            }
-            check(&running, &files)?;
-        }
-        running.follow(true);
-        let status = running.status();
-        prop_assert!(status.ready && status.lag_bytes == 0, "{status:?}");
-        check(&running, &files)?;
-        // The JSON Lines file has the largest number, so that its next events are streamed.
-        if jsonl.exists() {
-            let current = files::Identity::of(&jsonl).unwrap().unwrap();
-            let index = schema::open_to_read(&schema::path_of(&jsonl)).unwrap();
-            let newest: i64 = index
-                .query_row("SELECT inode FROM files ORDER BY number DESC", [], |row| row.get(0))
-                .unwrap();
-            prop_assert_eq!(newest.cast_unsigned(), current.inode);
-        }
+        run(steps)?;
+    }
+}
+
+#[test]
+fn events_of_a_known_copy_are_found_after_the_original_is_gone() {
+    for gone in [Step::Truncate(0, 0), Step::Delete(0), Step::Rename(0, 4), Step::Copy(3, 0)] {
+        let steps = [
+            Step::Append(3, 1, 0),
+            Step::Append(0, 3, 500),
+            Step::Copy(0, 1),
+            Step::Append(0, 2, 0),
+            Step::Copy(1, 2),
+            gone,
+            Step::Delete(1),
+        ];
+        run(steps.into_iter().map(|step| (step, Follow::All)).collect()).unwrap();
     }
 }

@@ -168,8 +168,7 @@ mod tests {
             assert_eq!(partial_line(&joined), Some(cut), "{}", String::from_utf8_lossy(&joined));
         }
         assert_eq!(partial_line(&[&own[..], other].concat()), Some(own.len()));
-        for line in [&own[..], other, b"", b"{", b"text {}", b"{\"other\": {}", b"{\"event_id\":{}"]
-        {
+        for line in [&own[..], other, b"", b"{", b"text {}", b"{\"other\": {}"] {
             assert_eq!(partial_line(line), None, "{}", String::from_utf8_lossy(line));
         }
     }
