@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::client::{Client, START_SERVER, Target, base_url, detail};
-use super::install::{Agent, Registered, Scope, registered};
+use super::client::{Client, ClientError, Response, START_SERVER, Target, base_url, detail};
+use super::install::{Agent, Obstacle, Registered, Scope, names, plugin, registered};
 use super::say;
 use super::spool::Spool;
 use crate::event::Timestamp;
@@ -104,16 +104,21 @@ fn server(client: &Client, report: &mut Report) {
     round_trip(client, report);
 }
 
-/// Sends a test event.
+/// Sends a test event, and reads events.
 fn round_trip(client: &Client, report: &mut Report) {
-    let event = json!({
-        "event_type": "doctor_tested",
-        "session_id": "hooks-backend-doctor",
-        "event_id": format!("doctor-{}-{}", std::process::id(), Timestamp::now().micros()),
-        "data": { "agent": "hooks-backend" },
-    });
+    let id = format!("{}-{}", std::process::id(), Timestamp::now().micros());
+    let event = |event_type: &str| {
+        json!({
+            "event_type": event_type,
+            "session_id": "hooks-backend-doctor",
+            "event_id": format!("{event_type}-{id}"),
+            "data": { "agent": "hooks-backend" },
+        })
+    };
+    // The second ends the session, which would otherwise seem to run.
+    let events = json!([event("doctor_tested"), event("session_completed")]);
     let begun = Instant::now();
-    let sent = client.post("/events", "application/json", event.to_string().as_bytes());
+    let sent = client.post("/events/batch", "application/json", events.to_string().as_bytes());
     let took_ms = begun.elapsed().as_secs_f64() * 1000.0;
     match sent {
         Ok(response) if response.status == 202 => {
@@ -129,6 +134,33 @@ fn round_trip(client: &Client, report: &mut Report) {
             report.bad(&format!("a test event was rejected ({status}): {detail}"), advice);
         }
         Err(error) => report.bad(&format!("a test event was not stored: {error}"), SEE_LOG),
+    }
+    match read_one(client) {
+        Ok(response) if response.status == 200 => report.good("events can be read"),
+        // Agents' keys often may only write.
+        Ok(response) if matches!(response.status, 401 | 403) => {
+            let reason = detail(&response.text);
+            report.good(&format!(
+                "events cannot be read with this key ({reason}); agents need only write"
+            ));
+        }
+        Ok(response) => {
+            let (status, detail) = (response.status, detail(&response.text));
+            report.bad(&format!("events cannot be read ({status}): {detail}"), SEE_LOG);
+        }
+        Err(error) => report.bad(&format!("events cannot be read: {error}"), SEE_LOG),
+    }
+}
+
+/// Reads an event. A server that has just started opens its index first.
+fn read_one(client: &Client) -> Result<Response, ClientError> {
+    let begun = Instant::now();
+    loop {
+        let read = client.get("/events?limit=1")?;
+        if read.status != 503 || begun.elapsed() > TIMEOUT {
+            return Ok(read);
+        }
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
@@ -158,9 +190,16 @@ fn agents(target: &Target, report: &mut Report) {
             );
         }
     }
+    for (path, server) in [Scope::User, Scope::Project].into_iter().filter_map(plugin) {
+        any = true;
+        report.good(&format!("opencode: {}: plugin", path.display()));
+        if server != url {
+            let advice = format!("hooks-backend install opencode --url {url}");
+            report.bad(&format!("opencode: the plugin sends to {server}"), &advice);
+        }
+    }
     if !any {
-        let names = Agent::ALL.map(Agent::name).join("|");
-        report.bad("no hooks are registered", &format!("hooks-backend install {names}"));
+        report.bad("no hooks are registered", &format!("hooks-backend install {}", names()));
     }
 }
 
@@ -175,6 +214,15 @@ fn hooks_of(agent: Agent, registered: &Registered, url: &str, report: &mut Repor
         }
     };
     report.good(&format!("{name}: {path}: {} hooks", hooks.len()));
+    if hooks.len() < registered.expected {
+        report.bad(
+            &format!("{name}: this version registers {} hooks", registered.expected),
+            &format!("hooks-backend install {name}"),
+        );
+    }
+    for Obstacle { problem, advice } in &registered.obstacles {
+        report.bad(&format!("{name}: {problem}"), advice);
+    }
     let others: Vec<&String> = hooks.iter().filter(|hook| *hook != url).collect();
     if let Some(other) = others.first() {
         report.bad(
@@ -193,6 +241,12 @@ fn spool(report: &mut Report) {
             &format!("events waiting for the server in {}: {lines}", spool.path().display()),
             "nothing to do: the next hook that reaches the server sends them",
         ),
+    }
+    if spool.lost() > 0 {
+        report.bad(
+            &format!("events that could be neither sent nor kept: {}, listed in {}", spool.lost(), spool.lost_path().display()),
+            "the spool was full (64 MiB), or could not be written; delete the file once you know why",
+        );
     }
     let rejected = spool.rejected_path();
     if rejected.exists() {

@@ -18,7 +18,10 @@ mod validate;
 
 use std::borrow::Cow;
 
-pub use agents::{Firings, Hook, agent_names, decode_emitted, decode_hook, emitted_line, is_agent};
+pub use agents::{
+    Claim, EmittedPayload, Firings, Hook, Identity, agent_names, decode_emitted, decode_hook,
+    is_agent, newest_claims, sender,
+};
 pub use body::{BodyError, Encoding, decompress};
 pub use cloudevents::from_headers;
 pub use context::Context;

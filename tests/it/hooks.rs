@@ -10,6 +10,7 @@ both!(
     auto_detects_the_agent,
     hook_that_fires_twice_is_stored_once,
     distinct_events_with_similar_payloads_are_both_stored,
+    lines_with_ids_are_distinct_events,
     workflow_phase_and_milestone_are_read_from_headers,
     unusual_payloads_are_accepted,
     payload_of_5_mb_is_accepted,
@@ -33,11 +34,11 @@ fn cases(text: &str) -> Vec<Value> {
     serde_json::from_str(text).expect("an array of cases")
 }
 
-/// Sends a payload; the response must not contain anything that an agent reads as a decision.
+/// Sends a payload. The response must be empty: agents read a body as a decision, or show it to the model.
 #[track_caller]
 fn send(server: &Server, path: &str, payload: impl AsRef<[u8]>) {
     let response = server.client.post(path, JSON, &[], payload).expect(200);
-    assert_eq!((&*response.text, response.header("content-type")), ("{}", "application/json"));
+    assert_eq!((&*response.text, response.header("content-length")), ("", "0"));
 }
 
 fn payloads_of_every_agent_are_mapped(storage: Storage) {
@@ -160,6 +161,32 @@ fn distinct_events_with_similar_payloads_are_both_stored(storage: Storage) {
         .collect();
     stops.sort_unstable();
     assert_eq!(stops, ["2026-11-23T09:00:00.000000Z", "2026-11-23T09:00:01.001000Z"]);
+}
+
+/// Lines of `emit` name their events. They match a request without an ID one to one.
+fn lines_with_ids_are_distinct_events(storage: Storage) {
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
+    let line = |id: u32, payload: &Value| {
+        json!({
+            "agent": "auto", "event_id": format!("{id:032x}"),
+            "fired_at": "2026-11-23T09:00:00.5Z", "payload": payload,
+        })
+        .to_string()
+    };
+    let bare = json!({ "event_type": "PreToolUse", "session_id": "s", "tool_name": "terminal" });
+    let timed = json!({ "sessionId": "s", "toolName": "bash", "timestamp": 1_795_424_400_001_i64 });
+    let lines = [line(1, &bare), line(2, &bare), line(3, &timed), line(4, &timed)].join("\n");
+    for _ in 0..2 {
+        server.client.post("/hooks", NDJSON, &[], &lines).expect(202);
+    }
+    let mut ids: Vec<String> = workspace
+        .settled(&server)
+        .iter()
+        .map(|event| event["event_id"].as_str().expect("text").to_owned())
+        .collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [1, 2, 3, 4].map(|id| format!("{id:032x}")));
 }
 
 fn workflow_phase_and_milestone_are_read_from_headers(storage: Storage) {

@@ -285,6 +285,9 @@ fn check(document: &Value, method: &str, path: &str, target: &str, response: &Re
     if let Some(reference) = documented["$ref"].as_str() {
         documented = document.pointer(&reference[1..]).expect("the reference resolves");
     }
+    if response.text.is_empty() && documented.is_object() && documented["content"].is_null() {
+        return;
+    }
     let media_type = response.header("content-type").split(';').next().unwrap_or_default();
     let schema = &documented["content"][media_type]["schema"];
     assert!(schema.is_object(), "this response is not documented: {case}");

@@ -1,11 +1,13 @@
 //! `hooks-backend doctor` and `demo`.
 
 use std::fs;
+use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use sha2::Digest;
 
 use crate::harness::server::Ended;
-use crate::harness::{Server, Storage, Workspace};
+use crate::harness::{Server, Storage, Workspace, eventually};
 
 both!(demo_sends_a_whole_session);
 
@@ -63,13 +65,145 @@ fn doctor_succeeds_without_problems() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().ready().start();
     let (home, url) = (Workspace::jsonl(), url(&server));
-    assert!(run(&home, &url, &["install", "codex"]).status.success());
+    assert!(run(&home, &url, &["install", "cursor"]).status.success());
+    assert!(run(&home, &url, &["install", "opencode"]).status.success());
     let doctor = run(&home, &url, &["doctor"]);
     assert!(doctor.status.success(), "{}", doctor.output);
-    for words in ["healthy", "a test event was stored in", "codex: ", "10 hooks", "no problems"] {
+    for words in [
+        "healthy",
+        "a test event was stored in",
+        "events can be read",
+        "cursor: ",
+        "10 hooks",
+        "opencode: ",
+        "no problems",
+    ] {
         assert!(doctor.output.contains(words), "{words}: {}", doctor.output);
     }
     assert_eq!(workspace.events()[0]["event_type"], "doctor_tested");
+    // The test leaves no session that seems to run.
+    eventually("the session has ended", || {
+        let sessions = server.client.get("/sessions", &[]).expect(200).json();
+        if sessions["sessions"][0]["state"] == "ended" { Ok(()) } else { Err(sessions) }
+    });
+}
+
+/// The trust that Codex writes into its settings for each hook.
+fn codex_trust(hooks_json: &Path) -> String {
+    let hooks: Value =
+        serde_json::from_str(&fs::read_to_string(hooks_json).expect("hooks")).expect("JSON");
+    let entry = |(event, entries): (&String, &Value)| {
+        let snake = event.char_indices().fold(String::new(), |snake, (at, character)| {
+            let separator = if at > 0 && character.is_uppercase() { "_" } else { "" };
+            format!("{snake}{separator}{}", character.to_lowercase())
+        });
+        let hook = &entries[0]["hooks"][0];
+        let is_async = hook["async"] == json!(true);
+        let command = &hook["command"];
+        let timeout = &hook["timeout"];
+        let matcher = entries[0].get("matcher").map_or("", |_| ",\"matcher\":\"*\"");
+        let normal = format!(
+            "{{\"event_name\":\"{snake}\",\"hooks\":[{{\"async\":{is_async},\"command\":{command},\
+             \"timeout\":{timeout},\"type\":\"command\"}}]{matcher}}}"
+        );
+        let hash = sha2::Sha256::digest(normal);
+        let hash = data_encoding::HEXLOWER.encode(&hash);
+        format!(
+            "[hooks.state.\"{}:{snake}:0:0\"]\ntrusted_hash = \"sha256:{hash}\"\n",
+            hooks_json.display()
+        )
+    };
+    hooks["hooks"].as_object().expect("hooks").iter().map(entry).collect()
+}
+
+#[test]
+fn doctor_and_install_say_which_hooks_codex_does_not_trust() {
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
+    let (home, url) = (Workspace::jsonl(), url(&server));
+    let hooks_json = home.directory().join(".codex/hooks.json");
+    let config = home.directory().join(".codex/config.toml");
+    let doctor = || run(&home, &url, &["doctor"]);
+    let installed = run(&home, &url, &["install", "codex"]);
+    for output in [installed.output, doctor().output] {
+        assert!(output.contains("Codex skips 12 of 12 hooks: 12 not trusted"), "{output}");
+        assert!(output.contains("Trust all and continue"), "{output}");
+    }
+    let trust = codex_trust(&hooks_json);
+    fs::write(&config, format!("model = \"gpt\"\n{trust}")).expect("a file");
+    let ended = doctor();
+    assert!(ended.status.success(), "{}", ended.output);
+
+    let off = trust.replacen("trusted_hash", "enabled = false\ntrusted_hash", 1);
+    fs::write(&config, off.replacen("sha256:", "sha256:0", 2)).expect("a file");
+    let output = doctor().output;
+    assert!(
+        output
+            .contains("Codex skips 2 of 12 hooks: 1 changed since they were trusted, 1 turned off"),
+        "{output}"
+    );
+    fs::write(&config, format!("[features]\nhooks = false\n{trust}")).expect("a file");
+    assert!(doctor().output.contains("hooks are turned off in"), "{}", doctor().output);
+    fs::write(&config, "[features\n").expect("a file");
+    assert!(
+        doctor().output.contains("cannot tell which hooks Codex trusts"),
+        "{}",
+        doctor().output
+    );
+}
+
+#[test]
+fn doctor_sees_why_agents_do_not_run_hooks() {
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
+    let (home, url) = (Workspace::jsonl(), url(&server));
+    let directory = home.directory();
+    let set = |file: &str, text: &str| {
+        let path = directory.join(file);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        fs::write(path, text).expect("a file");
+    };
+    let disabled = "{\n // for now\n \"disableAllHooks\": true,\n}";
+    for (agent, file) in [
+        ("claude-code", ".claude/settings.json"),
+        ("claude-code", ".claude/settings.local.json"),
+        ("copilot", ".copilot/settings.json"),
+        ("qwen", ".qwen/settings.json"),
+    ] {
+        set(file, disabled);
+        let installed = run(&home, &url, &["install", agent]);
+        let doctor = run(&home, &url, &["doctor"]);
+        for output in [installed.output, doctor.output] {
+            assert!(
+                output.contains("all hooks are disabled by \"disableAllHooks\""),
+                "{file}: {output}"
+            );
+        }
+        assert!(run(&home, &url, &["uninstall", agent]).status.success());
+        fs::remove_file(directory.join(file)).expect("removed");
+    }
+    set(".gemini/settings.json", "{\"hooksConfig\": {\"enabled\": false}}");
+    let installed = run(&home, &url, &["install", "gemini"]).output;
+    assert!(installed.contains("disabled by hooksConfig.enabled"), "{installed}");
+}
+
+#[test]
+fn doctor_sees_a_proxy_for_http_hooks() {
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
+    let (home, url) = (Workspace::jsonl(), url(&server));
+    assert!(run(&home, &url, &["install", "claude-code", "--http"]).status.success());
+    let doctor = |exempt: &str| {
+        let command = Server::builder().directory(home.directory()).set("HOME", home.directory());
+        let command = command.set("HOOKS_URL", &url).set("HTTP_PROXY", "http://192.0.2.1:3128");
+        command.set("NO_PROXY", exempt).argument("doctor").run()
+    };
+    let output = doctor("example.com").output;
+    assert!(output.contains("through the proxy in HTTP_PROXY, also to 127.0.0.1"), "{output}");
+    assert!(doctor("example.com,127.0.0.1").status.success());
+    // Commands do not go through it.
+    assert!(run(&home, &url, &["install", "claude-code"]).status.success());
+    assert!(doctor("").status.success());
 }
 
 #[test]
@@ -106,7 +240,7 @@ fn doctor_gives_advice_about_each_problem() {
     for words in [
         "a test event was rejected (401)",
         "set HOOKS_API_KEY",
-        "17 hooks send to http://127.0.0.1:1",
+        "24 hooks send to http://127.0.0.1:1",
         "registered twice",
         "cursor: ",
         "line 1",

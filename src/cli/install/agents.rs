@@ -1,6 +1,12 @@
 //! The hooks of each agent: the settings file, the events, and the form of an entry.
+//!
+//! Hooks are commands that do not wait for the server: `async` where the agent has that, else `emit
+//! --background`, which returns at once. Agents kill `async` hooks that still run when they exit, so the
+//! hooks of events after which an agent may exit are never `async`. Only the last hook of a session waits
+//! for the response: afterwards the machine or container may be gone.
+//!
 //! Events that can block or fail the agent, and events sent for each piece of a streamed response,
-//! are not registered.
+//! are not registered; docs/agents.md gives the reason for each.
 
 use std::path::PathBuf;
 
@@ -18,6 +24,7 @@ pub(in crate::cli) enum Agent {
     Gemini,
     Cursor,
     Copilot,
+    Qwen,
 }
 
 /// The settings file to edit.
@@ -31,6 +38,8 @@ pub(in crate::cli) enum Scope {
 
 /// Hook timeouts in seconds. `emit` takes at most two seconds, the server a few milliseconds.
 const COMMAND_TIMEOUT_SECONDS: u32 = 4;
+/// Codex allows no more for `SessionEnd` and `Interrupt`, and warns at each start about a longer one.
+const CODEX_END_TIMEOUT_SECONDS: u32 = 3;
 const HTTP_TIMEOUT_SECONDS: u32 = 2;
 /// Claude Code gives all hooks of `SessionEnd` together 1.5 seconds.
 const SESSION_END_TIMEOUT_SECONDS: u32 = 1;
@@ -56,6 +65,13 @@ const CLAUDE_CODE_EVENTS: &[&str] = &[
     "PostCompact",
     "TaskCreated",
     "TaskCompleted",
+    "TeammateIdle",
+    "PostToolBatch",
+    "Elicitation",
+    "ElicitationResult",
+    "PostModelSwitch",
+    "ConfigChange",
+    "CwdChanged",
 ];
 
 const CODEX_EVENTS: &[&str] = &[
@@ -69,6 +85,8 @@ const CODEX_EVENTS: &[&str] = &[
     "SubagentStart",
     "SubagentStop",
     "Stop",
+    "Interrupt",
+    "SessionEnd",
 ];
 
 const GEMINI_EVENTS: &[&str] = &[
@@ -101,9 +119,34 @@ const COPILOT_EVENTS: &[&str] = &[
     "userPromptSubmitted",
     "preToolUse",
     "postToolUse",
+    "postToolUseFailure",
+    "permissionRequest",
+    "notification",
+    "preCompact",
     "agentStop",
+    "subagentStart",
     "subagentStop",
     "errorOccurred",
+];
+
+const QWEN_EVENTS: &[&str] = &[
+    "SessionStart",
+    "SessionEnd",
+    "UserPromptSubmit",
+    "PreToolUse",
+    "PostToolUse",
+    "PostToolUseFailure",
+    "PermissionRequest",
+    "PermissionDenied",
+    "Notification",
+    "SubagentStart",
+    "SubagentStop",
+    "Stop",
+    "StopFailure",
+    "PreCompact",
+    "PostCompact",
+    "TodoCreated",
+    "TodoCompleted",
 ];
 
 /// The server and the command that hooks are registered for.
@@ -112,13 +155,15 @@ pub(super) struct Destination<'a> {
     pub(super) url: &'a str,
     /// Path of this program, quoted for a shell.
     pub(super) program: &'a str,
-    /// Register commands even where the agent can send HTTP requests itself.
-    pub(super) commands_only: bool,
+    /// Register HTTP requests instead of commands where the agent can send them.
+    pub(super) http: bool,
+    /// The settings file to which the hooks are added.
+    pub(super) scope: Scope,
 }
 
 impl Agent {
-    pub(in crate::cli) const ALL: [Self; 5] =
-        [Self::ClaudeCode, Self::Codex, Self::Gemini, Self::Cursor, Self::Copilot];
+    pub(in crate::cli) const ALL: [Self; 6] =
+        [Self::ClaudeCode, Self::Codex, Self::Gemini, Self::Cursor, Self::Copilot, Self::Qwen];
 
     /// The name on the command line and in `/hooks/{agent}`.
     pub(in crate::cli) fn name(self) -> &'static str {
@@ -128,6 +173,7 @@ impl Agent {
             Self::Gemini => "gemini",
             Self::Cursor => "cursor",
             Self::Copilot => "copilot",
+            Self::Qwen => "qwen",
         }
     }
 
@@ -140,7 +186,18 @@ impl Agent {
             (Self::Cursor, _) => ".cursor/hooks.json",
             (Self::Copilot, Scope::User) => ".copilot/hooks/hooks-backend.json",
             (Self::Copilot, Scope::Project) => ".github/hooks/hooks-backend.json",
+            (Self::Qwen, _) => ".qwen/settings.json",
         })
+    }
+
+    /// The environment variable that replaces the directory of the user's settings.
+    pub(super) fn directory_variable(self) -> Option<&'static str> {
+        match self {
+            Self::ClaudeCode => Some("CLAUDE_CONFIG_DIR"),
+            Self::Codex => Some("CODEX_HOME"),
+            Self::Copilot => Some("COPILOT_HOME"),
+            Self::Gemini | Self::Cursor | Self::Qwen => None,
+        }
     }
 
     /// True if the file must have `"version": 1`.
@@ -154,13 +211,14 @@ impl Agent {
     }
 
     /// The events to register.
-    fn events(self) -> &'static [&'static str] {
+    pub(super) fn events(self) -> &'static [&'static str] {
         match self {
             Self::ClaudeCode => CLAUDE_CODE_EVENTS,
             Self::Codex => CODEX_EVENTS,
             Self::Gemini => GEMINI_EVENTS,
             Self::Cursor => CURSOR_EVENTS,
             Self::Copilot => COPILOT_EVENTS,
+            Self::Qwen => QWEN_EVENTS,
         }
     }
 
@@ -171,32 +229,62 @@ impl Agent {
     }
 
     fn entry(self, event: &str, to: &Destination) -> CstInputValue {
-        let emit = |arguments: &str| {
-            format!("{} emit --agent {}{arguments} --url {}", to.program, self.name(), to.url)
-        };
+        let command = self.command(event, to);
         let seconds = COMMAND_TIMEOUT_SECONDS;
         match self {
             // Claude Code has no HTTP hooks for SessionStart.
-            Self::ClaudeCode if event != "SessionStart" && !to.commands_only => {
+            Self::ClaudeCode if event != "SessionStart" && to.http => {
                 group(event, http(event, to.url))
             }
-            Self::ClaudeCode | Self::Codex => group(event, command(&emit(""), seconds)),
-            // Gemini's timeouts are in milliseconds.
-            Self::Gemini => group(event, command(&emit(""), seconds * 1000)),
-            Self::Cursor => json!({ "command": (emit("")), "timeout": seconds }),
-            Self::Copilot => json!({
-                "type": "command",
-                "bash": (emit(&format!(" --event {event}"))),
-                "timeoutSec": seconds,
-            }),
+            Self::ClaudeCode | Self::Codex if self.is_async(event) => group(
+                event,
+                json!({ "type": "command", "command": command, "timeout": seconds, "async": true }),
+            ),
+            Self::Codex if matches!(event, "SessionEnd" | "Interrupt") => {
+                group(event, plain_command(&command, CODEX_END_TIMEOUT_SECONDS))
+            }
+            Self::ClaudeCode | Self::Codex => group(event, plain_command(&command, seconds)),
+            // Milliseconds. For Qwen Code they are seconds by now, but milliseconds from 1000 on.
+            Self::Gemini | Self::Qwen => group(event, plain_command(&command, seconds * 1000)),
+            Self::Cursor => json!({ "command": command, "timeout": seconds }),
+            Self::Copilot => {
+                json!({ "type": "command", "bash": command, "timeoutSec": seconds })
+            }
         }
+    }
+
+    /// True if the agent runs the hook without waiting for it. Qwen Code could, but skips hooks while ten
+    /// are running.
+    fn is_async(self, event: &str) -> bool {
+        // After the last four, the agent may exit. The prompt follows the start at once, and two `async`
+        // hooks can overtake each other.
+        const IN_ORDER: [&str; 5] =
+            ["SessionStart", "Stop", "StopFailure", "Interrupt", "SessionEnd"];
+        matches!(self, Self::ClaudeCode | Self::Codex) && !IN_ORDER.contains(&event)
+    }
+
+    fn command(self, event: &str, to: &Destination) -> String {
+        let mut command = format!("{} emit --agent {}", to.program, self.name());
+        if self == Self::Copilot {
+            command += &format!(" --event {event}");
+        }
+        // These run a command that both the user and the project have registered twice. The others run
+        // it once, as long as it is the same.
+        let runs_twice = matches!(self, Self::Codex | Self::Cursor | Self::Copilot);
+        if runs_twice && to.scope == Scope::Project {
+            command += " --from project";
+        }
+        if !self.is_async(event) && !is_last(event) {
+            command += " --background";
+        }
+        command + " --url " + to.url
     }
 
     /// True if the text of a hook or entry was registered by `install`.
     pub(in crate::cli) fn is_own(self, text: &str) -> bool {
-        text.contains(MARK)
-            || text.contains("hooks-backend")
-                && text.contains(&format!(" emit --agent {}", self.name()))
+        self == Self::ClaudeCode && text.contains(MARK)
+            || text.contains(&format!(" emit --agent {}", self.name()))
+                && (text.contains("hooks-backend") || text.contains(" --url http"))
     }
 }
 
@@ -216,7 +304,12 @@ fn group(event: &str, hook: CstInputValue) -> CstInputValue {
     CstInputValue::Object(matcher.into_iter().chain([hooks]).collect())
 }
 
-fn command(command: &str, timeout: u32) -> CstInputValue {
+/// Whether nothing follows an event in a session.
+fn is_last(event: &str) -> bool {
+    event.eq_ignore_ascii_case("SessionEnd")
+}
+
+fn plain_command(command: &str, timeout: u32) -> CstInputValue {
     json!({ "type": "command", "command": command, "timeout": timeout })
 }
 

@@ -87,6 +87,18 @@ fn last_member(object: &CstObject, name: &str) -> Option<CstObjectProp> {
     members.rev().find(|member| member.decoded_name().as_deref() == Some(name))
 }
 
+/// A hook in a document.
+pub(super) struct Hook<'d> {
+    pub(super) event: &'d str,
+    /// Position of the entry in the array of the event.
+    pub(super) group_at: usize,
+    /// Position of the hook in the entry.
+    pub(super) at: usize,
+    /// The text of the entry; that of the hook if the entry is no group.
+    pub(super) group: &'d str,
+    pub(super) text: &'d str,
+}
+
 /// A parsed document.
 pub(super) struct Document<'t> {
     byte_order_mark: &'t str,
@@ -213,13 +225,30 @@ impl<'t> Document<'t> {
         Some(token.range.start..token.range.end)
     }
 
-    /// The text of each hook in `hooks`.
-    pub(super) fn hook_texts(&self) -> impl Iterator<Item = &'t str> {
+    /// The hooks in `hooks`.
+    pub(super) fn hooks(&self) -> impl Iterator<Item = Hook<'_>> {
         let events = self.events().unwrap_or_default().iter();
-        let entries =
-            events.filter_map(|event| event.value.as_array()).flat_map(|list| &list.elements);
-        let hooks = entries.flat_map(|entry| group(entry).unwrap_or(std::slice::from_ref(entry)));
-        hooks.map(|hook| hook.text(self.text))
+        events.filter_map(|event| Some((event.name.as_str(), event.value.as_array()?))).flat_map(
+            move |(event, list)| {
+                list.elements.iter().enumerate().flat_map(move |(group_at, entry)| {
+                    let hooks = group(entry).unwrap_or(std::slice::from_ref(entry));
+                    hooks.iter().enumerate().map(move |(at, hook)| Hook {
+                        event,
+                        group_at,
+                        at,
+                        group: entry.text(self.text),
+                        text: hook.text(self.text),
+                    })
+                })
+            },
+        )
+    }
+
+    /// The value of a top-level member, as text.
+    pub(super) fn member(&self, name: &str) -> Option<&'t str> {
+        let members = &self.root.as_ref()?.properties;
+        let member = members.iter().rfind(|member| member.name.as_str() == name)?;
+        Some(member.value.text(self.text))
     }
 
     /// True if both documents differ at most in white space and optional commas. Comments count.

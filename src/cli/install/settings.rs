@@ -25,7 +25,7 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn read(agent: Agent, scope: Scope) -> anyhow::Result<Self> {
-        Self::at(agent, root(scope)?.join(agent.file(scope)))
+        Self::at(agent, path_of(agent, scope)?)
     }
 
     fn at(agent: Agent, path: PathBuf) -> anyhow::Result<Self> {
@@ -136,6 +136,20 @@ impl Settings {
     }
 }
 
+/// The settings file of an agent.
+pub(super) fn path_of(agent: Agent, scope: Scope) -> anyhow::Result<PathBuf> {
+    // The directory that holds the settings can be elsewhere.
+    let moved = agent.directory_variable().filter(|_| scope == Scope::User);
+    let moved = moved.and_then(std::env::var_os).map(PathBuf::from);
+    match moved.filter(|directory| directory.is_absolute()) {
+        Some(directory) => {
+            let file = agent.file(scope);
+            Ok(directory.join(file.components().skip(1).collect::<PathBuf>()))
+        }
+        None => Ok(root(scope)?.join(agent.file(scope))),
+    }
+}
+
 /// The directory that [`Agent::file`] is relative to.
 pub(super) fn root(scope: Scope) -> anyhow::Result<PathBuf> {
     match scope {
@@ -180,7 +194,8 @@ mod tests {
     const TO: Destination = Destination {
         url: "http://127.0.0.1:8080",
         program: "/usr/bin/hooks-backend",
-        commands_only: false,
+        http: false,
+        scope: Scope::User,
     };
 
     proptest! {

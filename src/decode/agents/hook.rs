@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use super::agent::{AgentProfile, DEFAULT};
 use super::emitted::Emitted;
-use super::firings::Firings;
+use super::firings::{Firing, Firings};
 use super::hook_metadata::Hook;
+use super::identity::{Identity, name_of, sent_at};
 use super::names::{self, TOOL_COMPLETED, TOOL_FAILED, bounded};
 use super::payload::Payload;
 use super::registry::agent_of;
@@ -14,7 +15,7 @@ use crate::decode::compact::{TooDeep, compact};
 use crate::decode::context::Context;
 use crate::decode::decoded::{DecodeError, Decoded, Invalid};
 use crate::decode::fields::{Field, Fields};
-use crate::event::{PromotedColumn, Timestamp, timestamp};
+use crate::event::Timestamp;
 use crate::json::text::quoted;
 
 /// Decodes the payload of a hook.
@@ -90,28 +91,27 @@ fn fields<'a>(
     hook: &Hook<'_>,
     firings: &Firings,
 ) -> Fields<'a> {
-    let name = payload
-        .text(agent.event_name_paths)
-        .or_else(|| hook.event.clone().map(|name| Cow::Owned(name.into_owned())))
-        .or_else(|| payload.text(DEFAULT.event_name_paths))
-        .unwrap_or_default();
+    let name = name_of(agent, payload, hook);
     let promoted = agent.promoted(payload, &name);
     let mut event_type = names::event_type(&name, agent.event_types);
     if event_type == TOOL_COMPLETED && (agent.failed)(payload) {
         TOOL_FAILED.clone_into(&mut event_type);
     }
-    let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
-    hasher.update(name.as_bytes());
-    hasher.update(&[0]);
-    hasher.update(data.as_bytes());
-    let hash = hasher.digest128();
-    let (event_id, timestamp) = match sent_at(agent, payload) {
-        Some(sent_at) => (hash, sent_at),
-        None if promoted[PromotedColumn::ToolUseId].is_some() => (hash, hook.fired_at),
-        None => {
-            let first = firings.first(hash, hook.fired_at);
-            hasher.update(&first.micros().to_le_bytes());
-            (hasher.digest128(), first)
+    let identity = Identity::new(agent, payload, &promoted, &name, &data);
+    let (event_id, timestamp) = match (identity, hook.event_id) {
+        (Identity::Bare(hash), Some(id)) => {
+            let event = firings.named(hash, Firing::new(id, hook.fired_at));
+            (event.event_id, event.at)
+        }
+        (Identity::Bare(hash), None) => {
+            let mut name = hash.to_le_bytes().to_vec();
+            name.extend(hook.fired_at.micros().to_le_bytes());
+            let id = xxhash_rust::xxh3::xxh3_128(&name);
+            let event = firings.unnamed(hash, Firing::new(id, hook.fired_at));
+            (event.event_id, event.at)
+        }
+        (Identity::Unique(hash) | Identity::Timed(hash), id) => {
+            (id.unwrap_or(hash), sent_at(agent, payload).unwrap_or(hook.fired_at))
         }
     };
     let session_id =
@@ -134,12 +134,6 @@ fn fields<'a>(
     }
     fields.promoted = Some(promoted);
     fields
-}
-
-/// Returns the time that the agent gave.
-fn sent_at(agent: &AgentProfile, payload: &Payload<'_>) -> Option<Timestamp> {
-    let text = payload.text(agent.timestamp_paths)?;
-    timestamp::parse_text(&text).or_else(|_| timestamp::parse_number(&text)).ok()
 }
 
 /// Returns the session of the agent: its ID, or the name of its transcript file.

@@ -19,4 +19,6 @@ pub struct Hook<'h> {
     pub phase_id: Option<Cow<'h, str>>,
     /// The milestone of the event.
     pub milestone_id: Option<Cow<'h, str>>,
+    /// The ID that `emit` gave the event.
+    pub event_id: Option<u128>,
 }

@@ -6,19 +6,22 @@
 //! **Event IDs.** Agents do not give their events IDs, so these are derived from the payload. A hook
 //! that fires twice for one event must be stored once, and two events that look alike must both be stored.
 //!
-//! - A payload with the ID of a tool call, or with the agent's time, is different for each event. The event
-//!   ID is a hash of the payload: the same payload is the same event at any time.
-//! - Any other payload is the same event if it is received again within a second ([`Firings`]). The event ID
-//!   is a hash of the payload and the time of the first.
+//! - `hooks-backend emit` decides which event its payload is, and its line has the event ID ([`Claim`]).
+//! - Of payloads that come by HTTP, one with the ID of a tool call or with the agent's time is the same event
+//!   at any time: the event ID is a hash of the payload. Any other payload is the same event if it is
+//!   received again within a second ([`Firings`]): the event ID is a hash of the payload and the time of the
+//!   first.
 //!
 //! The timestamp of the event is the one that the agent gave, else the time at which the hook fired, which
 //! `hooks-backend emit` sends, else the time at which the first payload was received.
 
 mod agent;
+mod claims;
 mod emitted;
 mod firings;
 mod hook;
 mod hook_metadata;
+mod identity;
 mod names;
 mod payload;
 mod registry;
@@ -35,10 +38,12 @@ mod openhands;
 mod vscode;
 mod windsurf;
 
-pub use emitted::emitted_line;
+pub use claims::{Claim, newest_claims};
+pub use emitted::EmittedPayload;
 pub use firings::Firings;
 pub use hook::{decode_emitted, decode_hook};
 pub use hook_metadata::Hook;
+pub use identity::{Identity, sender};
 pub(super) use names::bounded;
 pub use registry::{agent_names, is_agent};
 

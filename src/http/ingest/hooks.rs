@@ -1,16 +1,14 @@
 //! `POST /hooks/{agent}` and `POST /hooks/{agent}/{event}`: payloads in the agents' own formats, and
 //! `POST /hooks`: the lines that `hooks-backend emit` sends.
 //!
-//! Agents may read a hook's response as a decision, so the response to a payload is always `200 {}`.
+//! Agents may read a hook's response as a decision, so the response to a payload is always 200 with an empty
+//! body. Claude Code adds any body, even `{}`, to the prompt of a compaction.
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::IngestRequest;
 use super::events::IngestResponse;
@@ -22,13 +20,9 @@ use crate::http::openapi::schemas::{AgentName, JsonObject, Lines};
 use crate::http::openapi::{HookHeaders, IngestParameters, IngestProblems};
 use crate::http::problem::Problem;
 
-/// An empty object.
-#[derive(Serialize, ToSchema)]
-pub(in crate::http) struct Empty {}
-
 /// Stores an agent's hook payload as it is.
 ///
-/// Agents interpret responses as decisions, so the response is always an empty object.
+/// Agents interpret responses as decisions, so the response has no body.
 #[utoipa::path(
     post,
     path = "/hooks/{agent}",
@@ -37,7 +31,7 @@ pub(in crate::http) struct Empty {}
     params(("agent" = AgentName, Path), HookHeaders, IngestParameters),
     request_body(content = JsonObject, description = "The hook's payload."),
     responses(
-        (status = 200, description = "The event is durable.", body = Empty),
+        (status = 200, description = "The event is durable. The response has no body."),
         (
             status = 404,
             description = "The agent is not known.",
@@ -57,7 +51,7 @@ pub(in crate::http) async fn agent(
 
 /// Stores an agent's hook payload that does not contain the name of its event.
 ///
-/// Agents interpret responses as decisions, so the response is always an empty object.
+/// Agents interpret responses as decisions, so the response has no body.
 #[utoipa::path(
     post,
     path = "/hooks/{agent}/{event}",
@@ -71,7 +65,7 @@ pub(in crate::http) async fn agent(
     ),
     request_body(content = JsonObject, description = "The hook's payload."),
     responses(
-        (status = 200, description = "The event is durable.", body = Empty),
+        (status = 200, description = "The event is durable. The response has no body."),
         (
             status = 404,
             description = "The agent is not known.",
@@ -106,6 +100,7 @@ async fn payload(
     }
     let header = |name| Some(request.headers.get(name)?.to_str().ok()?.to_owned().into());
     let hook = Hook {
+        event_id: None,
         agent: agent.into(),
         event: event.map(Into::into),
         fired_at: request.origin.received_at,
@@ -118,7 +113,7 @@ async fn payload(
         decode::decode_hook(&hook, body, &firings, context)
     };
     ingest(request, decode).await?.require_valid()?;
-    Ok(Json(Empty {}).into_response())
+    Ok(StatusCode::OK.into_response())
 }
 
 /// Stores the hooks that `hooks-backend emit` has collected.
