@@ -77,7 +77,7 @@ pub enum Tool {
     /// Send events from JSON Lines files to a server; importing a file twice stores its events once
     Import(import::Args),
     /// Send the payload of a hook to a server; agents run this command
-    Emit(emit::Args),
+    Emit(Box<emit::Args>),
     /// Check whether the server on this machine is ready; exit status 1 if not
     Healthcheck(healthcheck::Args),
     /// Print a script that completes commands and options in a shell

@@ -239,7 +239,7 @@ impl Spool {
         // Another user may have created it, as a directory or as a link.
         let found = fs::symlink_metadata(&self.directory)?;
         let user = rustix::process::geteuid().as_raw();
-        if found.is_dir() && found.uid() == user && found.mode() & 0o077 == 0 {
+        if found.is_dir() && found.uid() == user && found.mode().trailing_zeros() >= 6 {
             return Ok(());
         }
         Err(io::ErrorKind::PermissionDenied.into())

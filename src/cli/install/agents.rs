@@ -266,7 +266,7 @@ impl Agent {
     fn command(self, event: &str, to: &Destination) -> String {
         let mut command = format!("{} emit --agent {}", to.program, self.name());
         if self == Self::Copilot {
-            command += &format!(" --event {event}");
+            command.extend([" --event ", event]);
         }
         // These run a command that both the user and the project have registered twice. The others run
         // it once, as long as it is the same.

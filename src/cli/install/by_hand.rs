@@ -26,7 +26,7 @@ pub(super) fn cline(program: &str, url: &str) {
     say("to undo: rm -r ~/.cline/hooks");
 }
 
-/// Prints the file that sets up OpenHands.
+/// Prints the file that sets up `OpenHands`.
 pub(super) fn openhands(program: &str, url: &str) {
     say("openhands: its hooks are a file in the project. Write .openhands/hooks.json:\n");
     let entry = |event: &&str| {

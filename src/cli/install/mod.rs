@@ -182,7 +182,7 @@ pub(super) fn uninstall(args: &SettingsArgs) -> anyhow::Result<()> {
     let Some(agent) = args.agent.agent() else {
         match args.agent {
             Name::Cline => {
-                say("cline: the hooks were set up by hand; to remove them: rm -r ~/.cline/hooks")
+                say("cline: the hooks were set up by hand; to remove them: rm -r ~/.cline/hooks");
             }
             Name::Openhands => {
                 say(

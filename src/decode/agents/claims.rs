@@ -171,6 +171,6 @@ mod tests {
     fn damaged_claims_are_ignored() {
         let claim = Claim::new(Identity::Bare(7), "", at(0), &[1; CLAIM_BYTES + 5]);
         assert_eq!(Claim::decoded(&claim.encoded()), Some(claim));
-        assert_eq!(newest_claims(&[0; CLAIM_BYTES * 600]).len(), CLAIM_BYTES * CLAIMS_MAX);
+        assert_eq!(newest_claims(&vec![0; CLAIM_BYTES * 600]).len(), CLAIM_BYTES * CLAIMS_MAX);
     }
 }

@@ -1,8 +1,8 @@
 //! Recognises hooks that fire twice for one event, because two settings files both name this server.
 //!
-//! `emit` decides by itself which event a hook reports, and names it in the line ([`Claims`]
-//! (super::claims)). An HTTP request has nothing but its payload, so equal payloads without an ID or a
-//! time within a second are one event. This table also matches the two ways with each other.
+//! `emit` decides by itself which event a hook reports, and names it in the line ([`super::claims`]). An HTTP
+//! request has nothing but its payload, so equal payloads without an ID or a time within a second are one
+//! event. This table also matches the two ways with each other.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
