@@ -1,7 +1,7 @@
 """What the harness has to know about an agent, with the defaults."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from model import call, fail, say
 
@@ -26,6 +26,36 @@ class Figures:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
+
+
+TYPES = {
+    "SessionStart": "session_started",
+    "SessionEnd": "session_completed",
+    "UserPromptSubmit": "user_prompt_submitted",
+    "PreToolUse": "tool_execution_started",
+    "PostToolUse": "tool_execution_completed",
+    "PostToolUseFailure": "tool_execution_failed",
+    "PermissionRequest": "permission_requested",
+    "Notification": "system_notification",
+    "SubagentStart": "subagent_started",
+    "SubagentStop": "subagent_stopped",
+    "Stop": "agent_stopped",
+    "PreCompact": "context_compacting",
+    "PostCompact": "context_compacted",
+}
+
+
+@dataclass(frozen=True)
+class Payloads:
+    """Where an agent's payloads have what is stored, as dotted paths; and the type of each of its events."""
+
+    types: dict = field(default_factory=lambda: TYPES)
+    session: tuple = ("session_id",)
+    tool: tuple = ("tool_name",)
+    tool_use: tuple = ("tool_use_id",)
+    subagent: tuple = ("agent_id",)
+    parent: tuple = ()
+    event_in_path: bool = False
 
 
 class Agent:
@@ -59,6 +89,7 @@ class Agent:
     without_types = frozenset()
     # Lines that the agent prints without our hooks, too.
     own_noise = ()
+    payloads = Payloads()
     # Seconds that a run may take.
     patience = 150
 
@@ -97,6 +128,10 @@ class Agent:
 
     def after_install(self, sandbox):
         """What a person does after `install`."""
+
+    def register(self, sandbox, command):
+        """Registers `command(event)` for each event of the agent, to record payloads."""
+        raise NotImplementedError
 
     def headless(self, prompt, scenario):
         """The command line of a run without a terminal."""
@@ -154,4 +189,6 @@ class Agent:
             tools = [(hello, "completed"), (self.read(notes), "completed"), (self.create(new, "a line\n"), "completed")]
         main = [call(tool.request) for tool, _ in tools] + [say("The work is done.")]
         sub = [call(self.subagent_tool(sandbox).request), say("There is one file.")]
-        return {"main": main, "sub": sub, "again": [say("Once more.")]}, [(tool.hook_name, outcome) for tool, outcome in tools]
+        return {"main": main, "sub": sub, "again": [say("Once more.")]}, [
+            (tool.hook_name, outcome) for tool, outcome in tools
+        ]

@@ -5,7 +5,9 @@ import re
 
 STARTED = "tool_execution_started"
 ENDS = {"tool_execution_completed": "completed", "tool_execution_failed": "failed", "tool_blocked": "blocked"}
-TELEMETRY = re.compile(r"^(claude_code|codex|gemini_cli|copilot|github\.copilot|qwen[-_]code|gen_ai|opencode|cline)[._]")
+TELEMETRY = re.compile(
+    r"^(claude_code|codex|gemini_cli|copilot|github\.copilot|qwen[-_]code|gen_ai|opencode|cline)[._]"
+)
 # What an agent shows of hooks: errors, running commands, our address.
 NOISE = re.compile(r"hook|:8080|spool|otlp|ECONN", re.IGNORECASE)
 
@@ -20,7 +22,9 @@ def require(condition, message):
 
 
 def is_telemetry(event):
-    return bool(TELEMETRY.match(event["event_type"])) or "severity_number" in event["data"] or "resource" in event["data"]
+    return (
+        bool(TELEMETRY.match(event["event_type"])) or "severity_number" in event["data"] or "resource" in event["data"]
+    )
 
 
 def is_of_subagent(event):
@@ -104,8 +108,12 @@ class Facts:
     def outcomes(self):
         """Tool names and outcomes."""
         expected = collections.Counter(self.calls + self.sub_calls)
-        found = collections.Counter((event.get("tool_name"), ENDS[event["event_type"]]) for event in self.of_type(*ENDS))
-        text = lambda counter: ", ".join(f"{count} {name} {outcome}" for (name, outcome), count in sorted(counter.items(), key=str))
+        found = collections.Counter(
+            (event.get("tool_name"), ENDS[event["event_type"]]) for event in self.of_type(*ENDS)
+        )
+        text = lambda counter: ", ".join(
+            f"{count} {name} {outcome}" for (name, outcome), count in sorted(counter.items(), key=str)
+        )
         require(found == expected, f"{text(found) or 'no ends'} instead of {text(expected)}")
 
     def subagents(self):
@@ -119,15 +127,23 @@ class Facts:
         event = inner[0]
         if event["session_id"] == main:
             require(event.get("subagent_id"), "the sub-agent's tool call has no subagent_id")
-            require(event["subagent_id"] == start.get("subagent_id"), f"subagent_id {event['subagent_id']} is not that of subagent_started, {start.get('subagent_id')}")
+            require(
+                event["subagent_id"] == start.get("subagent_id"),
+                f"subagent_id {event['subagent_id']} is not that of subagent_started, {start.get('subagent_id')}",
+            )
         else:
-            require(event.get("parent_session_id") == main, f"parent_session_id {event.get('parent_session_id')} instead of {main}")
+            require(
+                event.get("parent_session_id") == main,
+                f"parent_session_id {event.get('parent_session_id')} instead of {main}",
+            )
             state = self.details[event["session_id"]]["state"]
             require(state == "ended", f"the sub-agent's session is {state}")
         require(self.of_type("subagent_stopped"), "no subagent_stopped")
 
     def main_session(self):
-        prompts = [event for event in self.events if event["event_type"] in ("user_prompt_submitted", "session_started")]
+        prompts = [
+            event for event in self.events if event["event_type"] in ("user_prompt_submitted", "session_started")
+        ]
         prompts = [event for event in prompts if not event.get("parent_session_id")]
         require(prompts, "no session start and no prompt")
         return prompts[0]["session_id"]
@@ -147,7 +163,10 @@ class Facts:
 
     def tokens(self, own):
         """Tokens and cost equal the agent's own figures."""
-        sums = {name: sum(event.get(name) or 0 for event in self.all_events) for name in ("input_tokens", "output_tokens", "cost_usd")}
+        sums = {
+            name: sum(event.get(name) or 0 for event in self.all_events)
+            for name in ("input_tokens", "output_tokens", "cost_usd")
+        }
         wrong = [
             f"{name} {round(sums[name], 6)}, the agent says {value}"
             for name, value in vars(own).items()
@@ -159,5 +178,9 @@ class Facts:
 
 def quiet_screen(agent, text):
     """Nothing about hooks or the server is shown."""
-    lines = [line for line in text.splitlines() if NOISE.search(line) and not any(re.search(known, line) for known in agent.own_noise)]
+    lines = [
+        line
+        for line in text.splitlines()
+        if NOISE.search(line) and not any(re.search(known, line) for known in agent.own_noise)
+    ]
     require(not lines, f"{len(lines)} lines such as {lines[0].strip()[:200]!r}" if lines else "")

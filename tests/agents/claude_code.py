@@ -2,7 +2,7 @@
 
 import json
 
-from agent import Agent, Figures, Tool
+from agent import TYPES, Agent, Figures, Payloads, Tool
 from sandbox import URL
 
 
@@ -11,6 +11,16 @@ class ClaudeCode(Agent):
     package = "@anthropic-ai/claude-code"
     version = "2.1.332"
     has_telemetry = True
+    payloads = Payloads(
+        TYPES
+        | {
+            "PermissionDenied": "tool_blocked",
+            "StopFailure": "agent_failed",
+            "PostToolBatch": "tool_batch_completed",
+            "TaskCreated": "task_created",
+            "TaskCompleted": "task_completed",
+        }
+    )
     # The sub-agent runs in the background: the main agent stops twice.
     counts = {"subagent": {"agent_stopped": 2}}
 
@@ -24,7 +34,9 @@ class ClaudeCode(Agent):
         return Tool("Write", {"file_path": path, "content": text}, "Write")
 
     def delegate(self, prompt):
-        return Tool("Agent", {"description": "Look around", "prompt": prompt, "subagent_type": "general-purpose"}, "Agent")
+        return Tool(
+            "Agent", {"description": "Look around", "prompt": prompt, "subagent_type": "general-purpose"}, "Agent"
+        )
 
     def environment(self, sandbox):
         values = {
@@ -50,14 +62,23 @@ class ClaudeCode(Agent):
         deny = '["Bash"]' if scenario == "denied" else "[]"
         sandbox.write(
             "home/.claude/settings.json",
-            '{\n   "model": "sonnet",\n   "permissions": {"allow": ["Read", "Write", "Bash(echo:*)", "Bash(ls:*)"], "deny": ' + deny + "}\n}",
+            '{\n   "model": "sonnet",\n   "permissions": {"allow": ["Read", "Write", "Bash(echo:*)", "Bash(ls:*)"], "deny": '
+            + deny
+            + "}\n}",
         )
-        sandbox.write("home/.claude.json", {
-            "hasCompletedOnboarding": True,
-            "theme": "dark",
-            "customApiKeyResponses": {"approved": ["key-of-the-tests"], "rejected": []},
-            "projects": {sandbox.project: {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}},
-        })
+        sandbox.write(
+            "home/.claude.json",
+            {
+                "hasCompletedOnboarding": True,
+                "theme": "dark",
+                "customApiKeyResponses": {"approved": ["key-of-the-tests"], "rejected": []},
+                "projects": {sandbox.project: {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}},
+            },
+        )
+
+    def register(self, sandbox, command):
+        hooks = {event: [{"hooks": [{"type": "command", "command": command(event)}]}] for event in self.payloads.types}
+        sandbox.write("project/.claude/settings.local.json", {"hooks": hooks})
 
     def binary(self):
         return self.path("node_modules/@anthropic-ai/claude-code-linux-x64/claude")

@@ -2,7 +2,7 @@
 
 import subprocess
 
-from agent import Agent, Tool
+from agent import Agent, Payloads, Tool
 
 
 class Cline(Agent):
@@ -10,7 +10,23 @@ class Cline(Agent):
     package = "cline"
     version = "3.0.65"
     parallel = 2
+    # The hook of prompts does not run without a terminal; the end of the task is the end of the session.
+    without_types = frozenset({"user_prompt_submitted", "agent_stopped"})
     skipped = {"denied": "has no rules that deny a tool without a person", "telemetry": "has no OpenTelemetry"}
+
+    payloads = Payloads(
+        {
+            "TaskStart": "session_started",
+            "TaskComplete": "session_completed",
+            "UserPromptSubmit": "user_prompt_submitted",
+            "PreToolUse": "tool_execution_started",
+            "PostToolUse": "tool_execution_completed",
+        },
+        session=("taskId",),
+        tool=("tool_call.name", "tool_result.name"),
+        tool_use=("tool_call.id", "tool_result.id"),
+        subagent=(),
+    )
 
     def shell(self, command):
         return Tool("run_commands", {"commands": [command]}, "run_commands")
@@ -31,8 +47,28 @@ class Cline(Agent):
         return self.path("node_modules/@cline/cli-linux-x64/bin/cline")
 
     def configure(self, sandbox, scenario):
-        login = ["auth", "openai-compatible", "-k", "key-of-the-tests", "-m", "scripted-model", "-b", "http://127.0.0.1:9101/v1"]
-        subprocess.run([self.binary(), *login], env=sandbox.environment(), cwd=sandbox.project, check=True, capture_output=True, timeout=60)
+        login = [
+            "auth",
+            "openai-compatible",
+            "-k",
+            "key-of-the-tests",
+            "-m",
+            "scripted-model",
+            "-b",
+            "http://127.0.0.1:9101/v1",
+        ]
+        subprocess.run(
+            [self.binary(), *login],
+            env=sandbox.environment(),
+            cwd=sandbox.project,
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+
+    def register(self, sandbox, command):
+        for event in self.payloads.types:
+            sandbox.write(f"home/.cline/hooks/{event}", f"#!/bin/sh\nexec {command(event)}\n", 0o755)
 
     def headless(self, prompt, scenario):
         return [self.binary(), "-P", "openai-compatible", "-m", "scripted-model", "--json", prompt]

@@ -58,7 +58,9 @@ class Codex(Agent):
 log_user_prompt = true
 exporter = {{ otlp-http = {{ endpoint = "{URL}/v1/logs", protocol = "binary" }} }}
 """
-        sandbox.write("home/.codex/config.toml", f"""model = "gpt-5.5"
+        sandbox.write(
+            "home/.codex/config.toml",
+            f"""model = "gpt-5.5"
 model_provider = "tests"
 approval_policy = "{"on-request" if asks else "never"}"
 sandbox_mode = "{"read-only" if asks else "danger-full-access"}"
@@ -77,20 +79,29 @@ enabled = false
 
 [projects."{sandbox.project}"]
 trust_level = "trusted"
-{telemetry if sandbox.telemetry else ""}{self.trusted}""")
+{telemetry if sandbox.telemetry else ""}{self.trusted}""",
+        )
         if scenario == "denied":
-            sandbox.write("home/.codex/rules/default.rules", 'prefix_rule(pattern=["echo", "forbidden"], decision="forbidden")\n')
+            sandbox.write(
+                "home/.codex/rules/default.rules", 'prefix_rule(pattern=["echo", "forbidden"], decision="forbidden")\n'
+            )
 
     def binary(self):
         return self.path("node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex")
 
+    def register(self, sandbox, command):
+        hooks = {event: [{"hooks": [{"type": "command", "command": command(event)}]}] for event in self.payloads.types}
+        sandbox.write("home/.codex/hooks.json", {"hooks": hooks})
+        self.trusted = ""
+        self.after_install(sandbox)
+
     def after_install(self, sandbox):
-        """Trusts the hooks, as a person does: once, because the trust holds for the path and the command."""
+        """Trusts the hooks, as a person does. The trust holds for the path and the command: once is enough."""
         if self.trusted:
             return
         terminal = sandbox.terminal([self.binary()])
         try:
-            terminal.wait_for("hooks can run outside", 20)
+            terminal.wait_for("hooks can run outside|trust all", 60)
             terminal.pause(1)
             terminal.enter("2")
             terminal.pause(2)
@@ -102,6 +113,8 @@ trust_level = "trusted"
         self.trusted = "\n" + "".join(tables)
         if "trusted_hash" not in self.trusted:
             raise RuntimeError("the hooks were not trusted")
+        # The terminal may have changed other settings, such as the model.
+        self.configure(sandbox, "")
 
     def headless(self, prompt, scenario):
         return [self.binary(), "exec", "--skip-git-repo-check", "--json", prompt]

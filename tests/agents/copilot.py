@@ -1,6 +1,6 @@
 """GitHub Copilot CLI."""
 
-from agent import Agent, Tool
+from agent import Agent, Payloads, Tool
 from sandbox import URL
 
 
@@ -10,6 +10,29 @@ class Copilot(Agent):
     version = "1.0.102"
     has_tool_ids = False
     has_telemetry = True
+
+    payloads = Payloads(
+        {
+            "sessionStart": "session_started",
+            "sessionEnd": "session_completed",
+            "userPromptSubmitted": "user_prompt_submitted",
+            "preToolUse": "tool_execution_started",
+            "postToolUse": "tool_execution_completed",
+            "postToolUseFailure": "tool_execution_failed",
+            "agentStop": "agent_stopped",
+            "subagentStart": "subagent_started",
+            "subagentStop": "subagent_stopped",
+            "permissionRequest": "permission_requested",
+            "preCompact": "context_compacting",
+            "notification": "system_notification",
+        },
+        session=("sessionId",),
+        tool=("toolName",),
+        tool_use=(),
+        subagent=("agentId",),
+        parent=("parentAgentId",),
+        event_in_path=True,
+    )
 
     def shell(self, command):
         return Tool("bash", {"command": command, "description": "Run a command"}, "bash")
@@ -21,7 +44,17 @@ class Copilot(Agent):
         return Tool("create", {"path": path, "file_text": text}, "create")
 
     def delegate(self, prompt):
-        return Tool("task", {"name": "looker", "description": "Look around", "prompt": prompt, "agent_type": "general-purpose", "mode": "sync"}, "task")
+        return Tool(
+            "task",
+            {
+                "name": "looker",
+                "description": "Look around",
+                "prompt": prompt,
+                "agent_type": "general-purpose",
+                "mode": "sync",
+            },
+            "task",
+        )
 
     def environment(self, sandbox):
         values = {
@@ -38,6 +71,10 @@ class Copilot(Agent):
 
     def configure(self, sandbox, scenario):
         sandbox.write("home/.copilot/config.json", {"trusted_folders": [sandbox.project]})
+
+    def register(self, sandbox, command):
+        hooks = {event: [{"type": "command", "bash": command(event)}] for event in self.payloads.types}
+        sandbox.write("home/.copilot/hooks/recorder.json", {"version": 1, "hooks": hooks})
 
     def binary(self):
         return self.path("node_modules/@github/copilot-linux-x64/copilot")

@@ -2,7 +2,7 @@
 
 import json
 
-from agent import Agent, Figures, Tool
+from agent import Agent, Figures, Payloads, Tool
 from sandbox import URL
 
 
@@ -15,6 +15,17 @@ class Gemini(Agent):
     # The hooks know nothing of sub-agents.
     without_types = frozenset({"subagent_started", "subagent_stopped"})
     limits = {("subagent", "subagents"): "has no hooks for sub-agents"}
+    payloads = Payloads(
+        {
+            "SessionStart": "session_started",
+            "SessionEnd": "session_completed",
+            "BeforeAgent": "user_prompt_submitted",
+            "AfterAgent": "agent_stopped",
+            "BeforeTool": "tool_execution_started",
+            "AfterTool": "tool_execution_completed",
+            "Notification": "system_notification",
+        }
+    )
     settings_file = "home/.gemini/settings.json"
 
     def shell(self, command):
@@ -42,7 +53,13 @@ class Gemini(Agent):
         }
 
     def settings(self, sandbox):
-        telemetry = {"enabled": True, "target": "local", "otlpEndpoint": URL, "otlpProtocol": "http", "logPrompts": True}
+        telemetry = {
+            "enabled": True,
+            "target": "local",
+            "otlpEndpoint": URL,
+            "otlpProtocol": "http",
+            "logPrompts": True,
+        }
         return {
             "security": {"auth": {"selectedType": "gemini-api-key"}, "folderTrust": {"enabled": False}},
             "privacy": {"usageStatisticsEnabled": False},
@@ -53,12 +70,19 @@ class Gemini(Agent):
     def configure(self, sandbox, scenario):
         sandbox.write(self.settings_file, "// A comment of the user.\n" + json.dumps(self.settings(sandbox), indent=3))
         if scenario == "denied":
-            sandbox.write("home/.gemini/policies/deny.toml", """[[rule]]
+            sandbox.write(
+                "home/.gemini/policies/deny.toml",
+                """[[rule]]
 toolName = "run_shell_command"
 commandPrefix = "echo forbidden"
 decision = "deny"
 priority = 900
-""")
+""",
+            )
+
+    def register(self, sandbox, command):
+        hooks = {event: [{"hooks": [{"type": "command", "command": command(event)}]}] for event in self.payloads.types}
+        sandbox.write(self.settings_file, {**self.settings(sandbox), "hooks": hooks})
 
     def command(self):
         return [self.node(), self.path("node_modules/@google/gemini-cli/bundle/gemini.js")]

@@ -26,6 +26,15 @@ def npm_install(directory, package):
         file.write(package)
 
 
+def works(python):
+    """True if the command is Python 3.12 or newer; version managers install commands that only fail."""
+    check = "import sys, venv; sys.exit(sys.version_info < (3, 12))"
+    try:
+        return subprocess.run([python, "-c", check], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
 def pip_install(directory, package):
     """Installs a Python package into a virtual environment of its own."""
     stamp = os.path.join(directory, "installed")
@@ -35,7 +44,7 @@ def pip_install(directory, package):
                 return
     print(f"try-agents: installing {package}", file=sys.stderr, flush=True)
     shutil.rmtree(directory, ignore_errors=True)
-    python = shutil.which("python3.12") or shutil.which("python3.13")
+    python = next(filter(works, ["python3.12", "python3.13", "python3"]), None)
     if python is None:
         raise SystemExit(f"try-agents: {package} needs Python 3.12 or newer")
     subprocess.run([python, "-m", "venv", os.path.join(directory, "venv")], check=True)

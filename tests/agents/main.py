@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 
+import documents
 import installing
 import scenarios
 from claude_code import ClaudeCode
@@ -22,6 +23,7 @@ from qwen import Qwen
 from sandbox import Postgres
 
 AGENTS = {agent.name: agent for agent in [ClaudeCode, Codex, Gemini, Copilot, Opencode, Qwen, Cline, OpenHands]}
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MODEL_PORT = 9101
 
 
@@ -62,7 +64,15 @@ def try_agent(name, given, directory):
         with open(results, encoding="utf-8") as file:
             found = [json.loads(line) for line in file]
     if process.returncode != 0:
-        found.append({"agent": name, "scenario": "all", "check": "harness", "outcome": "red", "detail": f"exit {process.returncode}"})
+        found.append(
+            {
+                "agent": name,
+                "scenario": "all",
+                "check": "harness",
+                "outcome": "red",
+                "detail": f"exit {process.returncode}",
+            }
+        )
     return found
 
 
@@ -85,6 +95,7 @@ def inside(given):
         return clusters[0]
 
     with open(given.inside, "a", encoding="utf-8") as file:
+
         def write(result):
             file.write(json.dumps(result) + "\n")
             file.flush()
@@ -94,7 +105,9 @@ def inside(given):
 
         report = scenarios.Report(agent, write)
         runner = scenarios.Runner(agent, Model(MODEL_PORT), directory, program, postgres, report)
-        for scenario in given.only or scenarios.ALL:
+        if given.record:
+            runner.record(os.path.join(ROOT, "tests/payloads/recorded"))
+        for scenario in [] if given.record else given.only or scenarios.ALL:
             runner.run(scenario)
     for cluster in clusters:
         cluster.stop()
@@ -108,7 +121,11 @@ def table(results, names):
     width = max(len(f"{scenario}: {check}") for scenario, check in rows)
     lines = [" " * width + "  " + "  ".join(names)]
     for (scenario, check), cells in rows.items():
-        lines.append(f"{scenario}: {check}".ljust(width) + "  " + "  ".join(cells.get(name, "-").ljust(len(name)) for name in names))
+        lines.append(
+            f"{scenario}: {check}".ljust(width)
+            + "  "
+            + "  ".join(cells.get(name, "-").ljust(len(name)) for name in names)
+        )
     return "\n".join(lines)
 
 
@@ -125,8 +142,12 @@ def main():
     os.chmod(directory, 0o755)
     results = [result for name in names for result in try_agent(name, given, directory)]
     print(table(results, names))
+    if given.write_docs:
+        documents.write(os.path.join(ROOT, "docs/agents.md"), [AGENTS[name] for name in names], results)
     counts = {outcome: sum(result["outcome"] == outcome for result in results) for outcome in ("green", "red", "limit")}
-    print(f"{counts['green']} green, {counts['red']} red, {counts['limit']} limits of the agents; files are in {directory}")
+    print(
+        f"{counts['green']} green, {counts['red']} red, {counts['limit']} limits of the agents; files are in {directory}"
+    )
     sys.exit(1 if counts["red"] else 0)
 
 

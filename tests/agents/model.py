@@ -61,6 +61,7 @@ class Model:
         self.turns_served = []
         self.problems = []
         self.before_turn = lambda marker, number: None
+        self._serials = itertools.count(1)
 
     def serial(self):
         return f"{next(self._serials):08d}"
@@ -102,7 +103,12 @@ def anthropic_messages(body):
     for message in body.get("messages", []):
         content = message.get("content")
         result = isinstance(content, list) and any(part.get("type") == "tool_result" for part in content)
-        yield {"assistant": "model"}.get(message["role"], "tool" if result and not MARKER.search(join(content)) else "user"), join(content)
+        yield (
+            {"assistant": "model"}.get(
+                message["role"], "tool" if result and not MARKER.search(join(content)) else "user"
+            ),
+            join(content),
+        )
 
 
 def chat_messages(body):
@@ -175,7 +181,14 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         if self.path.split("?")[0].endswith("/models"):
-            entry = {"id": NAME, "object": "model", "created": 1, "owned_by": "tests", "type": "model", "display_name": NAME}
+            entry = {
+                "id": NAME,
+                "object": "model",
+                "created": 1,
+                "owned_by": "tests",
+                "type": "model",
+                "display_name": NAME,
+            }
             self.send_json(200, {"object": "list", "data": [entry], "models": [], "has_more": False})
         else:
             self.send_json(404, {"error": {"message": "unknown path"}})
@@ -209,7 +222,12 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         served = {"marker": marker, "turn": number, "tokens": tokens, "received_at": received_at}
         if "status" in turn:
             kind = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error"}
-            error = {"type": kind.get(turn["status"], "api_error"), "message": "scripted error", "code": turn["status"], "status": "INTERNAL"}
+            error = {
+                "type": kind.get(turn["status"], "api_error"),
+                "message": "scripted error",
+                "code": turn["status"],
+                "status": "INTERNAL",
+            }
             self.send_json(turn["status"], {"type": "error", "error": error})
             served["tokens"] = None
         else:
@@ -223,8 +241,22 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         for name, arguments in turn["calls"]:
             blocks.append({"type": "tool_use", "id": f"toolu_{self.model.serial()}", "name": name, "input": arguments})
         stop = "tool_use" if turn["calls"] else "end_turn"
-        counts = {"input_tokens": tokens["input"], "cache_creation_input_tokens": 0, "cache_read_input_tokens": tokens["cached"], "output_tokens": tokens["output"]}
-        message = {"id": f"msg_{serial}", "type": "message", "role": "assistant", "model": body.get("model", NAME), "content": blocks, "stop_reason": stop, "stop_sequence": None, "usage": counts}
+        counts = {
+            "input_tokens": tokens["input"],
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": tokens["cached"],
+            "output_tokens": tokens["output"],
+        }
+        message = {
+            "id": f"msg_{serial}",
+            "type": "message",
+            "role": "assistant",
+            "model": body.get("model", NAME),
+            "content": blocks,
+            "stop_reason": stop,
+            "stop_sequence": None,
+            "usage": counts,
+        }
         if not body.get("stream"):
             return self.send_json(200, message)
         events = [{"type": "message_start", "message": {**message, "content": [], "stop_reason": None}}]
@@ -232,39 +264,79 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             if block["type"] == "text":
                 empty, delta = {"type": "text", "text": ""}, {"type": "text_delta", "text": block["text"]}
             else:
-                empty, delta = {**block, "input": {}}, {"type": "input_json_delta", "partial_json": json.dumps(block["input"])}
+                empty, delta = (
+                    {**block, "input": {}},
+                    {"type": "input_json_delta", "partial_json": json.dumps(block["input"])},
+                )
             events += [
                 {"type": "content_block_start", "index": index, "content_block": empty},
                 {"type": "content_block_delta", "index": index, "delta": delta},
                 {"type": "content_block_stop", "index": index},
             ]
-        events.append({"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": None}, "usage": {"output_tokens": tokens["output"]}})
+        events.append(
+            {
+                "type": "message_delta",
+                "delta": {"stop_reason": stop, "stop_sequence": None},
+                "usage": {"output_tokens": tokens["output"]},
+            }
+        )
         self.send_events([*events, {"type": "message_stop"}])
 
     def respond_responses(self, body, turn, tokens):
         items = []
         if turn["text"]:
             content = [{"type": "output_text", "text": turn["text"], "annotations": []}]
-            items.append({"type": "message", "id": f"msg_{self.model.serial()}", "role": "assistant", "status": "completed", "content": content})
+            items.append(
+                {
+                    "type": "message",
+                    "id": f"msg_{self.model.serial()}",
+                    "role": "assistant",
+                    "status": "completed",
+                    "content": content,
+                }
+            )
         for name, arguments in turn["calls"]:
             serial = self.model.serial()
             namespace, _, name = name.rpartition("/")
-            items.append({
-                "type": "function_call", "id": f"fc_{serial}", "call_id": f"call_{serial}", "name": name, "arguments": json.dumps(arguments), "status": "completed",
-                **({"namespace": namespace} if namespace else {}),
-            })
+            items.append(
+                {
+                    "type": "function_call",
+                    "id": f"fc_{serial}",
+                    "call_id": f"call_{serial}",
+                    "name": name,
+                    "arguments": json.dumps(arguments),
+                    "status": "completed",
+                    **({"namespace": namespace} if namespace else {}),
+                }
+            )
         total = tokens["input"] + tokens["cached"]
         counts = {
-            "input_tokens": total, "input_tokens_details": {"cached_tokens": tokens["cached"]},
-            "output_tokens": tokens["output"], "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": total + tokens["output"],
+            "input_tokens": total,
+            "input_tokens_details": {"cached_tokens": tokens["cached"]},
+            "output_tokens": tokens["output"],
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": total + tokens["output"],
         }
-        response = {"id": f"resp_{self.model.serial()}", "object": "response", "created_at": int(time.time()), "status": "completed", "model": body.get("model", NAME), "output": items, "usage": counts, "error": None}
+        response = {
+            "id": f"resp_{self.model.serial()}",
+            "object": "response",
+            "created_at": int(time.time()),
+            "status": "completed",
+            "model": body.get("model", NAME),
+            "output": items,
+            "usage": counts,
+            "error": None,
+        }
         if not body.get("stream"):
             return self.send_json(200, response)
-        events = [{"type": "response.created", "response": {**response, "status": "in_progress", "output": [], "usage": None}}]
+        events = [
+            {"type": "response.created", "response": {**response, "status": "in_progress", "output": [], "usage": None}}
+        ]
         for index, item in enumerate(items):
             at = {"output_index": index, "item_id": item["id"]}
-            events.append({"type": "response.output_item.added", "output_index": index, "item": {**item, "status": "in_progress"}})
+            events.append(
+                {"type": "response.output_item.added", "output_index": index, "item": {**item, "status": "in_progress"}}
+            )
             if item["type"] == "message":
                 events.append({"type": "response.output_text.delta", **at, "content_index": 0, "delta": turn["text"]})
             else:
@@ -276,15 +348,35 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def respond_chat(self, body, turn, tokens):
         calls = []
         for index, (name, arguments) in enumerate(turn["calls"]):
-            calls.append({"index": index, "id": f"call_{self.model.serial()}", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}})
+            calls.append(
+                {
+                    "index": index,
+                    "id": f"call_{self.model.serial()}",
+                    "type": "function",
+                    "function": {"name": name, "arguments": json.dumps(arguments)},
+                }
+            )
         stop = "tool_calls" if calls else "stop"
         total = tokens["input"] + tokens["cached"]
-        counts = {"prompt_tokens": total, "completion_tokens": tokens["output"], "total_tokens": total + tokens["output"], "prompt_tokens_details": {"cached_tokens": tokens["cached"]}}
+        counts = {
+            "prompt_tokens": total,
+            "completion_tokens": tokens["output"],
+            "total_tokens": total + tokens["output"],
+            "prompt_tokens_details": {"cached_tokens": tokens["cached"]},
+        }
         head = {"id": f"chatcmpl-{self.model.serial()}", "created": int(time.time()), "model": body.get("model", NAME)}
         if not body.get("stream"):
             plain = [{key: value for key, value in entry.items() if key != "index"} for entry in calls]
             message = {"role": "assistant", "content": turn["text"] or None, **({"tool_calls": plain} if plain else {})}
-            return self.send_json(200, {**head, "object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": stop}], "usage": counts})
+            return self.send_json(
+                200,
+                {
+                    **head,
+                    "object": "chat.completion",
+                    "choices": [{"index": 0, "message": message, "finish_reason": stop}],
+                    "usage": counts,
+                },
+            )
         deltas = [{"role": "assistant", "content": turn["text"]}, *({"tool_calls": [entry]} for entry in calls)]
         head["object"] = "chat.completion.chunk"
         chunks = [{**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
@@ -295,10 +387,17 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         parts = [{"text": turn["text"]}] if turn["text"] else []
         parts += [{"functionCall": {"name": name, "args": arguments}} for name, arguments in turn["calls"]]
         total = tokens["input"] + tokens["cached"]
-        counts = {"promptTokenCount": total, "candidatesTokenCount": tokens["output"], "cachedContentTokenCount": tokens["cached"], "totalTokenCount": total + tokens["output"]}
+        counts = {
+            "promptTokenCount": total,
+            "candidatesTokenCount": tokens["output"],
+            "cachedContentTokenCount": tokens["cached"],
+            "totalTokenCount": total + tokens["output"],
+        }
         response = {
             "candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP", "index": 0}],
-            "modelVersion": NAME, "responseId": f"response-{self.model.serial()}", "usageMetadata": counts,
+            "modelVersion": NAME,
+            "responseId": f"response-{self.model.serial()}",
+            "usageMetadata": counts,
         }
         if ":stream" in self.path:
             self.send_events([response])

@@ -36,19 +36,24 @@ class Opencode(Agent):
     def configure(self, sandbox, scenario):
         bash = {"*": "allow", "echo forbidden": "deny"} if scenario == "denied" else "allow"
         model = {"name": "Scripted", "limit": {"context": 100000, "output": 10000}, "cost": {"input": 3, "output": 15}}
-        sandbox.write("home/.config/opencode/opencode.json", {
-            "autoupdate": False,
-            "share": "disabled",
-            "model": "tests/scripted-model",
-            "small_model": "tests/scripted-model",
-            "provider": {"tests": {
-                "npm": "@ai-sdk/openai-compatible",
-                "name": "Tests",
-                "options": {"baseURL": "http://127.0.0.1:9101/v1", "apiKey": "key-of-the-tests"},
-                "models": {"scripted-model": model},
-            }},
-            "permission": {"bash": bash, "edit": "allow"},
-        })
+        sandbox.write(
+            "home/.config/opencode/opencode.json",
+            {
+                "autoupdate": False,
+                "share": "disabled",
+                "model": "tests/scripted-model",
+                "small_model": "tests/scripted-model",
+                "provider": {
+                    "tests": {
+                        "npm": "@ai-sdk/openai-compatible",
+                        "name": "Tests",
+                        "options": {"baseURL": "http://127.0.0.1:9101/v1", "apiKey": "key-of-the-tests"},
+                        "models": {"scripted-model": model},
+                    }
+                },
+                "permission": {"bash": bash, "edit": "allow"},
+            },
+        )
 
     def headless(self, prompt, scenario):
         return [self.path("node_modules/opencode-linux-x64/bin/opencode"), "run", "--auto", prompt]

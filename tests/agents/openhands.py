@@ -1,6 +1,8 @@
 """OpenHands CLI."""
 
-from agent import Agent, Tool
+import re
+
+from agent import TYPES, Agent, Payloads, Tool
 from model import call
 
 
@@ -16,6 +18,13 @@ class OpenHands(Agent):
         "subagent": "its sub-agents are not part of the command line",
         "telemetry": "its OpenTelemetry has spans only",
     }
+
+    payloads = Payloads(
+        {
+            name: TYPES[name]
+            for name in ("SessionStart", "SessionEnd", "UserPromptSubmit", "PreToolUse", "PostToolUse", "Stop")
+        }
+    )
 
     def shell(self, command):
         return Tool("terminal", {"command": command, "security_risk": "LOW", "summary": "Run a command"}, "terminal")
@@ -48,6 +57,14 @@ class OpenHands(Agent):
         scripts, calls = super().script(scenario, sandbox)
         scripts["main"][-1] = call(("finish", {"message": "The work is done.", "summary": "Finish"}))
         return scripts, [*calls, ("finish", "completed")]
+
+    def register(self, sandbox, command):
+        names = {event: re.sub(r"(?<!^)(?=[A-Z])", "_", event).lower() for event in self.payloads.types}
+        hooks = {
+            name: [{"matcher": "*", "hooks": [{"type": "command", "command": command(event)}]}]
+            for event, name in names.items()
+        }
+        sandbox.write("project/.openhands/hooks.json", hooks)
 
     def headless(self, prompt, scenario):
         command = [self.path("venv/bin/openhands"), "--headless", "--override-with-envs", "--exit-without-confirmation"]

@@ -1,6 +1,6 @@
 """Qwen Code, a descendant of Gemini CLI."""
 
-from agent import Figures, Tool
+from agent import TYPES, Figures, Payloads, Tool
 from gemini import Gemini
 
 
@@ -11,10 +11,19 @@ class Qwen(Gemini):
     has_tool_ids = True
     without_types = frozenset()
     limits = {}
+    # Without a terminal it ends without an event.
+    ends_session = False
     settings_file = "home/.qwen/settings.json"
 
+    payloads = Payloads(
+        TYPES
+        | {"PermissionDenied": "tool_blocked", "StopFailure": "agent_failed", "PostToolBatch": "tool_batch_completed"}
+    )
+
     def delegate(self, prompt):
-        return Tool("agent", {"description": "Look around", "prompt": prompt, "subagent_type": "general-purpose"}, "agent")
+        return Tool(
+            "agent", {"description": "Look around", "prompt": prompt, "subagent_type": "general-purpose"}, "agent"
+        )
 
     def subagent_tool(self, sandbox):
         return self.shell("echo from-the-subagent")
@@ -47,5 +56,3 @@ class Qwen(Gemini):
 
     def figures(self, out):
         return Figures()
-
-

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import threading
 import time
-
 import urllib.request
 
 from terminal import Terminal
@@ -56,11 +55,15 @@ class Postgres:
     def __init__(self, directory):
         self.directory = directory
         os.makedirs(directory)
-        binaries = sorted(path for path in os.scandir("/usr/lib/postgresql")) if os.path.isdir("/usr/lib/postgresql") else []
+        binaries = (
+            sorted(path for path in os.scandir("/usr/lib/postgresql")) if os.path.isdir("/usr/lib/postgresql") else []
+        )
         self.bin = os.path.join(binaries[-1].path, "bin") if binaries else os.path.dirname(shutil.which("initdb") or "")
         self.user = []
         if os.geteuid() == 0:
-            owner = next((name for name in ("postgres", "nobody") if name in {entry.pw_name for entry in pwd.getpwall()}), None)
+            owner = next(
+                (name for name in ("postgres", "nobody") if name in {entry.pw_name for entry in pwd.getpwall()}), None
+            )
             shutil.chown(directory, owner)
             self.user = ["setpriv", "--reuid", owner, "--clear-groups"]
         self.data = os.path.join(directory, "data")
@@ -68,7 +71,12 @@ class Postgres:
         subprocess.run(self.user + command, check=True, capture_output=True, cwd=directory)
         options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={directory}", "-c", "fsync=off"]
         self.log = open(os.path.join(directory, "log"), "wb")
-        self._process = subprocess.Popen(self.user + [os.path.join(self.bin, "postgres"), "-D", self.data, *options], stdout=self.log, stderr=self.log, cwd=directory)
+        self._process = subprocess.Popen(
+            self.user + [os.path.join(self.bin, "postgres"), "-D", self.data, *options],
+            stdout=self.log,
+            stderr=self.log,
+            cwd=directory,
+        )
         if not wait_until(lambda: os.path.exists(os.path.join(directory, ".s.PGSQL.5432")), 30):
             raise RuntimeError("PostgreSQL did not start")
         self.url = f"host={directory} user=postgres dbname=postgres"
@@ -111,8 +119,15 @@ class Sandbox:
     def environment(self, **more):
         values = {
             "PATH": f"{self.tools}/node/node_modules/node/bin:/usr/local/bin:/usr/bin:/bin",
-            "HOME": self.home, "USER": "dev", "SHELL": "/bin/bash", "LANG": "C.UTF-8", "TERM": "dumb", "NO_COLOR": "1",
-            "TMPDIR": self.temporary, **self.agent_environment, **more,
+            "HOME": self.home,
+            "USER": "dev",
+            "SHELL": "/bin/bash",
+            "LANG": "C.UTF-8",
+            "TERM": "dumb",
+            "NO_COLOR": "1",
+            "TMPDIR": self.temporary,
+            **self.agent_environment,
+            **more,
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -180,7 +195,15 @@ class Sandbox:
 
     def run(self, *arguments, input=""):
         """Runs hooks-backend as the user would."""
-        done = subprocess.run([self.program, *arguments], cwd=self.project, env=self.environment(), input=input, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [self.program, *arguments],
+            cwd=self.project,
+            env=self.environment(),
+            input=input,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         with open(os.path.join(self.logs, "commands.log"), "a", encoding="utf-8") as log:
             log.write(f"$ hooks-backend {' '.join(arguments)}\n{done.stdout}{done.stderr}(exit {done.returncode})\n")
         return done
@@ -192,7 +215,15 @@ class Sandbox:
 
     def headless(self, command, seconds=150):
         """Runs the agent without a terminal; returns its exit status and what it printed."""
-        process = subprocess.Popen(command, cwd=self.project, env=self.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            cwd=self.project,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
         try:
             out, err = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:

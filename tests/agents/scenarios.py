@@ -4,12 +4,14 @@ import json
 import os
 import signal
 import statistics
+import sys
 import time
 import traceback
 
 import checks
+import fixtures
 from agent import Figures
-from checks import Failed, Facts, require
+from checks import Facts, Failed, require
 from sandbox import URL, HungServer, Sandbox
 
 PROMPT = "[main] Please do the work."
@@ -35,13 +37,17 @@ class Report:
             self.add(scenario, name, "red", str(failure))
         except Exception as error:
             at = traceback.extract_tb(error.__traceback__)[-1]
-            self.add(scenario, name, "red", f"{type(error).__name__}: {error} ({os.path.basename(at.filename)}:{at.lineno})")
+            self.add(
+                scenario, name, "red", f"{type(error).__name__}: {error} ({os.path.basename(at.filename)}:{at.lineno})"
+            )
 
     def add(self, scenario, name, outcome, detail):
         reason = self.agent.limits.get((scenario, name)) or self.agent.limits.get(("*", name))
         if outcome == "red" and reason:
             outcome, detail = "limit", reason
-        self.write({"agent": self.agent.name, "scenario": scenario, "check": name, "outcome": outcome, "detail": detail})
+        self.write(
+            {"agent": self.agent.name, "scenario": scenario, "check": name, "outcome": outcome, "detail": detail}
+        )
 
 
 class Runner:
@@ -82,9 +88,15 @@ class Runner:
         before = sandbox.files()
         if install:
             done = sandbox.run("install", agent.name)
-            self.report.check(scenario, "install", lambda: require(done.returncode == 0, f"exit {done.returncode}: {done.stderr.strip()[:300]}"))
+            self.report.check(
+                scenario,
+                "install",
+                lambda: require(done.returncode == 0, f"exit {done.returncode}: {done.stderr.strip()[:300]}"),
+            )
             after = sandbox.files()
-            self.settings = {path: before.get(path) for path in {*before, *after} if before.get(path) != after.get(path)}
+            self.settings = {
+                path: before.get(path) for path in {*before, *after} if before.get(path) != after.get(path)
+            }
             self.model.load({})
             agent.after_install(sandbox)
             self.model.load(scripts)
@@ -92,17 +104,23 @@ class Runner:
 
     def uninstall(self, scenario):
         """`uninstall` restores the settings, byte for byte."""
+
         def restored():
             done = self.sandbox.run("uninstall", self.agent.name)
             require(done.returncode == 0, f"exit {done.returncode}: {done.stderr.strip()[:300]}")
             now = self.sandbox.files()
-            wrong = [os.path.relpath(path, self.directory) for path, text in self.settings.items() if now.get(path) != text and not is_backup(path)]
+            wrong = [
+                os.path.relpath(path, self.directory)
+                for path, text in self.settings.items()
+                if now.get(path) != text and not is_backup(path)
+            ]
             require(self.settings, "install changed no file")
             require(not wrong, f"not restored: {', '.join(wrong)}")
+
         self.report.check(scenario, "uninstall", restored)
 
     def scenario(self, scenario):
-        sandbox, agent, model = self.sandbox, self.agent, self.model
+        sandbox, agent = self.sandbox, self.agent
         calls = self.prepare(scenario)
         hung = HungServer() if scenario == "server-hung" else None
         if scenario not in ("server-down", "server-hung", "server-late"):
@@ -127,7 +145,9 @@ class Runner:
 
     def doctor(self):
         done = self.sandbox.run("doctor")
-        line = next((line.strip() for line in done.stdout.splitlines() if self.agent.name in line), "the agent is not mentioned")
+        line = next(
+            (line.strip() for line in done.stdout.splitlines() if self.agent.name in line), "the agent is not mentioned"
+        )
         require(line.startswith("ok"), line)
 
     def schedule(self, scenario):
@@ -143,16 +163,27 @@ class Runner:
                 sandbox.stop_server(signal.SIGKILL)
             if scenario in ("server-restarted", "server-late") and number == 2:
                 sandbox.start_server()
+
         self.model.before_turn = before_turn
 
     def judge(self, scenario, calls, code, out, err, seconds):
         sandbox, agent, check = self.sandbox, self.agent, self.report.check
         tool = agent.subagent_tool(sandbox)
         sub_calls = [(tool.hook_name, "completed")] if scenario == "subagent" else []
-        check(scenario, "script", lambda: require(any(turn["marker"] == "main" for turn in self.model.turns_served), f"the model was never asked; exit {code}: {(err or out)[-300:]}"))
+        check(
+            scenario,
+            "script",
+            lambda: require(
+                any(turn["marker"] == "main" for turn in self.model.turns_served),
+                f"the model was never asked; exit {code}: {(err or out)[-300:]}",
+            ),
+        )
         events = sandbox.settled_events(expected=3 + 2 * len(calls + sub_calls))
         sessions = sandbox.sessions()
-        details = {session["session_id"]: {**session, **sandbox.get(f"/sessions/{session['session_id']}")} for session in sessions}
+        details = {
+            session["session_id"]: {**session, **sandbox.get(f"/sessions/{session['session_id']}")}
+            for session in sessions
+        }
         with open(os.path.join(sandbox.logs, "events.json"), "w", encoding="utf-8") as file:
             json.dump({"events": events, "sessions": details, "turns": self.model.turns_served}, file, indent=1)
         facts = Facts(agent, scenario, calls, sub_calls, events, sessions, details)
@@ -197,7 +228,9 @@ class Runner:
                 terminal.pause(2)
                 report.check(scenario, "state after the denial", self.sandbox.wait_for_state, "waiting")
             else:
-                terminal.wait_until(lambda: any(not turn.get("calls") and turn["turn"] >= 3 for turn in self.model.turns_served), 30)
+                terminal.wait_until(
+                    lambda: any(not turn.get("calls") and turn["turn"] >= 3 for turn in self.model.turns_served), 30
+                )
                 terminal.pause(1)
                 report.check(scenario, "state after the answer", self.sandbox.wait_for_state, "waiting")
             if scenario == "compaction":
@@ -211,6 +244,32 @@ class Runner:
                 file.write(terminal.screen())
         report.check(scenario, "terminal", checks.quiet_screen, self.agent, terminal.screen())
         return code
+
+    def record(self, fixtures_directory):
+        """Records the payloads of all hooks and writes them as fixtures."""
+        recorded = []
+        for scenario in ("basic", "failing", "denied", "subagent"):
+            if scenario in self.agent.skipped:
+                continue
+            self.sandbox = Sandbox(self.directory, self.program, self.agent.tools)
+            payloads = os.path.join(self.directory, f"payloads-{scenario}")
+            os.makedirs(payloads)
+            self.prepare(scenario, install=False)
+            recorder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "recorder.py")
+            self.agent.register(self.sandbox, lambda event: f"{sys.executable} -B {recorder} {payloads} {event}")
+            scripts, _ = self.agent.script(scenario, self.sandbox)
+            self.model.load(scripts)
+            self.sandbox.headless(self.agent.headless(PROMPT, scenario), self.agent.patience)
+            time.sleep(1)
+            for name in sorted(name for name in os.listdir(payloads) if not name.startswith(".")):
+                with open(os.path.join(payloads, name), encoding="utf-8") as file:
+                    line = json.load(file)
+                recorded.append((scenario, line["event"], line["payload"]))
+            self.sandbox.keep_as(os.path.join(self.directory, "runs", f"record-{scenario}"))
+        count = fixtures.write(self.agent, recorded, self.directory, fixtures_directory)
+        self.report.check(
+            "record", "payloads", lambda: require(count > 0, "no payloads") or f"{count} of {len(recorded)} written"
+        )
 
     def overhead(self):
         """Time added to each tool call by hooks: no hooks, server up, down and hung."""
@@ -238,11 +297,14 @@ class Runner:
             # A hook may wait for `emit` for two seconds at most; a tool call has two hooks.
             require(added["hung"] < 4500 and added["up"] < 1000 and added["down"] < 1000, text)
             return text
+
         self.report.check("overhead", "time per tool call", bounded)
 
 
 def is_backup(path):
-    return ".bak" in os.path.basename(path) or ".backup" in os.path.basename(path) or ".before" in os.path.basename(path)
+    return (
+        ".bak" in os.path.basename(path) or ".backup" in os.path.basename(path) or ".before" in os.path.basename(path)
+    )
 
 
 __all__ = ["ALL", "URL", "Report", "Runner"]

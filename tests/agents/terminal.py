@@ -12,7 +12,9 @@ import time
 
 # Escape sequences, control characters; the cursor moving right stands for spaces.
 FORWARD = re.compile(r"\x1b\[(\d*)C")
-ESCAPES = re.compile(r"\x1b\[[0-9;:?<>=]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]|[\x00-\x08\x0b-\x1f\x7f]")
+ESCAPES = re.compile(
+    r"\x1b\[[0-9;:?<>=]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]|[\x00-\x08\x0b-\x1f\x7f]"
+)
 
 
 def visible(data):
@@ -59,11 +61,11 @@ class Terminal:
         end = time.monotonic() + seconds
         while True:
             alive = self._pump(0.1)
-            if pattern.search(visible(self.output[self._read_from:])):
+            if pattern.search(visible(self.output[self._read_from :])):
                 self._read_from = len(self.output)
                 return
             if not alive or time.monotonic() > end:
-                tail = visible(self.output[self._read_from:])[-600:]
+                tail = visible(self.output[self._read_from :])[-600:]
                 raise TimeoutError(f"the screen never showed {pattern.pattern!r}; it ends with {tail!r}")
 
     def wait_until(self, condition, seconds=30):

@@ -64,6 +64,7 @@ mod export;
 mod index;
 mod openapi;
 mod reading;
+mod recorded;
 mod sessions;
 mod streaming;
 
