@@ -343,3 +343,15 @@ fn events_of_a_known_copy_are_found_after_the_original_is_gone() {
         run(steps.into_iter().map(|step| (step, Follow::All)).collect()).unwrap();
     }
 }
+
+#[test]
+fn a_truncation_is_detected_in_a_file_that_is_read_again() {
+    let steps = [
+        (Step::Append(2, 0, 0), Follow::Nothing),
+        (Step::Append(0, 2, 0), Follow::Nothing),
+        (Step::Repeat(1, 0), Follow::All),
+        (Step::CopyTruncate, Follow::Nothing),
+        (Step::Rename(0, 3), Follow::All),
+    ];
+    run(steps.into()).unwrap();
+}

@@ -132,6 +132,15 @@ impl IndexWriter {
         transaction.execute("DELETE FROM hook_events WHERE id >= ?1 AND id < ?2", events)?;
         ids::forget(&transaction, source.number)?;
         transaction.execute("DELETE FROM files WHERE number = ?1", [source.number])?;
+        // Rows behind a position would have no proof that the file still has their lines.
+        for other in &self.sources {
+            let Some((position, _)) = other.hidden else { continue };
+            let events = [
+                other.number << OFFSET_BITS | position.cast_signed(),
+                (other.number + 1) << OFFSET_BITS,
+            ];
+            transaction.execute("DELETE FROM hook_events WHERE id >= ?1 AND id < ?2", events)?;
+        }
         transaction.execute(
             "UPDATE files SET position = hidden_position, mark = hidden_mark, \
              hidden_position = NULL, hidden_mark = NULL WHERE hidden_position IS NOT NULL",
