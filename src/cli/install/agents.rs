@@ -1,7 +1,7 @@
 //! The hooks of each agent: the settings file, the events, and the form of an entry.
 //!
-//! Hooks are commands that do not wait for the server: `async` where the agent has that, else `emit
-//! --background`, which returns at once. Agents kill `async` hooks that still run when they exit, so the
+//! Hooks are commands that do not wait for the server: `emit --background` returns at once, and where the
+//! agent has `async`, it does not even wait for that. Agents kill `async` hooks that still run when they exit, so the
 //! hooks of events after which an agent may exit are never `async`. Only the last hook of a session waits
 //! for the response: afterwards the machine or container may be gone.
 //!
@@ -274,7 +274,8 @@ impl Agent {
         if runs_twice && to.scope == Scope::Project {
             command += " --from project";
         }
-        if !self.is_async(event) && !is_last(event) {
+        // Also where the hook is `async`: otherwise one process for each waits for a hung server.
+        if !is_last(event) {
             command += " --background";
         }
         command + " --url " + to.url
