@@ -10,6 +10,7 @@ mod transport;
 
 mod access;
 mod app;
+mod endpoint;
 mod middleware;
 mod openapi;
 mod problem;

@@ -1,45 +1,21 @@
 //! The table of endpoints, and the router that is built from it.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::extract::Request;
 use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes;
 
 use super::access::Scope;
 use super::app::App;
+use super::endpoint::{Endpoint, needs, public};
+use super::openapi::schemas::JsonObject;
 use super::problem::Problem;
 use super::{health, ingest, metrics, middleware, openapi, read};
-
-/// A row of the table: a handler with its method and path, and the scope that a request needs.
-pub(super) struct Endpoint {
-    pub(super) routes: UtoipaMethodRouter<Arc<App>>,
-    /// `None` if no scope is needed.
-    pub(super) scope: Option<Scope>,
-    /// Renders the response to a request that lacks the scope.
-    deny: fn(&HeaderMap, Problem) -> Response,
-}
-
-/// An endpoint for requests that have the scope.
-fn needs(scope: Scope, routes: UtoipaMethodRouter<Arc<App>>) -> Endpoint {
-    let deny = |_: &HeaderMap, problem: Problem| problem.into_response();
-    Endpoint { routes, scope: Some(scope), deny }
-}
-
-/// An endpoint for all requests.
-fn public(routes: UtoipaMethodRouter<Arc<App>>) -> Endpoint {
-    Endpoint { scope: None, ..needs(Scope::Read, routes) }
-}
-
-impl Endpoint {
-    fn denied_by(self, deny: fn(&HeaderMap, Problem) -> Response) -> Self {
-        Self { deny, ..self }
-    }
-}
 
 /// The table of all endpoints, of which the router and the OpenAPI document are built. There is no
 /// other way to add an endpoint, so each names its scope or is public on purpose.
@@ -58,7 +34,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         needs(Read, routes!(read::sessions::sessions)),
         needs(Read, routes!(read::sessions::session)),
         needs(Read, routes!(read::sessions::stats)),
-        public(routes!(openapi::openapi)),
+        public(routes!(openapi_document)),
         public(routes!(health::health)),
         public(routes!(health::live)),
         public(routes!(health::ready)),
@@ -103,4 +79,26 @@ async fn check_access(
         Ok(()) => next.run(request).await,
         Err(problem) => deny(request.headers(), problem),
     }
+}
+
+/// Returns the OpenAPI document of this API.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    operation_id = "getOpenApi",
+    tag = "Server",
+    responses((
+        status = 200,
+        description = "An OpenAPI 3.1 document.",
+        body = JsonObject,
+        content_type = "application/json"
+    ))
+)]
+async fn openapi_document() -> Response {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let text = openapi::document(endpoints()).to_pretty_json();
+        // A map with string keys is always JSON.
+        text.map(|text| text + "\n").unwrap_or_default()
+    });
+    ([(CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
 }

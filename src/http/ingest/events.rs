@@ -10,8 +10,9 @@ use super::IngestRequest;
 use super::headers::media_type;
 use super::pipeline::{Outcome, ingest};
 use crate::decode::{self, Context, DecodeError, Decoded, Format, STORED_LINES};
+use crate::http::openapi::parameters::IngestParameters;
+use crate::http::openapi::problems::IngestProblems;
 use crate::http::openapi::schemas::{CloudEvent, Lines, NewEvent};
-use crate::http::openapi::{IngestParameters, IngestProblems};
 use crate::http::problem::{Problem, RejectedEvent};
 use crate::journal::Framing;
 

@@ -16,8 +16,9 @@ use super::headers::media_type;
 use super::pipeline::ingest;
 use crate::decode::{self, Context, Hook, agent_names, is_agent};
 use crate::http::App;
+use crate::http::openapi::parameters::{HookHeaders, IngestParameters};
+use crate::http::openapi::problems::IngestProblems;
 use crate::http::openapi::schemas::{AgentName, JsonObject, Lines};
-use crate::http::openapi::{HookHeaders, IngestParameters, IngestProblems};
 use crate::http::problem::Problem;
 
 /// Stores an agent's hook payload as it is.

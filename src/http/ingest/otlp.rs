@@ -15,10 +15,11 @@ use super::headers::media_type;
 use super::pipeline::{Outcome, ingest};
 use crate::decode::{self, Context, ExportResponse, OtlpEncoding, PartialSuccess, RpcStatus};
 use crate::http::App;
+use crate::http::openapi::parameters::IngestParameters;
+use crate::http::openapi::problems::OtlpProblems;
 use crate::http::openapi::schemas::{
     Binary, ExportLogsRequest, ExportLogsResponse, JsonPartialSuccess, OtlpStatus,
 };
-use crate::http::openapi::{IngestParameters, OtlpProblems};
 use crate::http::problem::Problem;
 
 const PROTOBUF: &str = "application/x-protobuf";

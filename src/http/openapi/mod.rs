@@ -4,14 +4,10 @@
 //! What every endpoint has in common is added here: the scope that it needs, the responses of the
 //! middleware, and the components that operations refer to.
 
-mod parameters;
-mod problems;
+pub(super) mod parameters;
+pub(super) mod problems;
 pub(super) mod schemas;
 
-use std::sync::LazyLock;
-
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
 use utoipa::ToSchema;
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::security::{
@@ -22,12 +18,9 @@ use utoipa::openapi::{
     ServerBuilder, tag::TagBuilder,
 };
 
-pub(super) use parameters::{HookHeaders, IngestParameters};
-pub(super) use problems::{IngestProblems, OtlpProblems, QueryProblems, StreamProblems};
-
 use super::access::Scope;
+use super::endpoint::Endpoint;
 use super::problem::Problem;
-use super::router::endpoints;
 
 const TAGS: [(&str, &str); 4] = [
     (
@@ -40,32 +33,11 @@ const TAGS: [(&str, &str); 4] = [
     ("Server", "State of the server: health, metrics, and this document."),
 ];
 
-/// Returns the OpenAPI document of this API.
-#[utoipa::path(
-    get,
-    path = "/openapi.json",
-    operation_id = "getOpenApi",
-    tag = "Server",
-    responses((
-        status = 200,
-        description = "An OpenAPI 3.1 document.",
-        body = schemas::JsonObject,
-        content_type = "application/json"
-    ))
-)]
-pub(super) async fn openapi() -> Response {
-    static TEXT: LazyLock<String> = LazyLock::new(|| {
-        let text = document().to_pretty_json();
-        // A map with string keys is always JSON.
-        text.map(|text| text + "\n").unwrap_or_default()
-    });
-    ([(CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
-}
-
-fn document() -> OpenApi {
+/// Returns the document of these endpoints.
+pub(super) fn document(endpoints: Vec<Endpoint>) -> OpenApi {
     let mut components = components();
     let mut paths = Paths::new();
-    for endpoint in endpoints() {
+    for endpoint in endpoints {
         let (schemas, documented, _) = endpoint.routes;
         components.schemas.extend(schemas);
         for (path, mut item) in documented.paths {

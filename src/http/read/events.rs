@@ -13,7 +13,7 @@ use super::aborted;
 use super::parameter_sets::ListEvents;
 use super::parameters::{Parameters, cursor_to};
 use crate::http::App;
-use crate::http::openapi::QueryProblems;
+use crate::http::openapi::problems::QueryProblems;
 use crate::http::openapi::schemas::EventPage;
 use crate::http::problem::Problem;
 use crate::query::{Chunk, PageReader, ReadError};

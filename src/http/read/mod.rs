@@ -8,9 +8,7 @@ pub(super) mod sessions;
 mod state;
 pub(super) mod stream;
 
-use export::PARQUET_MAX;
 pub(crate) use state::ReadState;
-use stream::STREAMS_MAX;
 
 use axum::http::StatusCode;
 

@@ -7,9 +7,18 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, Type};
 use utoipa::openapi::{Ref, RefOr, Required};
 use utoipa::{IntoParams, ToSchema};
 
-use super::parameters::{LIMIT_DEFAULT, LIMIT_MAX, TEXT_BYTES_MAX};
-use super::sessions;
 use crate::http::openapi::schemas::{MemberName, QueryTime};
+
+/// Maximum number of events in a page of `GET /events`.
+pub(super) const EVENTS_MAX: usize = 1000;
+pub(super) const EVENTS_DEFAULT: usize = 100;
+
+/// Maximum number of sessions in a page of `GET /sessions`.
+pub(super) const SESSIONS_MAX: usize = 200;
+pub(super) const SESSIONS_DEFAULT: usize = 50;
+
+/// Maximum length of the text of a search.
+pub(super) const TEXT_BYTES_MAX: usize = 255;
 
 /// A query parameter.
 #[derive(Clone, Copy)]
@@ -76,12 +85,12 @@ const CURSOR: &[QueryParameter] =
 
 const EVENTS_LIMIT: &[QueryParameter] =
     &[parameter("limit", "Maximum number of events in the page.", || {
-        whole_number(LIMIT_MAX, LIMIT_DEFAULT)
+        whole_number(EVENTS_MAX, EVENTS_DEFAULT)
     })];
 
 const SESSIONS_LIMIT: &[QueryParameter] =
     &[parameter("limit", "Maximum number of sessions in the page.", || {
-        whole_number(sessions::LIMIT_MAX, sessions::LIMIT_DEFAULT)
+        whole_number(SESSIONS_MAX, SESSIONS_DEFAULT)
     })];
 
 const FORMAT: &[QueryParameter] = &[parameter("format", "The format of the export.", || {

@@ -6,19 +6,12 @@ use std::str::FromStr;
 
 use axum::http::Uri;
 
-use super::parameter_sets::QueryParameter;
+use super::parameter_sets::{EVENTS_DEFAULT, EVENTS_MAX, QueryParameter, TEXT_BYTES_MAX};
 use crate::event::MEMBERS;
 use crate::event::Timestamp;
 use crate::event::timestamp;
 use crate::http::problem::Problem;
 use crate::query::{FILTER_COLUMNS, Filter, Order, PageKey, PageQuery, SelectedMembers};
-
-/// Maximum number of events in a page of `GET /events`.
-pub(super) const LIMIT_MAX: usize = 1000;
-pub(super) const LIMIT_DEFAULT: usize = 100;
-
-/// Maximum length of the text of a search.
-pub(super) const TEXT_BYTES_MAX: usize = 255;
 
 /// The parameters of one request.
 pub(super) struct Parameters<'u>(Vec<(Cow<'u, str>, Cow<'u, str>)>);
@@ -180,7 +173,7 @@ impl<'u> Parameters<'u> {
             filter: self.filter()?,
             order: order.unwrap_or_default(),
             after: self.cursor()?,
-            limit: self.number("limit", LIMIT_DEFAULT, LIMIT_MAX)?,
+            limit: self.number("limit", EVENTS_DEFAULT, EVENTS_MAX)?,
             members: self.members()?,
         })
     }

@@ -9,17 +9,13 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::parameter_sets::{GetStats, ListSessions};
+use super::parameter_sets::{GetStats, ListSessions, SESSIONS_DEFAULT, SESSIONS_MAX};
 use super::parameters::{Parameters, bucket_length, cursor_to};
 use crate::event::Timestamp;
 use crate::http::App;
-use crate::http::openapi::QueryProblems;
+use crate::http::openapi::problems::QueryProblems;
 use crate::http::problem::Problem;
 use crate::store::{Session, SessionDetails, Stats};
-
-/// Maximum number of sessions in a page.
-pub(super) const LIMIT_MAX: usize = 200;
-pub(super) const LIMIT_DEFAULT: usize = 50;
 
 /// Default time spans.
 const SESSIONS_SECONDS: i64 = 86_400;
@@ -73,7 +69,7 @@ pub(in crate::http) async fn sessions(
     let mut filter = parameters.filter()?;
     filter.since = filter.since.or_else(|| ago(SESSIONS_SECONDS));
     let after = parameters.cursor()?;
-    let limit = parameters.number("limit", LIMIT_DEFAULT, LIMIT_MAX)?;
+    let limit = parameters.number("limit", SESSIONS_DEFAULT, SESSIONS_MAX)?;
     let found = app.read.store.sessions(&filter, after.as_ref(), limit).await?;
     let next_cursor = found.next.map(|key| cursor_to(&key));
     Ok(Json(SessionPage { sessions: found.sessions, next_cursor }).into_response())

@@ -4,8 +4,13 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::{PARQUET_MAX, STREAMS_MAX};
 use crate::store::Store;
+
+/// Maximum number of open streams.
+pub(super) const STREAMS_MAX: usize = 100;
+
+/// Maximum number of concurrent Parquet exports; each buffers a row group.
+pub(super) const PARQUET_MAX: usize = 4;
 
 /// State of the reading endpoints.
 pub(crate) struct ReadState {

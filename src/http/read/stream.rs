@@ -18,17 +18,15 @@ use tokio::time::Instant;
 use super::aborted;
 use super::parameter_sets::StreamEvents;
 use super::parameters::Parameters;
+use super::state::STREAMS_MAX;
 use crate::http::App;
+use crate::http::openapi::problems::{QueryProblems, StreamProblems};
 use crate::http::openapi::schemas::Text;
-use crate::http::openapi::{QueryProblems, StreamProblems};
 use crate::http::problem::Problem;
 use crate::index;
 use crate::postgres::deliver;
 use crate::query::{Chunk, PageReader, ReadError, StreamPosition, TailQuery};
 use crate::store::Store;
-
-/// Maximum number of open streams.
-pub(in crate::http) const STREAMS_MAX: usize = 100;
 
 /// Interval of comments on a stream without events, which keep the connection alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);

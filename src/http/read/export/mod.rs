@@ -21,9 +21,10 @@ use self::parquet::Parquet;
 use super::aborted;
 use super::parameter_sets::ExportEvents;
 use super::parameters::Parameters;
+use super::state::PARQUET_MAX;
 use crate::event::{MEMBERS, Member};
 use crate::http::App;
-use crate::http::openapi::QueryProblems;
+use crate::http::openapi::problems::QueryProblems;
 use crate::http::openapi::schemas::{Binary, Lines, Text};
 use crate::http::problem::Problem;
 use crate::query::{Chunk, FoundEvent, Order, PageQuery, PageReader, ReadError, SelectedMembers};
@@ -32,9 +33,6 @@ use crate::store::Store;
 /// Number of events per query. One query for all would exceed the time limit of the store, and delay the
 /// deletion of old events.
 const PAGE_EVENTS: usize = 10_000;
-
-/// Maximum number of concurrent Parquet exports; each buffers a row group.
-pub(in crate::http) const PARQUET_MAX: usize = 4;
 
 #[derive(Clone, Copy)]
 enum ExportFormat {
