@@ -1,8 +1,9 @@
 //! The journal: the write-ahead log in which events become durable before a request is answered.
 //!
-//! A single writer thread owns the files. It takes all queued batches, drops duplicates, writes the
-//! rest with one write and one fsync (group commit), and answers every batch in the group. The journal
-//! knows records and their keys; it knows nothing of events, HTTP or SQL.
+//! A single writer thread appends to the files. It takes all queued batches, drops duplicates, writes
+//! the rest with one write and one fsync (group commit), and sends every batch in the group its result.
+//! In `postgres` storage the forwarder reads the files through a [`Reader`] and deletes what is
+//! delivered. The journal has records and their keys; it depends on neither HTTP nor SQL.
 
 mod appender;
 mod dedup;
@@ -51,10 +52,11 @@ pub struct Journal {
     state: Arc<State>,
 }
 
-/// Proof that an append is durable.
+/// Confirmation that the records of an append are durable.
 #[derive(Clone, Copy, Debug)]
 pub struct Receipt {
-    /// Durable end of the journal, at or after the end of the appended records.
+    /// Position up to which the journal is durable. The records of the batch are before it, and so are
+    /// the earlier records that made some of them duplicates.
     pub end: u64,
     /// Number of records that were not written because they are duplicates.
     pub duplicates: usize,
@@ -69,8 +71,8 @@ enum Message {
 
 struct Append {
     batch: Batch,
-    /// Released once the records are durable, even if the request is cancelled; holds the memory
-    /// budget.
+    /// Share of the memory budget. Dropped when the batch's group is durable or has failed, even if the
+    /// request was cancelled before.
     _held: Box<dyn Any + Send>,
     response: oneshot::Sender<Result<Receipt, AppendError>>,
 }
@@ -91,8 +93,9 @@ pub fn open_lines(path: &Path, rotation: Rotation) -> Result<OpenJournal, OpenEr
     Ok(OpenJournal { appender, framing: Framing::Plain })
 }
 
-/// Opens the journal of `postgres` storage: a directory of segments with at most `bytes_max` bytes in
-/// total. Delivered segments are kept for `retention` as long as there is room.
+/// Opens the journal of `postgres` storage: a directory of segments. Appends that would make the backlog
+/// larger than `bytes_max` fail, except the first group of an empty backlog. Delivered segments are kept
+/// for `retention`, or until their space is needed to keep all segments within `bytes_max`.
 ///
 /// # Errors
 /// If another server has locked it, or on an I/O error.
@@ -144,7 +147,7 @@ impl OpenJournal {
 
 impl Journal {
     /// Appends records and returns once they are durable. Cancelling the call does not cancel the
-    /// append. `held` is dropped once the records are no longer in memory.
+    /// append. `held` is dropped when the records are durable or the append has failed.
     ///
     /// # Errors
     /// If the records are not durable; see [`AppendError`].

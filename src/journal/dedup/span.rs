@@ -1,4 +1,4 @@
-//! A span: the keys of consecutive records of a file, with a proof of which records they belong to.
+//! A span: the keys of consecutive records of a file, with a fingerprint of the records they belong to.
 //!
 //! | bytes | content (numbers are little endian) |
 //! |---|---|

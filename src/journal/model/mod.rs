@@ -159,7 +159,7 @@ fn a_segment_without_its_keys_is_not_deleted() {
 
     let opened = open();
     let reader = opened.reader().unwrap();
-    reader.trim(reader.end()).unwrap();
+    reader.delete_delivered(reader.end()).unwrap();
     assert_eq!(files(dir.path(), "seg").len(), segments);
 
     let running = RunningJournal::start(opened);
@@ -167,7 +167,7 @@ fn a_segment_without_its_keys_is_not_deleted() {
         // The model expects duplicates, so their keys are known again.
         running.append(&[(id, 10_000)], &mut model).unwrap();
     }
-    reader.trim(reader.end()).unwrap();
+    reader.delete_delivered(reader.end()).unwrap();
     assert_eq!(files(dir.path(), "seg").len(), 1);
     running.close();
 }
@@ -302,7 +302,7 @@ proptest! {
                     let (ids, end) = read(reader, position);
                     prop_assert_eq!(ids, Vec::from(std::mem::take(&mut model.backlog)));
                     position = end;
-                    reader.trim(position).unwrap();
+                    reader.delete_delivered(position).unwrap();
                     prop_assert!(reader.size().0 <= BYTES_MAX / 2, "delivered segments are deleted");
                 }
                 ModelStep::DamageSavedKeys(damage) => {

@@ -1,5 +1,4 @@
-//! The journal of `postgres` storage: a directory of segments, deleted once the forwarder has stored
-//! them.
+//! The journal of `postgres` storage: a directory of segments, which are deleted after delivery.
 //!
 //! | file | content |
 //! |---|---|
@@ -33,13 +32,13 @@ struct Segment {
     len: u64,
     /// Number of records; 0 until they have been counted at start.
     records: u64,
-    /// Time at which the database had stored all of it and at least one record after it.
-    delivered_at: Option<Instant>,
+    /// Time since which the database has all of it and at least one record after it.
+    deletable_since: Option<Instant>,
 }
 
 impl Segment {
     fn new(base: u64, len: u64) -> Self {
-        Self { base, len, records: 0, delivered_at: None }
+        Self { base, len, records: 0, deletable_since: None }
     }
 
     fn end(self) -> u64 {
@@ -55,7 +54,7 @@ pub(crate) struct Segments {
     id: Mutex<String>,
     /// Oldest first; the last one is active. Never empty.
     list: Mutex<VecDeque<Segment>>,
-    /// Minimum time that a segment is kept after delivery.
+    /// Time that a segment is kept after delivery, unless its space is needed.
     retention: Duration,
     /// Position before which everything is stored.
     delivered: AtomicU64,
@@ -133,31 +132,42 @@ impl Segments {
         self.list().iter().map(|segment| segment.len).sum()
     }
 
-    /// Records that everything before `position` is stored, and deletes the segments that were
-    /// delivered longer than the retention time ago. The segment with the last record before the
-    /// position stays, because the fingerprint of that record identifies the journal to the database.
-    fn trim(&self, position: u64) -> io::Result<()> {
+    /// Records that everything before `position` is stored, and deletes the oldest segments while they
+    /// may be deleted. The forwarder calls this after every commit. A segment may be deleted if
+    ///
+    /// - it ends before `position`,
+    /// - it is not the active one,
+    /// - its `.keys` file exists, since the dedup window needs the keys for longer,
+    /// - and it has been deletable for the retention time.
+    ///
+    /// The writer deletes segments as well, with [`remove_oldest`](Self::remove_oldest), when it needs
+    /// their space. It disregards the retention time; the other conditions are the same. So a segment
+    /// with records that are not stored is never deleted, and a full journal rejects events instead.
+    fn delete_delivered(&self, position: u64) -> io::Result<()> {
         let now = Instant::now();
         self.delivered.store(position, Ordering::Release);
         for segment in self.list().iter_mut() {
-            // The position may move back when a database is restored from a backup.
-            segment.delivered_at =
-                (segment.end() < position).then(|| segment.delivered_at.unwrap_or(now));
+            // A segment that ends at the position is not deletable: its last record has the fingerprint
+            // that the database keeps with the position. Without that record, the next connection would
+            // take this journal for another one and deliver all of it again.
+            // The position moves back when a database is restored from a backup.
+            segment.deletable_since =
+                (segment.end() < position).then(|| segment.deletable_since.unwrap_or(now));
         }
-        let expired = |delivered_at: Instant| now.duration_since(delivered_at) >= self.retention;
+        let expired = |since: Instant| now.duration_since(since) >= self.retention;
         let mut removed = false;
         while self.remove_oldest(expired)? {
             removed = true;
         }
-        if removed { self.trim_keys() } else { Ok(()) }
+        if removed { self.delete_old_keys() } else { Ok(()) }
     }
 
-    /// Deletes the oldest segment if it was delivered at a time that `is_expired` accepts; returns true
-    /// if it did.
+    /// Deletes the oldest segment if it is deletable since a time that `is_expired` accepts; returns
+    /// true if it was deleted. See [`delete_delivered`](Self::delete_delivered) for all conditions.
     fn remove_oldest(&self, is_expired: impl Fn(Instant) -> bool) -> io::Result<bool> {
         let mut list = self.list();
         let base = match list.front() {
-            Some(Segment { base, delivered_at: Some(at), .. }) if is_expired(*at) => *base,
+            Some(Segment { base, deletable_since: Some(at), .. }) if is_expired(*at) => *base,
             _ => return Ok(false),
         };
         // The dedup window needs the keys for longer than the segment. If the `.keys` file was lost,
@@ -174,7 +184,7 @@ impl Segments {
     }
 
     /// Deletes the `.keys` files of deleted segments whose keys no longer fit in the dedup window.
-    fn trim_keys(&self) -> io::Result<()> {
+    fn delete_old_keys(&self) -> io::Result<()> {
         let oldest = self.list().front().map_or(0, |segment| segment.base);
         let mut newer = 0;
         for base in self.with_keys()?.into_iter().rev() {
@@ -217,4 +227,38 @@ fn bases(dir: &Path, extension: &str) -> io::Result<Vec<u64>> {
     }
     bases.sort_unstable();
     Ok(bases)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::appender::SegmentAppender;
+    use super::*;
+
+    #[test]
+    fn a_segment_that_ends_at_the_position_is_kept_for_its_fingerprint() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut appender = SegmentAppender::open(dir.path(), 1 << 20, Duration::ZERO).unwrap();
+        let mut record = vec![b'x'; 40_000];
+        record.push(b'\n');
+        for key in 0..12 {
+            appender.append(&record, &[key]).unwrap();
+        }
+        let segments = appender.segments().clone();
+        let reader = Reader::new(segments.clone());
+        let ends: Vec<u64> = segments.list().iter().map(|segment| segment.end()).collect();
+        assert!(ends.len() > 2, "{ends:?}");
+
+        reader.delete_delivered(ends[0]).unwrap();
+        assert_eq!(reader.start(), 0, "the segment before the position is kept");
+        assert!(reader.fingerprint(ends[0]).unwrap().is_some());
+
+        let position = ends[0] + record.len() as u64;
+        reader.delete_delivered(position).unwrap();
+        assert_eq!(reader.start(), ends[0]);
+        assert!(reader.fingerprint(position).unwrap().is_some());
+
+        reader.delete_delivered(ends[ends.len() - 1]).unwrap();
+        assert_eq!(reader.start(), ends[ends.len() - 2], "the active segment is kept");
+        assert!(reader.fingerprint(ends[ends.len() - 1]).unwrap().is_some());
+    }
 }

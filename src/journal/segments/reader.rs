@@ -215,12 +215,13 @@ impl Reader {
         Ok(records)
     }
 
-    /// Deletes segments that are not needed once everything before `position` is stored.
+    /// Records that everything before `position` is stored, and deletes segments that are not needed
+    /// any more.
     ///
     /// # Errors
     /// If a file cannot be deleted; the next call tries again.
-    pub fn trim(&self, position: u64) -> io::Result<()> {
-        self.segments.trim(position)
+    pub fn delete_delivered(&self, position: u64) -> io::Result<()> {
+        self.segments.delete_delivered(position)
     }
 
     /// Opens a segment's file. Returns it with the position where it ends, which is before the

@@ -1,4 +1,5 @@
-//! The forwarder: delivers the journal to PostgreSQL, in order and each record exactly once.
+//! The forwarder: delivers the journal to PostgreSQL, in order. A record may be delivered again after a
+//! failure; it is stored once.
 
 mod expansion;
 mod maintenance;
@@ -132,7 +133,8 @@ impl Forwarder {
         }
     }
 
-    /// Runs sessions until one succeeds.
+    /// Runs one session after another. Returns when a session ends without an error, which is only when
+    /// the forwarder was stopped.
     async fn sessions(&mut self) {
         let mut pause = RETRY_FIRST;
         loop {
@@ -165,13 +167,15 @@ impl Forwarder {
         });
     }
 
-    /// Delivers over one set of connections. Succeeds once it is stopped and everything is stored.
+    /// Delivers over one set of connections. Returns `Ok` when the forwarder was stopped and everything
+    /// is stored.
     async fn session(&mut self) -> Result<(), SessionError> {
         let mut pipeline = Pipeline::connect(&self.database).await?;
         let (mut position, journal) = self.resume(pipeline.idle().await?).await?;
-        // A database restored from a backup needs events again, so none of these may be deleted now.
-        self.reader.trim(position)?;
-        // Everything before it was read, and is stored or in the pipeline.
+        // If the database was restored from a backup, its position is lower than before. The segments
+        // after it must be kept from now on, also from the writer when it needs space.
+        self.reader.delete_delivered(position)?;
+        // Records between `position` and `read_to` are in the pipeline.
         let mut read_to = position;
         self.metrics.database_up.set(1);
         self.metrics.set_database_problem(None);
@@ -235,8 +239,8 @@ impl Forwarder {
     }
 
     /// Returns the position from which to deliver, and the journal's number in the database. Everything
-    /// before the position is stored. If that is uncertain, the whole journal is delivered again, and the
-    /// primary key finds the duplicates.
+    /// before the position is stored. If that is uncertain, the whole journal is delivered again; rows
+    /// whose primary key exists are not inserted twice.
     async fn resume(&self, store: &DeliveryConnection) -> Result<(u64, i32), SessionError> {
         let start = self.reader.start();
         match store.position(&self.reader.id()).await? {
@@ -312,13 +316,14 @@ impl Forwarder {
             // The missing records will never be counted as stored.
             self.count_backlog(next).await;
         }
-        if let Err(error) = self.reader.trim(next) {
+        if let Err(error) = self.reader.delete_delivered(next) {
             tracing::warn!(%error, "a delivered segment could not be deleted; retrying later");
         }
         Ok(next)
     }
 
-    /// Updates the time of the oldest waiting event while none is being delivered.
+    /// Reads the time of the oldest event that is not stored, for the lag in seconds, after a session has
+    /// failed. During a session the pipeline knows it.
     async fn note_oldest(&self) {
         let (reader, position) = (self.reader.clone(), self.status.borrow().position);
         let read = move || reader.read(position, BATCH_BYTES_MIN);
@@ -333,7 +338,8 @@ impl Forwarder {
         // Read together, the end and the count are consistent even while events are appended.
         let appended = *self.appended.borrow();
         let reader = self.reader.clone();
-        // Bytes can be read, and so be stored, a moment before `appended` includes them.
+        // The journal lets the forwarder read records before it publishes their end in `appended`. So
+        // `position` can be after `appended.end` for a moment.
         let (start, end) = (position.min(appended.end), position.max(appended.end));
         let count = move || reader.records_between(start, end);
         let between = blocking(count).await.unwrap_or(0) as i64;
@@ -382,8 +388,8 @@ fn record_rejected(
     Ok(())
 }
 
-/// Runs blocking work on a thread that may block. A panic there panics here too, which ends the process: a
-/// retry would run into the same bug.
+/// Runs blocking work on a thread for blocking work. If it panics, this panics too, and the process ends:
+/// a retry would run into the same bug.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
