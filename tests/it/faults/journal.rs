@@ -114,7 +114,7 @@ fn delete(world: &World, rng: &mut Rng, live: bool) {
         world.kill(world.node());
     }
     let segments = segments(world);
-    // A sealed segment: nothing more is written to it.
+    // A closed segment: nothing more is written to it.
     let path = rng.pick(&segments[segments.len() - 3..segments.len() - 1]);
     world.ledger.excuse(ids(&whole_lines(path)));
     std::fs::remove_file(path).expect("a segment");

@@ -89,7 +89,7 @@ fn delivery_continues_after_a_live_segment_is_deleted_or_truncated() {
         let taken = |id: &String| before.contains(id) && !after.contains(id);
         assert_exactly(&events, (0..sent).map(|id| id.to_string()).filter(|id| !taken(id)));
         assert!(server.client.metric("hooks_journal_missing_bytes_total") > 0);
-        server.logged("a segment was deleted or cut");
+        server.logged("a segment was deleted or truncated");
         // The missing bytes block neither new events nor the journal's size limit.
         for _ in 0..5 {
             let batch: Vec<Value> =

@@ -1,4 +1,4 @@
-//! Senders that behave like real clients: a time-out of five seconds and four attempts with the
+//! Senders that behave like real clients: a timeout of five seconds and four attempts with the
 //! same ids, then they drop the events.
 
 use std::net::SocketAddr;

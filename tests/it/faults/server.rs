@@ -28,7 +28,7 @@ pub(crate) fn kill_storm(world: &World, rng: &mut Rng) {
 }
 
 /// Suspends the server, as a debugger or a swapping machine does, sometimes beyond the senders'
-/// time-out.
+/// timeout.
 pub(crate) fn pause(world: &World, rng: &mut Rng) {
     rng.pause(0..300);
     world.node().signal(Signal::STOP);

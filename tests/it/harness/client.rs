@@ -135,14 +135,26 @@ impl Client {
         self.get("/health", &[]).json()
     }
 
-    /// The value of one sample of `GET /metrics`, 0 if absent. `sample` is the name with its labels,
-    /// as in the text format.
+    /// The value of one sample of `GET /metrics`. `sample` is the name with its labels, as in the text
+    /// format. A sample with labels that was never counted is 0. Panics if there is no such metric.
     #[track_caller]
     pub(crate) fn metric(&self, sample: &str) -> u64 {
         let text = self.get("/metrics", &[]).text;
         let mut lines = text.lines().filter_map(|line| line.strip_prefix(sample));
-        let value = lines.find_map(|rest| rest.strip_prefix(' '));
-        value.map_or(0, |value| value.parse().expect("a whole number"))
+        if let Some(value) = lines.find_map(|rest| rest.strip_prefix(' ')) {
+            return value.parse().expect("a whole number");
+        }
+        // Families without samples are not in the response, but in the reference of all metrics.
+        let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
+        let reference = agentic_hooks_backend::metrics::reference();
+        let row = reference.lines().find(|row| row.starts_with(&format!("| `{name}` |")));
+        let is_labelled = !labels.is_empty()
+            && labels.split("\",").all(|pair| {
+                let (label, _) = pair.split_once('=').expect("a label with a value");
+                row.is_some_and(|row| row.contains(&format!("`{label}`")))
+            });
+        assert!(is_labelled, "no sample {sample}: {row:?} in {text}");
+        0
     }
 
     /// A raw connection, for requests that no correct client sends.

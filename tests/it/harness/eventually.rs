@@ -8,7 +8,7 @@ const DEADLINE: Duration = Duration::from_secs(90);
 
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Retries until `attempt` succeeds, and returns its value. On time-out, panics with the last error.
+/// Retries until `attempt` succeeds, and returns its value. On timeout, panics with the last error.
 #[track_caller]
 pub(crate) fn eventually<T, E: Debug>(what: &str, mut attempt: impl FnMut() -> Result<T, E>) -> T {
     let begun = Instant::now();
