@@ -45,7 +45,7 @@ pub struct Args {
     payload: Option<String>,
 
     /// Agent: claude-code, codex, gemini, cursor, copilot, vscode, opencode, qwen, cline, openhands,
-    /// windsurf, or auto to recognise it by the payload
+    /// windsurf, or auto to recognize it by the payload
     #[arg(long, value_name = "NAME", default_value = "auto")]
     agent: String,
 

@@ -26,7 +26,7 @@ impl Output {
     }
 }
 
-/// Returns an event as a coloured line: time, session, type, tool, duration, and the first of its data
+/// Returns an event as a colored line: time, session, type, tool, duration, and the first of its data
 /// that explains it.
 fn readable(event: &str) -> String {
     const EXPLAINING: [&str; 6] = ["prompt", "message", "reason", "error", "tool_input", "command"];
@@ -34,7 +34,7 @@ fn readable(event: &str) -> String {
     let text = |name: &str| printable(event[name].as_str().unwrap_or_default());
     let event_type = text("event_type");
     // Red: failed. Yellow: waiting for a person. Green: completed. Cyan: anything else.
-    let colour = match &*event_type {
+    let color = match &*event_type {
         name if name.ends_with("_failed") || name.ends_with("_blocked") => 31,
         "permission_requested" | "agent_stopped" | "system_notification" => 33,
         name if name.ends_with("_completed") => 32,
@@ -47,7 +47,7 @@ fn readable(event: &str) -> String {
     let time = text("timestamp").get(..19).unwrap_or_default().replace('T', " ");
     let duration = event["duration_ms"].as_f64().map(|ms| format!(" {ms:.0} ms"));
     format!(
-        "\x1b[2m{time}\x1b[0m {session:<12} \x1b[{colour}m{event_type}\x1b[0m {}{} \x1b[2m{about}\x1b[0m",
+        "\x1b[2m{time}\x1b[0m {session:<12} \x1b[{color}m{event_type}\x1b[0m {}{} \x1b[2m{about}\x1b[0m",
         text("tool_name"),
         duration.unwrap_or_default()
     )

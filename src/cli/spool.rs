@@ -3,7 +3,7 @@
 //! A hook appends its line to `spool.jsonl` before anything is sent. A process that sends renames the file
 //! to `spool.sending.jsonl` and sends its lines, oldest first. Sending has a separate lock, so that
 //! appending never waits for the network. Lines that were sent just before the sender was killed are sent
-//! again; the server recognises them as duplicates, because the lines have the ids of their events.
+//! again; the server recognizes them as duplicates, because the lines have the ids of their events.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};

@@ -33,7 +33,7 @@ impl Identity {
 }
 
 /// Lists the existing files, oldest first; the JSON Lines file itself is last.
-pub(super) fn survey(path: &Path) -> io::Result<Vec<(Identity, PathBuf)>> {
+pub(super) fn list(path: &Path) -> io::Result<Vec<(Identity, PathBuf)>> {
     loop {
         let current = Identity::of(path)?;
         let rotated = match RotatedNames::of(path).oldest_first() {

@@ -15,23 +15,24 @@ use super::{Shared, schema};
 use crate::journal::Appended;
 use crate::metrics::Metrics;
 
-/// Minimum time between two passes, per thousand events/s and at least once. Each transaction rewrites
-/// pages of every index, and these writes delay the journal's fsync.
+/// Minimum time between the starts of two passes, at up to 1,000 events/s; proportionally longer at
+/// higher rates. Each transaction rewrites pages of every index, and these writes delay the journal's
+/// fsync.
 const PASS_INTERVAL: Duration = Duration::from_millis(25);
 
-/// Maximum pause after a block. The follower pauses for as long as the block took, per thousand
-/// events/s: it keeps up with 10,000 events/s; at higher rates it may fall behind rather than delay
-/// requests.
+/// Maximum pause after a block of lines. The pause is the time that the block took, multiplied by the
+/// rate in thousands of events/s. The follower keeps up with 10,000 events/s; at higher rates it falls
+/// behind rather than delay requests.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Maximum rate that counts for intervals and pauses, in thousands of events/s.
+/// Rate, in thousands of events/s, above which intervals and pauses do not grow further.
 const THOUSANDS_MAX: f64 = 15.0;
 
-/// Niceness of the follower's thread, the maximum: requests go first.
+/// Niceness of the follower's thread: the lowest priority, so that requests are served first.
 const NICENESS: i32 = 19;
 
-/// Interval at which to look for lines of other programs, and for new and deleted files.
-const SURVEY_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval at which the files are listed again, and read for lines that other programs appended.
+const FILES_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Pause after a failure.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
@@ -40,8 +41,9 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// transaction.
 const FAR_BEHIND_BYTES: u64 = 64 << 20;
 
-/// Bytes of lines in a transaction when far behind. Every transaction rewrites the index pages of the
-/// sessions in its lines, and a short transaction has about as many of them.
+/// Bytes of lines in a transaction when far behind. A transaction rewrites the index pages of all
+/// sessions in its lines. Short transactions have nearly as many sessions as long ones, so fewer and
+/// longer ones write less.
 const TRANSACTION_BYTES: u64 = 8 << 20;
 
 /// Interval at which progress is logged when far behind.
@@ -50,7 +52,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// State of the index: lag and errors.
 #[derive(Clone, Debug, Default)]
 pub struct IndexStatus {
-    /// True once the index has all events, but for the newest of the JSON Lines file.
+    /// True if the index has all events, except for the newest lines of the JSON Lines file.
     pub ready: bool,
     /// The number of times that an index was opened; 0 before the first.
     pub(super) generation: u64,
@@ -73,7 +75,7 @@ impl IndexStatus {
         if !self.ready {
             return Ok(());
         }
-        let found = files::survey(jsonl)?;
+        let found = files::list(jsonl)?;
         let has = |found: &[(Identity, PathBuf)], identity: Identity| {
             found.iter().any(|(found, _)| *found == identity)
         };
@@ -98,8 +100,8 @@ pub(super) struct Follower {
     shared: Arc<Shared>,
     writer: Option<IndexWriter>,
     progress: IndexProgress,
-    surveyed: Option<Instant>,
-    /// The JSON Lines file at the last survey.
+    files_updated: Option<Instant>,
+    /// The JSON Lines file when the list of files was last updated.
     current: Option<Identity>,
     rate: Rate,
 }
@@ -111,7 +113,14 @@ impl Follower {
         metrics: Arc<Metrics>,
     ) -> Self {
         let progress = IndexProgress { status, metrics, reported: None };
-        Self { shared, writer: None, progress, surveyed: None, current: None, rate: Rate::new() }
+        Self {
+            shared,
+            writer: None,
+            progress,
+            files_updated: None,
+            current: None,
+            rate: Rate::new(),
+        }
     }
 
     /// Indexes until `stop` is true. Blocks, so it needs a dedicated thread.
@@ -123,13 +132,13 @@ impl Follower {
     ) {
         // Applies to this thread only, on Linux. An error leaves the thread at normal priority.
         let _ = rustix::process::nice(NICENESS);
-        // The journal reads its files first, so that events are accepted sooner. An error means that its
-        // writer has ended, which ends the process.
+        // Waits until the journal has filled its dedup window, so that both do not compete for the disk
+        // before events are accepted. An error means that the writer has ended, which ends the process.
         let _ = runtime.block_on(appended.wait_for(|appended| appended.ready));
         loop {
             let begun = Instant::now();
             let pause = match self.pass(&appended, &stop) {
-                Ok(()) => SURVEY_INTERVAL,
+                Ok(()) => FILES_INTERVAL,
                 Err(error) => {
                     self.failed(&error);
                     RETRY_INTERVAL
@@ -157,14 +166,14 @@ impl Follower {
         }
     }
 
-    /// Gives up the index connection, and a damaged index.
+    /// Closes the index after an error, and marks it for a rebuild if it is damaged.
     fn failed(&mut self, error: &FollowError) {
         // Rolls back the open transaction.
         self.writer = None;
         if matches!(error, FollowError::Index(error) if schema::is_damage(error)) {
             self.shared.damaged();
         }
-        self.surveyed = None;
+        self.files_updated = None;
         self.progress.failed(error.to_string());
     }
 
@@ -174,7 +183,7 @@ impl Follower {
         appended: &watch::Receiver<Appended>,
         stop: &watch::Receiver<bool>,
     ) -> Result<(), FollowError> {
-        self.survey_if_due()?;
+        self.update_files_if_due()?;
         let mut at = 0;
         while !*stop.borrow() {
             let Some(writer) = self.writer.as_mut().filter(|writer| at < writer.sources.len())
@@ -192,7 +201,7 @@ impl Follower {
                 FileState::Rewritten => {
                     self.progress.incomplete(writer);
                     // The removed events may be in a file that was copied from this one.
-                    self.survey()?;
+                    self.update_files()?;
                     at = 0;
                 }
             }
@@ -245,16 +254,16 @@ impl Follower {
     }
 
     /// Updates the list of files if it is time, or if the JSON Lines file was rotated or deleted.
-    fn survey_if_due(&mut self) -> Result<(), FollowError> {
-        let is_due = self.surveyed.is_none_or(|at| at.elapsed() >= SURVEY_INTERVAL);
+    fn update_files_if_due(&mut self) -> Result<(), FollowError> {
+        let is_due = self.files_updated.is_none_or(|at| at.elapsed() >= FILES_INTERVAL);
         if is_due || Identity::of(&self.shared.jsonl)? != self.current {
-            self.survey()?;
+            self.update_files()?;
         }
         Ok(())
     }
 
     /// Updates the list of files. Opens the index if it is not open, was replaced, or is damaged.
-    fn survey(&mut self) -> Result<(), FollowError> {
+    fn update_files(&mut self) -> Result<(), FollowError> {
         let path = &self.shared.index;
         let is_damaged = self.shared.take_damaged();
         let identity = Identity::of(path)?;
@@ -271,23 +280,23 @@ impl Follower {
             });
         }
         if let Some(writer) = &mut self.writer {
-            let found = files::survey(&self.shared.jsonl)?;
+            let found = files::list(&self.shared.jsonl)?;
             let newest = found.last().filter(|(_, path)| *path == self.shared.jsonl);
             self.current = newest.map(|(identity, _)| *identity);
             if writer.update_sources(found, &self.shared.jsonl)? {
                 self.progress.incomplete(writer);
             }
         }
-        self.surveyed = Some(Instant::now());
+        self.files_updated = Some(Instant::now());
         Ok(())
     }
 }
 
 #[cfg(test)]
 impl Follower {
-    /// Makes the next pass list the files.
-    pub(super) fn forget_survey(&mut self) {
-        self.surveyed = None;
+    /// Makes the next pass update the list of files.
+    pub(super) fn update_files_next(&mut self) {
+        self.files_updated = None;
     }
 
     pub(super) fn into_writer(self) -> Option<IndexWriter> {
@@ -333,7 +342,7 @@ impl IndexProgress {
         });
     }
 
-    /// Publishes that the index has everything.
+    /// Publishes that the index has every whole line of the files.
     fn complete(&mut self, writer: &IndexWriter) {
         let seen = writer.sources.iter().map(|source| (source.identity, source.seen_len));
         let seen: Arc<[_]> = seen.collect();

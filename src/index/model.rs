@@ -230,9 +230,9 @@ impl Running {
         Self { follower, shared, status, appended, stop }
     }
 
-    fn follow(&mut self, survey: bool) {
-        if survey {
-            self.follower.forget_survey();
+    fn follow(&mut self, update_files: bool) {
+        if update_files {
+            self.follower.update_files_next();
         }
         self.follower.pass(&self.appended, &self.stop).unwrap();
     }

@@ -77,7 +77,7 @@ fn open(number: i64, index: &Connection, shared: &Shared) -> Result<Option<File>
     if let Some(file) = open_if(&shared.jsonl, identity)? {
         return Ok(Some(file));
     }
-    for (found, path) in files::survey(&shared.jsonl)? {
+    for (found, path) in files::list(&shared.jsonl)? {
         if found == identity {
             return Ok(open_if(&path, identity)?);
         }

@@ -72,7 +72,8 @@ metrics! {
         "Invalid events not copied to rejected.jsonl because the file is full; their senders were told.";
     storage_errors: IntCounter,
         "hooks_storage_errors_total",
-        "Failed writes to the journal or the store.";
+        "Requests whose events could not be written to the journal (a full one included), and failed \
+         sessions of the forwarder with the database.";
 
     sync_seconds: Histogram {LATENCY},
         "hooks_journal_sync_seconds",

@@ -1,4 +1,4 @@
-//! The standard rules: secrets that are recognised by their form alone.
+//! The standard rules: secrets that are recognized by their form alone.
 //!
 //! A rule belongs here if the issuer defines the form (a prefix, a length), so that other text hardly ever
 //! matches: a redacted text cannot be restored. Passwords, which can be any word, are for a patterns file. The

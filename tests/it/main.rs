@@ -1,6 +1,6 @@
 //! Integration tests of the event store at its interfaces: HTTP, files, SQL and the process.
 //!
-//! All tests are one binary: one module for each guarantee. `harness` starts servers and databases.
+//! All tests are one binary: one module per subject. `harness` starts servers and databases.
 
 mod harness;
 

@@ -1,4 +1,4 @@
-//! Middleware: behaviour that all endpoints have in common.
+//! Middleware: behavior that all endpoints have in common.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

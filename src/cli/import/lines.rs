@@ -16,7 +16,7 @@ pub(super) struct ImportLine {
 
 /// Returns the event of a line: the line itself, or the original in an entry of `rejected.jsonl`.
 ///
-/// Members that a second import needs to recognise the event are added if missing: an `event_id`
+/// Members that a second import needs to recognize the event are added if missing: an `event_id`
 /// derived from the line's number and text, and as `timestamp` the time of the rejection or `known_by`.
 /// Fails with the reason if the line cannot be an event.
 pub(super) fn prepare(line: &str, number: u64, known_by: Timestamp) -> Result<ImportLine, String> {

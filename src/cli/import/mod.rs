@@ -184,7 +184,7 @@ impl Import {
                 reason.clone_into(waits_for);
             }
         };
-        // Events with an id and a timestamp are recognised for ever. If a server has stored or
+        // Events with an id and a timestamp are recognized for ever. If a server has stored or
         // rejected them before, they are accepted in the form that they have.
         let media_type = if first.is_complete { STORED_LINES } else { "application/x-ndjson" };
         let outcome = self.server.send(&body, media_type, waiting);

@@ -78,7 +78,7 @@ impl ImportSource {
     }
 }
 
-/// Decompresses gzip (RFC 1952) and zstd (RFC 8878), which are recognised by their first bytes.
+/// Decompresses gzip (RFC 1952) and zstd (RFC 8878), which are recognized by their first bytes.
 fn decompressed(mut input: impl Read + 'static) -> io::Result<Box<dyn BufRead>> {
     let mut head = Vec::new();
     input.by_ref().take(4).read_to_end(&mut head)?;

@@ -13,7 +13,7 @@ use super::settings::root;
 
 const TEMPLATE: &str = include_str!("opencode.js");
 
-/// First words of the file, by which it is recognised.
+/// First words of the file, by which it is recognized.
 const MARK: &str = "// hooks-backend: ";
 
 const FILE: &str = "plugin/hooks-backend.js";
