@@ -102,9 +102,12 @@ impl Read for Inflate<'_> {
     }
 }
 
-/// Returns a body as text. Some agents on Windows start it with a byte order mark.
-pub(super) fn text(body: &[u8]) -> Result<&str, DecodeError> {
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+/// Returns a body as text. On Windows, some agents start it with a byte order mark, and shells that pass it
+/// on with another.
+pub(super) fn text(mut body: &[u8]) -> Result<&str, DecodeError> {
+    while let Some(rest) = body.strip_prefix(b"\xEF\xBB\xBF") {
+        body = rest;
+    }
     simdutf8::compat::from_utf8(body)
         .map_err(|error| DecodeError::NotUtf8 { at: error.valid_up_to() })
 }

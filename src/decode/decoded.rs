@@ -13,6 +13,8 @@ pub struct Decoded {
     pub rejected: Vec<Rejected>,
     /// The number of secrets replaced in either.
     pub redactions: Redactions,
+    /// The number of records that are valid and not stored, such as metrics.
+    pub ignored: usize,
 }
 
 impl Decoded {
@@ -23,7 +25,16 @@ impl Decoded {
             batch: Batch::new(context.framing, body_bytes + body_bytes / 4 + 256),
             rejected: Vec::new(),
             redactions: Redactions::default(),
+            ignored: 0,
         }
+    }
+
+    /// A body that could not be decoded, as one rejected event.
+    pub fn undecodable(context: &Context<'_>, error: &DecodeError, body: &[u8]) -> Self {
+        let mut decoded = Self::new(context, 0);
+        let original = String::from_utf8_lossy(body).into_owned();
+        decoded.reject(context, 0, Invalid::event(error.to_string()), original);
+        decoded
     }
 
     /// Adds a rejected event. Its secrets are replaced, too.

@@ -26,7 +26,7 @@ pub use body::{BodyError, Encoding, decompress};
 pub use cloudevents::from_headers;
 pub use context::Context;
 pub use decoded::{DecodeError, Decoded, Invalid, Rejected};
-pub use otlp::{ExportResponse, OtlpEncoding, PartialSuccess, RpcStatus, decode_logs};
+pub use otlp::{ExportResponse, OtlpEncoding, PartialSuccess, RpcStatus, Signal, decode_export};
 pub(crate) use stored::STORED_LINES;
 
 /// The format of a body.

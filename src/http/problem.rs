@@ -168,7 +168,7 @@ impl Problem {
         Self::new(
             StatusCode::NOT_FOUND,
             "no such route; events go to POST /events and POST /events/batch, agents' hooks to POST \
-             /hooks/{agent}, OpenTelemetry logs to POST /v1/logs",
+             /hooks/{agent}, OpenTelemetry to POST /v1/logs and /v1/traces",
         )
     }
 

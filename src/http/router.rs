@@ -28,6 +28,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         needs(Ingest, routes!(ingest::hooks::event)),
         needs(Ingest, routes!(ingest::hooks::emitted)),
         needs(Ingest, routes!(ingest::otlp::logs)).denied_by(ingest::otlp::denied),
+        needs(Ingest, routes!(ingest::otlp::traces)).denied_by(ingest::otlp::denied),
+        needs(Ingest, routes!(ingest::otlp::metrics)).denied_by(ingest::otlp::denied),
         needs(Read, routes!(read::events::events)),
         needs(Read, routes!(read::export::export)),
         needs(Read, routes!(read::stream::stream)),

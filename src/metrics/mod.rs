@@ -61,6 +61,9 @@ metrics! {
     events_duplicate: IntCounterVec["reason"],
         "hooks_events_duplicate_total",
         "Repeated events, stored once: found by the dedup window or by the store.";
+    events_ignored: IntCounter,
+        "hooks_otlp_ignored_total",
+        "Metrics, and spans that are not of an agent, in OpenTelemetry exports: accepted, not stored.";
     batch_events: Histogram {COUNTS},
         "hooks_batch_events",
         "Events in one request.";

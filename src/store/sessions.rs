@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::Store;
 use crate::event::Timestamp;
 use crate::json::each_member;
+use crate::json::text::unescape;
 use crate::query::{
     Chunk, Filter, Order, PageKey, PageQuery, ReadError, Select, SelectedMembers, output_row,
 };
@@ -14,18 +15,48 @@ use crate::query::{
 /// A session without events for longer than this is quiet.
 const QUIET_MICROS: i64 = 10 * 60 * 1_000_000;
 
-/// Events that end a session.
-const ENDED: [&str; 2] = ["session_completed", "session_ended"];
+/// Events that end a session. The session of `doctor` has one event.
+const ENDED: [&str; 3] = ["session_completed", "session_ended", "doctor_tested"];
+
+/// Events that do not reopen a session that has ended.
+const AFTER_END: [&str; 4] =
+    ["agent_failed", "context_compacting", "context_compacted", "subagent_stopped"];
 
 /// Events after which an agent waits for a person.
-const WAITING: [&str; 3] = ["agent_stopped", "permission_requested", "system_notification"];
+const WAITING: [&str; 4] =
+    ["agent_stopped", "agent_failed", "permission_requested", "system_notification"];
+
+/// Events after which an agent that waited still waits. A session starts again when its context is compacted.
+const WHILE_WAITING: [&str; 4] =
+    ["session_started", "context_compacting", "context_compacted", "subagent_stopped"];
+
+/// Events of hooks that have the working directory.
+const WITH_CWD: [&str; 7] = [
+    "session_started",
+    "user_prompt_submitted",
+    "tool_execution_started",
+    "tool_execution_completed",
+    "tool_execution_failed",
+    "agent_stopped",
+    "session_completed",
+];
 
 /// Events that end the use of a tool.
 const TOOL_ENDED: [&str; 2] = ["tool_execution_completed", TOOL_FAILED];
 const TOOL_FAILED: &str = "tool_execution_failed";
 
-/// Number of events at the beginning of a session in which its working directory is looked for.
+/// Number of first events in which the working directory of a session is looked for.
 const CWD_EVENTS: usize = 20;
+
+/// Maximum time between the start of a sub-agent in the hooks of its parent and in its own session.
+const PARENT_MICROS: i64 = 60 * 1_000_000;
+
+/// Maximum number of starts of sub-agents among which that of a session is looked for.
+const PARENT_EVENTS: usize = 200;
+
+/// The members of lines that details are taken from.
+const LINE_MEMBERS: [&str; 6] =
+    ["data", "extra", "timestamp", "session_id", "subagent_id", "parent_session_id"];
 
 /// Maximum number of sub-agents and of tools that are listed.
 const LIST_MAX: usize = 100;
@@ -34,9 +65,9 @@ const LIST_MAX: usize = 100;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionState {
-    /// Its last event ended it.
+    /// Its last event ended it. Events of telemetry decide no state.
     Ended,
-    /// Its last event was a stop, a request for permission or a notification.
+    /// Its last event was a stop, a failure, a request for permission or a notification.
     Waiting,
     /// Otherwise, if it had no event for ten minutes.
     Quiet,
@@ -101,6 +132,9 @@ pub struct SessionDetails {
     /// Working directory.
     #[schema(required = true)]
     pub cwd: Option<String>,
+    /// The session that started this one as a sub-agent.
+    #[schema(required = true)]
+    pub parent_session_id: Option<String>,
     /// The first prompt.
     #[schema(required = true)]
     pub first_prompt: Option<String>,
@@ -146,7 +180,10 @@ output_row! {
         started_at: Timestamp = "min(\"timestamp\")",
         last_event_at: Timestamp = "max(\"timestamp\")",
         last_ended_at: Option<Timestamp> = latest_of(&ENDED),
+        last_reopening_at: Option<Timestamp> = latest_hook_except(&[&ENDED, &AFTER_END]),
         last_waiting_at: Option<Timestamp> = latest_of(&WAITING),
+        last_working_at: Option<Timestamp> = latest_hook_except(&[&WAITING, &WHILE_WAITING]),
+        last_hook_at: Option<Timestamp> = latest_hook_except(&[]),
         events: i64 = "count(*)",
         prompts: i64 = count_of(&["user_prompt_submitted"]),
         tool_uses: i64 = count_of(&TOOL_ENDED),
@@ -178,6 +215,17 @@ fn latest_of(types: &[&str]) -> String {
     format!("max(CASE WHEN event_type IN ({}) THEN \"timestamp\" END)", literals(types))
 }
 
+/// SQL for the time of the newest event that is not of these types, and not of telemetry: names of telemetry
+/// have a dot, and a log record without a name is a `log`.
+fn latest_hook_except(types: &[&[&str]]) -> String {
+    let others = std::iter::once("log").chain(types.iter().copied().flatten().copied());
+    let others = literals(&others.collect::<Vec<_>>());
+    format!(
+        "max(CASE WHEN event_type NOT LIKE '%.%' AND event_type NOT IN ({others}) \
+         THEN \"timestamp\" END)"
+    )
+}
+
 /// SQL for the sum of a column, in floating point, which no client's numbers can overflow.
 fn sum_of(column: &str) -> String {
     format!("sum(CAST({column} AS double precision))")
@@ -190,11 +238,12 @@ fn literals(types: &[&str]) -> String {
 impl From<SessionTotalsRow> for Session {
     fn from(row: SessionTotalsRow) -> Self {
         let quiet_since = Timestamp::now().micros() - QUIET_MICROS;
-        let state = if row.last_ended_at == Some(row.last_event_at) {
+        let active_at = row.last_hook_at.unwrap_or(row.last_event_at);
+        let state = if row.last_ended_at.is_some() && row.last_ended_at >= row.last_reopening_at {
             SessionState::Ended
-        } else if row.last_waiting_at == Some(row.last_event_at) {
+        } else if row.last_waiting_at.is_some() && row.last_waiting_at >= row.last_working_at {
             SessionState::Waiting
-        } else if row.last_event_at.micros() < quiet_since {
+        } else if active_at.micros() < quiet_since {
             SessionState::Quiet
         } else {
             SessionState::Running
@@ -253,12 +302,19 @@ impl Store {
     pub async fn session(&self, session_id: &str) -> Result<Option<SessionDetails>, ReadError> {
         let mut found = self.sessions_by_id(vec![session_id.to_owned()]).await?;
         let Some(session) = found.pop() else { return Ok(None) };
-        let begin = self.first_events(session_id, None, CWD_EVENTS).await?;
-        let prompts = self.first_events(session_id, Some("user_prompt_submitted"), 1).await?;
-        let subagents = self.first_events(session_id, Some("subagent_started"), LIST_MAX).await?;
+        let find_cwd =
+            |begin: Vec<Vec<u8>>| begin.iter().find_map(|line| payload_text(line, "cwd"));
+        let mut cwd = find_cwd(self.first_events(session_id, &WITH_CWD, CWD_EVENTS).await?);
+        if cwd.is_none() {
+            cwd = find_cwd(self.first_events(session_id, &[], CWD_EVENTS).await?);
+        }
+        let prompts = self.first_events(session_id, &["user_prompt_submitted"], 1).await?;
+        let subagents = self.first_events(session_id, &["subagent_started"], LIST_MAX).await?;
+        let parent_session_id = self.parent_of(&session).await?;
         Ok(Some(SessionDetails {
             session,
-            cwd: begin.iter().find_map(|line| payload_text(line, "cwd")),
+            parent_session_id,
+            cwd,
             first_prompt: prompts.first().and_then(|line| payload_text(line, "prompt")),
             tools: self.tools_of(session_id).await?,
             subagents: subagents
@@ -301,20 +357,44 @@ impl Store {
         self.fold(&select, Vec::new(), add).await
     }
 
-    /// The lines of a session's first events, of any type or of one.
+    /// The session that started this one. Telemetry of a sub-agent of Codex has a session of its own, whose ID
+    /// is that of the sub-agent in the hooks of the parent.
+    async fn parent_of(&self, session: &Session) -> Result<Option<String>, ReadError> {
+        let own = self.first_events(&session.session_id, &[], 1).await?;
+        let own = own.first().and_then(|line| member_text(line, "parent_session_id"));
+        if own.is_some() {
+            return Ok(own);
+        }
+        let starts = Filter {
+            event_types: vec!["subagent_started".to_owned()],
+            since: Timestamp::from_micros(session.started_at.micros() - PARENT_MICROS),
+            until: Timestamp::from_micros(session.started_at.micros() + PARENT_MICROS),
+            ..Filter::default()
+        };
+        let lines = self.first_lines(starts, PARENT_EVENTS).await?;
+        Ok(lines.iter().find_map(|line| {
+            let is_this = member_text(line, "subagent_id").as_ref() == Some(&session.session_id);
+            member_text(line, "session_id").filter(|id| is_this && *id != session.session_id)
+        }))
+    }
+
+    /// The lines of a session's first events of these types, or of any if there are none.
     async fn first_events(
         &self,
         session_id: &str,
-        event_type: Option<&str>,
+        event_types: &[&str],
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, ReadError> {
         let filter = Filter {
             equal: vec![("session_id", session_id.to_owned())],
-            event_types: event_type.map(str::to_owned).into_iter().collect(),
+            event_types: event_types.iter().map(|&name| name.to_owned()).collect(),
             ..Filter::default()
         };
-        let members =
-            SelectedMembers::Only(["data", "extra", "timestamp"].map(str::to_owned).to_vec());
+        self.first_lines(filter, limit).await
+    }
+
+    async fn first_lines(&self, filter: Filter, limit: usize) -> Result<Vec<Vec<u8>>, ReadError> {
+        let members = SelectedMembers::Only(LINE_MEMBERS.map(str::to_owned).to_vec());
         let page = PageQuery { filter, order: Order::Ascending, limit, members, after: None };
         let mut reader = self.page(page).await?;
         let mut lines = Vec::new();
@@ -345,7 +425,9 @@ fn member_text(object: &[u8], name: &str) -> Option<String> {
         if member == name {
             found = serde_json::from_str::<&RawValue>(value)
                 .ok()
-                .and_then(|raw| serde_json::from_str(raw.get()).ok());
+                .map(RawValue::get)
+                .filter(|raw| raw.starts_with('"'))
+                .map(|raw| unescape(raw).into_owned());
         }
     });
     found

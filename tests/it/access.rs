@@ -206,13 +206,15 @@ fn reading_needs_a_key_with_the_read_scope() {
 }
 
 /// The scope that each route needs; `None` for public routes.
-const ROUTES: [(&str, &str, Option<&str>); 18] = [
+const ROUTES: [(&str, &str, Option<&str>); 20] = [
     ("POST", "/events", Some("ingest")),
     ("POST", "/events/batch", Some("ingest")),
     ("POST", "/hooks", Some("ingest")),
     ("POST", "/hooks/{agent}", Some("ingest")),
     ("POST", "/hooks/{agent}/{event}", Some("ingest")),
     ("POST", "/v1/logs", Some("ingest")),
+    ("POST", "/v1/traces", Some("ingest")),
+    ("POST", "/v1/metrics", Some("ingest")),
     ("GET", "/events", Some("read")),
     ("GET", "/events/export", Some("read")),
     ("GET", "/events/stream", Some("read")),

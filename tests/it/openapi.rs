@@ -191,6 +191,9 @@ fn cases() -> Vec<Case> {
         "eventName": "claude_code.user_prompt",
         "attributes": [{ "key": "session.id", "value": { "stringValue": "session-3" } }],
     }, {}] }] }] });
+    let spans = json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": [
+        { "name": "chat", "attributes": [{ "key": "gen_ai.operation.name" }] }, "no span",
+    ] }] }] });
     let mut large = event("large");
     large["data"] = json!({ "text": "x".repeat(20 << 10) });
     let mut cases = vec![
@@ -220,6 +223,11 @@ fn cases() -> Vec<Case> {
         post("/v1/logs", "/v1/logs", PROTOBUF, &"", 200),
         post("/v1/logs", "/v1/logs", TYPE, &"[", 400),
         post("/v1/logs", "/v1/logs", LINES, &"", 415),
+        post("/v1/traces", "/v1/traces", TYPE, &spans, 200),
+        post("/v1/traces", "/v1/traces", PROTOBUF, &"", 200),
+        post("/v1/traces", "/v1/traces", TYPE, &"[", 400),
+        post("/v1/metrics", "/v1/metrics", TYPE, &"{}", 200),
+        post("/v1/metrics", "/v1/metrics", PROTOBUF, &"", 200),
         get("/sessions/{session_id}", "/sessions/none", 404),
         get("/sessions/{session_id}", "/sessions/session-1", 200),
         get("/openapi.json", "/openapi.json", 200),

@@ -1,4 +1,4 @@
-//! `POST /v1/logs`: log records of OpenTelemetry exporters are stored once, as sent.
+//! `POST /v1/logs`, `/v1/traces`, `/v1/metrics`: records of OpenTelemetry exporters are stored once, as sent.
 
 use std::io::Write;
 
@@ -184,4 +184,209 @@ fn errors_are_in_the_encoding_of_the_request() {
     assert!(response.json()["detail"].as_str().is_some_and(|text| text.contains(PROTOBUF)));
     server.client.post("/v1/logs", JSON, &[], "{}").expect(401);
     assert_eq!(post(JSON, "{}").expect(200).text, "{}");
+}
+
+fn logs(records: &Value) -> String {
+    json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": records }] }] }).to_string()
+}
+
+#[test]
+fn odd_values_do_not_cost_a_record() {
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
+    let record = r#""timeUnixNano":"1795424400000000000""#;
+    let of = |record: &str| {
+        format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{{record}}}]}}]}}]}}"#)
+    };
+    let bodies = [
+        of(&format!(r#"{record},"body":{{"stringValue":"cut \ud83d"}}"#)),
+        of(&format!(
+            r#"{record},"attributes":[{{"key":"\udc00","value":{{"stringValue":"\uD83D"}}}}]"#
+        )),
+        format!(
+            r#"{{"resourceLogs":[{{"resource":{{"attributes":[{{"key":"cwd","value":{{"stringValue":"/\ud83d"}}}}]}},"scopeLogs":[{{"logRecords":[{{{record}}}]}}]}}]}}"#
+        ),
+        of(&format!(
+            r#"{record},"attributes":null,"severityText":null,"severityNumber":null,"eventName":null,"traceId":null,"body":null"#
+        )),
+        of(&format!(
+            r#"{record},"attributes":[null,{{"key":"k","value":{{"arrayValue":{{"values":[null,{{"intValue":9.0}}]}}}}}},{{"key":"n","value":null}}]"#
+        )),
+        of(&format!(
+            r#"{record},"attributes":[{{"key":"k","value":{{"arrayValue":{{"values":null}}}}}}]"#
+        )),
+        format!(
+            r#"{{"resourceLogs":[null,{{"resource":null,"schemaUrl":null,"scopeLogs":[{{"scope":null,"logRecords":[{{{record},"body":{{"stringValue":"x"}}}}]}}]}},{{"scopeLogs":null}}]}}"#
+        ),
+        of(&format!(r#"{record},"severityNumber":"SEVERITY_NUMBER_INFO2""#)),
+        of(&format!(r#"{record},"severityNumber":"9""#)),
+        of(&format!(r#"{record},"severityNumber":11.0"#)),
+        r#"{"resource_logs":[{"scope_logs":[{"log_records":[{"time_unix_nano":"1795424400000000000","event_name":"snake.case"}]}]}]}"#.to_owned(),
+        format!("\u{feff}\u{feff}{}", of(&format!(r#"{record},"eventName":"bom.twice""#))),
+    ];
+    for (at, body) in bodies.iter().enumerate() {
+        let response = server.client.post("/v1/logs", JSON, &[], body).expect(200);
+        assert_eq!(response.text, "{}", "{body}");
+        assert_eq!(workspace.events().len(), at + 1, "{body}");
+    }
+    let events = workspace.events();
+    assert_eq!(events[0]["data"]["body"], "cut \u{fffd}");
+    assert_eq!(events[2]["data"]["resource"]["cwd"], "/\u{fffd}");
+    assert_eq!(events[4]["data"]["attributes"], json!({ "k": [null, 9], "n": null }));
+    let severities: Vec<_> =
+        events[7..10].iter().map(|event| event["data"]["severity_number"].clone()).collect();
+    assert_eq!(severities, [10, 9, 11]);
+    assert_eq!(events[10]["event_type"], "snake.case");
+    // A resource with an attribute that is not UTF-8, and one record with a time.
+    let resource = [0x0a, 10, 0x0a, 8, 0x0a, 1, b'k', 0x12, 3, 0x0a, 1, 0xff];
+    let scopes = [0x12, 11, 0x12, 9, 0x09, 1, 0, 0, 0, 0, 0, 0, 1];
+    let body = [&[0x0a, 25][..], &resource, &scopes].concat();
+    server.client.post("/v1/logs", PROTOBUF, &[], &body).expect(200);
+    assert_eq!(workspace.events().len(), bodies.len() + 1);
+}
+
+#[test]
+fn equal_records_of_an_export_are_all_stored_and_a_repeated_export_once() {
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
+    let record =
+        json!({ "timeUnixNano": "1795424400000000000", "body": { "stringValue": "retry" } });
+    let body = logs(&json!([record, record, record]));
+    for _ in 0..2 {
+        server.client.post("/v1/logs", JSON, &[], &body).expect(200);
+        assert_eq!(workspace.events().len(), 3);
+    }
+}
+
+#[test]
+fn originals_are_kept_if_all_records_or_the_export_are_invalid() {
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
+    let post = |path: &str, kind: &str, body: &str| server.client.post(path, kind, &[], body);
+    let body = logs(&json!([{ "timeUnixNano": "soon" }, { "timeUnixNano": "later" }]));
+    post("/v1/logs", JSON, &body).expect(200);
+    assert_eq!(workspace.rejected().len(), 2);
+    assert_eq!(workspace.rejected()[1]["event"], json!({ "timeUnixNano": "later" }));
+    let event = r#"{"event_type":"a","session_id":"s"}"#;
+    let response = post("/v1/logs", JSON, event).expect(400);
+    assert!(response.text.contains("resourceLogs is missing"), "{response:?}");
+    assert_eq!(workspace.rejected()[2]["event"]["event_type"], "a");
+    post("/v1/logs", JSON, r#"{"resourceSpans":[]}"#).expect(400);
+    post("/v1/traces", JSON, "not JSON").expect(400);
+    assert_eq!(workspace.rejected()[4]["text"], "not JSON");
+    let metrics = server.client.get("/metrics/prometheus", &[]).expect(200).text;
+    assert!(metrics.contains("hooks_events_rejected_total{reason=\"invalid\"} 5"), "{metrics}");
+}
+
+#[test]
+fn spans_of_agents_become_events_and_other_records_are_counted() {
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
+    let text = |key: &str, value: &str| json!({ "key": key, "value": { "stringValue": value } });
+    let number = |key: &str, value: u32| json!({ "key": key, "value": { "intValue": value } });
+    let times = |mut span: Value| {
+        span["traceId"] = json!("5b8efff798038103d269b633813fc60c");
+        span["spanId"] = json!("eee19b7ec3c1b174");
+        span["startTimeUnixNano"] = json!("1795424400000000000");
+        span["endTimeUnixNano"] = json!("1795424400012500000");
+        span
+    };
+    let spans = json!([
+        times(json!({
+            "name": "chat model-1", "kind": "SPAN_KIND_CLIENT", "parentSpanId": "00000000000000aa",
+            "status": { "code": 2, "message": "overloaded" },
+            "attributes": [
+                text("gen_ai.operation.name", "chat"), text("gen_ai.conversation.id", "conv-1"),
+                number("gen_ai.usage.input_tokens", 7),
+            ],
+        })),
+        times(json!({
+            "name": "invoke_agent shop",
+            "attributes": [
+                text("gen_ai.operation.name", "invoke_agent"), number("gen_ai.usage.input_tokens", 7),
+            ],
+        })),
+        times(json!({ "name": "search", "attributes": [text("tool_name", "search")] })),
+        times(json!({ "name": "GET /", "attributes": [text("http.request.method", "GET")] })),
+    ]);
+    let body = json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }).to_string();
+    for _ in 0..2 {
+        assert_eq!(server.client.post("/v1/traces", JSON, &[], &body).expect(200).text, "{}");
+    }
+    let metric = json!({ "name": "claude_code.token.usage", "sum": { "dataPoints": [{}] } });
+    let body = json!({ "resourceMetrics": [{ "scopeMetrics": [{ "metrics": [metric] }] }] });
+    server.client.post("/v1/metrics", JSON, &[], body.to_string()).expect(200);
+    server.client.post("/v1/metrics", PROTOBUF, &[], "").expect(200);
+    let events = workspace.events();
+    let types: Vec<_> = events.iter().map(|event| event["event_type"].clone()).collect();
+    assert_eq!(types, ["gen_ai.chat", "gen_ai.invoke_agent", "span.search"]);
+    let chat = &events[0];
+    for (member, expected) in [
+        ("session_id", json!("conv-1")),
+        ("timestamp", json!("2026-11-23T09:00:00.000000Z")),
+        ("duration_ms", json!(12.5)),
+        ("input_tokens", json!(7)),
+    ] {
+        assert_eq!(chat[member], expected, "{member} of {chat}");
+    }
+    for (member, expected) in [
+        ("name", "chat model-1"),
+        ("kind", "client"),
+        ("status", "error"),
+        ("status_message", "overloaded"),
+        ("end_time", "2026-11-23T09:00:00.012500Z"),
+        ("parent_span_id", "00000000000000aa"),
+    ] {
+        assert_eq!(chat["data"][member], expected, "{member} of {chat}");
+    }
+    assert_eq!(events[1]["input_tokens"], Value::Null);
+    assert_eq!(events[2]["tool_name"], "search");
+    let metrics = server.client.get("/metrics/prometheus", &[]).expect(200).text;
+    assert!(metrics.contains("hooks_otlp_ignored_total 3"), "{metrics}");
+}
+
+#[test]
+fn agents_own_names_are_types_and_usage_is_counted_once() {
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().start();
+    let record = |agent: &str, field: &str, name: &str| {
+        json!({ "resourceLogs": [{
+            "resource": { "attributes": [{ "key": "service.name", "value": { "stringValue": agent } }] },
+            "scopeLogs": [{ "logRecords": [{
+                "timeUnixNano": "1795424400000000000", "eventName": field,
+                "attributes": [
+                    { "key": "event.name", "value": { "stringValue": name } },
+                    { "key": "gen_ai.usage.input_tokens", "value": { "intValue": 5 } },
+                ],
+            }] }],
+        }] })
+    };
+    let operation = "gen_ai.client.inference.operation.details";
+    for body in [
+        record(
+            "codex_cli_rs",
+            "event otel/src/events/session_telemetry.rs:703",
+            "codex.user_prompt",
+        ),
+        record("gemini-cli", "", operation),
+        record("gemini-cli", "", "gemini_cli.api_response"),
+        record("claude-code", "claude_code.tool_result", "tool_result"),
+        record("shop", "", operation),
+    ] {
+        server.client.post("/v1/logs", JSON, &[], body.to_string()).expect(200);
+    }
+    let events = workspace.events();
+    let found = events.iter();
+    let found = found.map(|event| (event["event_type"].as_str(), event["input_tokens"].as_u64()));
+    let found: Vec<_> = found.collect();
+    assert_eq!(
+        found,
+        [
+            (Some("codex.user_prompt"), Some(5)),
+            (Some(operation), None),
+            (Some("gemini_cli.api_response"), Some(5)),
+            (Some("claude_code.tool_result"), Some(5)),
+            (Some(operation), Some(5)),
+        ]
+    );
 }

@@ -10,6 +10,7 @@ both!(
     pages_list_each_session_once,
     stats_count_events_and_measure_tools,
     invalid_parameters_are_named,
+    state_is_decided_by_hooks_and_not_by_telemetry,
 );
 
 fn with(storage: Storage, events: &[Value]) -> (Workspace, Server) {
@@ -242,3 +243,59 @@ fn invalid_parameters_are_named(storage: Storage) {
         assert_eq!(problem["parameter"], parameter, "{path}");
     }
 }
+
+fn state_is_decided_by_hooks_and_not_by_telemetry(storage: Storage) {
+    let none = || json!({});
+    let mut events = Vec::new();
+    for (session_id, types, _) in STATES {
+        let types = types.iter().enumerate();
+        events.extend(types.map(|(at, name)| ago(100 - at as u64, session_id, name, &none())));
+    }
+    // A telemetry exporter sends more events than are searched for the directory.
+    let request = |at: u64| ago(300 - at, "cwd", "claude_code.api_request", &none());
+    events.extend((0..30).map(request));
+    events.push(ago(200, "cwd", "session_started", &json!({ "cwd": "/home/me" })));
+    let prompt = json!({ "prompt": "mend it" });
+    events.push(ago(199, "cwd", "user_prompt_submitted", &prompt));
+    // Telemetry of a sub-agent of Codex has the ID of the sub-agent as its session.
+    events.push(ago(50, "parent", "subagent_started", &json!({ "subagent_id": "child" })));
+    events.push(ago(49, "child", "codex.conversation_starts", &none()));
+    let (_workspace, server) = with(storage, &events);
+    assert_eq!(get(&server, "/sessions/child")["parent_session_id"], "parent");
+    assert_eq!(get(&server, "/sessions/parent")["parent_session_id"], json!(null));
+    for (session_id, _, state) in STATES {
+        let session = get(&server, &format!("/sessions/{session_id}"));
+        assert_eq!(session["state"], *state, "{session_id}");
+    }
+    let session = get(&server, "/sessions/cwd");
+    assert_eq!(
+        (&session["cwd"], &session["first_prompt"]),
+        (&json!("/home/me"), &json!("mend it"))
+    );
+}
+
+/// Sessions, their events, and the state after these.
+const STATES: &[(&str, &[&str], &str)] = &[
+    ("telemetry-after-stop", &["agent_stopped", "claude_code.api_request", "log"], "waiting"),
+    ("telemetry-after-end", &["session_completed", "gen_ai.chat"], "ended"),
+    ("telemetry-alone", &["codex.user_prompt"], "running"),
+    (
+        "compacted-while-waiting",
+        &["agent_stopped", "context_compacting", "session_started", "context_compacted"],
+        "waiting",
+    ),
+    (
+        "compacted-while-working",
+        &["user_prompt_submitted", "context_compacting", "session_started", "context_compacted"],
+        "running",
+    ),
+    (
+        "prompt-after-compaction",
+        &["agent_stopped", "context_compacted", "user_prompt_submitted"],
+        "running",
+    ),
+    ("failure-after-end", &["session_completed", "agent_failed"], "ended"),
+    ("failure", &["user_prompt_submitted", "agent_failed"], "waiting"),
+    ("resumed", &["agent_stopped", "session_completed", "session_started"], "running"),
+    ("tested", &["doctor_tested"], "ended"),
+];

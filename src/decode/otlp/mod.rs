@@ -1,33 +1,39 @@
-//! OpenTelemetry logs (OTLP/HTTP): each log record becomes one event.
+//! OpenTelemetry (OTLP/HTTP): each log record, and each span of an agent, becomes one event. Other spans and
+//! metrics are accepted and counted, because exporters that have one address for all signals report each
+//! other response as an error.
 //!
-//! The `event_type` is the record's event name, such as `claude_code.api_request`, which differs from those
-//! of the hooks of the same agent. Promoted columns are taken from the attributes of the known agents, and
-//! from those of the semantic conventions for generative AI (`gen_ai.*`).
+//! The `event_type` is the record's name, such as `claude_code.api_request`, which differs from those of the
+//! hooks of the same agent. Promoted columns are taken from the attributes of the known agents, and from
+//! those of the semantic conventions for generative AI (`gen_ai.*`).
 //!
-//! Records do not have IDs. The event ID of a record with a time is a hash of the record, so that an
-//! export that is sent again is stored once. A record without a time gets a random ID.
+//! Records do not have IDs. The event ID of a record with a time is a hash of the record and of its number
+//! among the equal records of the export, so that equal records are all stored, and an export that is sent
+//! again is stored once. A record without a time gets a random ID.
 
+mod attributes;
+mod log_record;
+mod origin;
+mod proto_json;
+mod span;
 mod wire;
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::collections::HashMap;
+use std::fmt::Display;
 
-use data_encoding::{BASE64, HEXLOWER};
+use memchr::memmem;
 use prost::Message;
 
-use wire::{
-    AnyValue, AttributeValue, ExportRequest, ExportRequestJson, InstrumentationScope, KeyValue,
-    LogRecord, Resource,
-};
+use origin::{RecordOrigin, timestamp};
+use wire::{ExportRequest, ExportRequestJson, LogRecord, ResourceGroupJson, Span};
 pub use wire::{ExportResponse, PartialSuccess, RpcStatus};
 
-use super::agents::bounded;
 use super::body;
 use super::context::Context;
 use super::decoded::{DecodeError, Decoded, Invalid};
 use super::fields::{Field, Fields};
-use crate::event::{ColumnKind, PromotedColumn, PromotedColumns, TEXT_BYTES_MAX, Timestamp};
-use crate::json::text::quoted;
+use crate::json::each_member;
+use crate::json::text::{Escape, replace_unicode_escapes};
 
 /// The encoding of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,51 +44,123 @@ pub enum OtlpEncoding {
     Json,
 }
 
-/// Decodes an export of logs.
+/// The kind of records in an export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Log records.
+    Logs,
+    /// Spans.
+    Traces,
+    /// Metrics.
+    Metrics,
+}
+
+impl Signal {
+    fn request_name(self) -> &'static str {
+        match self {
+            Self::Logs => "ExportLogsServiceRequest",
+            Self::Traces => "ExportTraceServiceRequest",
+            Self::Metrics => "ExportMetricsServiceRequest",
+        }
+    }
+
+    fn member(self) -> &'static str {
+        match self {
+            Self::Logs => "resourceLogs",
+            Self::Traces => "resourceSpans",
+            Self::Metrics => "resourceMetrics",
+        }
+    }
+}
+
+/// Decodes an export.
 ///
 /// # Errors
-/// If the body is not an export, or has too many records.
-pub fn decode_logs(
+/// If the body is not an export of the signal, or has too many records.
+pub fn decode_export(
+    signal: Signal,
     encoding: OtlpEncoding,
     body: &[u8],
     context: &Context<'_>,
 ) -> Result<Decoded, DecodeError> {
+    let decoded = Decoded::new(context, body.len());
     let mut collector =
-        RecordCollector { context, decoded: Decoded::new(context, body.len()), index: 0 };
-    let not_otlp = |error: &dyn std::fmt::Display| {
-        DecodeError::NotJson(format!("not an OTLP ExportLogsServiceRequest: {error}"))
+        RecordCollector { signal, context, decoded, index: 0, occurrences: HashMap::new() };
+    let not_otlp = |error: &dyn Display| {
+        DecodeError::NotJson(format!("not an OTLP {}: {error}", signal.request_name()))
     };
     match encoding {
         OtlpEncoding::Protobuf => {
             let request = ExportRequest::decode(body).map_err(|error| not_otlp(&error))?;
-            for logs in request.resource_logs {
-                let resource = logs.resource.unwrap_or_default();
-                for logs in logs.scope_logs {
-                    let scope = logs.scope.unwrap_or_default();
-                    for record in logs.log_records {
-                        let parsed = LogRecord::decode(&*record).map_err(|error| error.to_string());
+            // Unknown fields are skipped, so that any message could be an empty export.
+            if request.resources.is_empty() && !body.is_empty() {
+                return Err(not_otlp(&format!("{} is missing", signal.member())));
+            }
+            for group in request.resources {
+                let resource = &group.resource.unwrap_or_default();
+                for group in group.scopes {
+                    let scope = &group.scope.unwrap_or_default();
+                    for record in group.records {
                         let original = || format!("{record:?}");
-                        collector.add(&resource, &scope, parsed, original)?;
+                        collector.add(
+                            RecordOrigin { resource, scope },
+                            RawRecord::Protobuf(&record),
+                            original,
+                        )?;
                     }
                 }
             }
         }
         OtlpEncoding::Json => {
-            let request: ExportRequestJson<'_> =
-                read_object(body::text(body)?).map_err(|error| not_otlp(&error))?;
-            for logs in request.resource_logs {
-                let resource = logs.resource.unwrap_or_default();
-                for logs in logs.scope_logs {
-                    let scope = logs.scope.unwrap_or_default();
-                    for record in logs.log_records {
-                        let parsed = read_object(record.get()).map_err(|error| error.to_string());
-                        collector.add(&resource, &scope, parsed, || record.get().to_owned())?;
+            let text = without_lone_surrogates(body::text(body)?);
+            for group in resources(signal, &text).map_err(|error| not_otlp(&error))? {
+                let resource = &group.resource.unwrap_or_default();
+                for group in group.scopes {
+                    let scope = &group.scope.unwrap_or_default();
+                    for record in group.records {
+                        collector.add(
+                            RecordOrigin { resource, scope },
+                            RawRecord::Json(record.get()),
+                            || record.get().to_owned(),
+                        )?;
                     }
                 }
             }
         }
     }
     Ok(collector.decoded)
+}
+
+/// Returns the groups of an export in JSON.
+fn resources(signal: Signal, text: &str) -> serde_json::Result<Vec<ResourceGroupJson<'_>>> {
+    let request: ExportRequestJson<'_> = read_object(text)?;
+    let groups = match signal {
+        Signal::Logs => request.logs,
+        Signal::Traces => request.spans,
+        Signal::Metrics => request.metrics,
+    };
+    let mut is_empty = true;
+    if groups.is_none() {
+        each_member(text.as_bytes(), |_, _| is_empty = false);
+    }
+    match groups {
+        None if !is_empty => {
+            let error = format!("{} is missing", signal.member());
+            Err(serde::de::Error::custom(error))
+        }
+        groups => Ok(groups.unwrap_or_default()),
+    }
+}
+
+/// Replaces lone surrogates by U+FFFD. Exporters that cut texts by UTF-16 units write them.
+fn without_lone_surrogates(text: &str) -> Cow<'_, str> {
+    let has = |escape: &str| memmem::find(text.as_bytes(), escape.as_bytes()).is_some();
+    if !has("\\ud") && !has("\\uD") {
+        return Cow::Borrowed(text);
+    }
+    let mut replaced = text.to_owned().into_bytes();
+    replace_unicode_escapes(&mut replaced, |escape| escape == Escape::LoneSurrogate);
+    String::from_utf8(replaced).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 /// Parses a JSON object. Serde alone would accept an array of the members, too.
@@ -93,222 +171,99 @@ fn read_object<'j, T: serde::Deserialize<'j>>(json: &'j str) -> serde_json::Resu
     serde_json::from_str(json)
 }
 
+/// A record that is not parsed yet.
+#[derive(Clone, Copy)]
+enum RawRecord<'a> {
+    Protobuf(&'a [u8]),
+    Json(&'a str),
+}
+
+impl RawRecord<'_> {
+    fn parse<T: Message + Default + serde::de::DeserializeOwned>(self) -> Result<T, Invalid> {
+        match self {
+            Self::Protobuf(bytes) => T::decode(bytes).map_err(|error| error.to_string()),
+            Self::Json(text) => read_object(text).map_err(|error| error.to_string()),
+        }
+        .map_err(Invalid::event)
+    }
+}
+
+/// The fields of an event whose ID depends on the other records of the export.
+struct TimedFields {
+    fields: Fields<'static>,
+    /// Time since the epoch; 0 if there is none.
+    nanos: u64,
+    data: String,
+}
+
 struct RecordCollector<'c> {
+    signal: Signal,
     context: &'c Context<'c>,
     decoded: Decoded,
     index: usize,
+    /// The number of records with this hash.
+    occurrences: HashMap<u128, u32>,
 }
 
 impl RecordCollector<'_> {
     fn add(
         &mut self,
-        resource: &Resource,
-        scope: &InstrumentationScope,
-        record: Result<LogRecord, String>,
+        origin: RecordOrigin<'_>,
+        record: RawRecord<'_>,
         original: impl FnOnce() -> String,
     ) -> Result<(), DecodeError> {
         let context = self.context;
-        if self.index >= context.batch_events_max {
-            return Err(DecodeError::TooManyEvents { max: context.batch_events_max });
-        }
-        let added = record.map_err(Invalid::event).and_then(|record| {
-            let Decoded { batch, redactions, .. } = &mut self.decoded;
-            batch.push(|line| event(resource, scope, &record).into_line(context, redactions, line))
-        });
+        let event = match self.signal {
+            Signal::Logs => {
+                record.parse::<LogRecord>().map(|record| Some(log_record::event(origin, &record)))
+            }
+            Signal::Traces => record.parse::<Span>().map(|span| span::event(origin, &span)),
+            Signal::Metrics => Ok(None),
+        };
+        let added = match event {
+            Ok(None) => {
+                self.decoded.ignored += 1;
+                return Ok(());
+            }
+            _ if self.index >= context.batch_events_max => {
+                return Err(DecodeError::TooManyEvents { max: context.batch_events_max });
+            }
+            Ok(Some(event)) => {
+                let fields = self.with_id(event);
+                let Decoded { batch, redactions, .. } = &mut self.decoded;
+                batch.push(|line| fields.into_line(context, redactions, line))
+            }
+            Err(reason) => Err(reason),
+        };
         if let Err(reason) = added {
             self.decoded.reject(context, self.index, reason, original());
         }
         self.index += 1;
         Ok(())
     }
-}
 
-fn event(resource: &Resource, scope: &InstrumentationScope, record: &LogRecord) -> Fields<'static> {
-    let attributes = Attributes { record: &record.attributes, resource: &resource.attributes };
-    let data = data(resource, scope, record);
-    let mut fields = Fields::default();
-    fields.set(Field::EventType, quoted(&bounded(event_type(record, &attributes))));
-    fields.set(Field::SessionId, quoted(&bounded(session_id(record, &attributes))));
-    for (field, names) in [
-        (Field::WorkflowId, &["workflow.id", "workflow_id"]),
-        (Field::PhaseId, &["phase.id", "phase_id"]),
-        (Field::MilestoneId, &["milestone.id", "milestone_id"]),
-    ] {
-        if let Some(id) = attributes.text(names) {
-            fields.set(field, quoted(&bounded(id)));
-        }
-    }
-    let nanos = Some(record.time_unix_nano).filter(|nanos| *nanos > 0);
-    let nanos = nanos.unwrap_or(record.observed_time_unix_nano);
-    if nanos > 0 {
-        let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
-        hasher.update(&nanos.to_le_bytes());
-        hasher.update(data.as_bytes());
-        fields.set(Field::EventId, format!("\"{:032x}\"", hasher.digest128()));
-        // 2^64 ns is in the year 2554, which is a valid timestamp.
-        if let Some(timestamp) = Timestamp::from_micros((nanos / 1000) as i64) {
-            fields.set(Field::Timestamp, format!("\"{timestamp}\""));
-        }
-    }
-    fields.set(Field::Data, data);
-    fields.promoted = Some(promoted(scope, &attributes));
-    fields
-}
-
-/// Returns the event name of a record, from where OpenTelemetry has it now, or had it before. In records of
-/// Claude Code, the attribute is the last part of the name, and the body is the full name.
-fn event_type(record: &LogRecord, attributes: &Attributes<'_>) -> String {
-    if !record.event_name.is_empty() {
-        return record.event_name.clone();
-    }
-    // Words with dots, as in `claude_code.api_request`; any other text is a log message.
-    let is_name = |text: &&String| {
-        let is_part = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.');
-        text.contains('.') && text.bytes().all(is_part)
-    };
-    let body = match record.body.as_ref().and_then(|body| body.value.as_ref()) {
-        Some(AttributeValue::String(text)) => Some(text).filter(is_name),
-        _ => None,
-    };
-    let attribute = attributes.text(&["event.name"]);
-    match (attribute, body) {
-        (Some(name), Some(body)) if body.ends_with(&format!(".{name}")) => body.clone(),
-        (Some(name), _) => name,
-        (None, Some(body)) if body.len() <= TEXT_BYTES_MAX => body.clone(),
-        (None, _) => "log".to_owned(),
-    }
-}
-
-/// Returns the session of the agent, else the trace, else the service.
-fn session_id(record: &LogRecord, attributes: &Attributes<'_>) -> String {
-    let names = ["session.id", "conversation.id", "gen_ai.conversation.id", "session_id"];
-    attributes
-        .text(&names)
-        .or_else(|| Some(HEXLOWER.encode(&record.trace_id)).filter(|id| !id.is_empty()))
-        .or_else(|| attributes.text(&["service.instance.id", "service.name"]))
-        .unwrap_or_else(|| "unknown".to_owned())
-}
-
-fn promoted(scope: &InstrumentationScope, attributes: &Attributes<'_>) -> PromotedColumns<'static> {
-    let mut promoted = PromotedColumns::default();
-    for column in PromotedColumn::ALL {
-        let names = column.log_attributes();
-        let value = match column.kind() {
-            ColumnKind::Text => attributes.text(names).filter(|text| text.len() <= TEXT_BYTES_MAX),
-            ColumnKind::Count | ColumnKind::Measure => attributes.number(names),
-        };
-        promoted[column] = value.map(Cow::Owned);
-    }
-    let known = [("claude", "claude-code"), ("codex", "codex"), ("gemini", "gemini")];
-    let service = attributes.text(&["service.name"]).unwrap_or_default();
-    let has_mark = |mark: &str| scope.name.contains(mark) || service.contains(mark);
-    if let Some((_, agent)) = known.iter().find(|(mark, _)| has_mark(mark)) {
-        promoted[PromotedColumn::Agent] = Some(Cow::Borrowed(agent));
-    }
-    promoted
-}
-
-/// The attributes of a record, which take precedence over those of its resource.
-struct Attributes<'a> {
-    record: &'a [KeyValue],
-    resource: &'a [KeyValue],
-}
-
-impl Attributes<'_> {
-    fn find<T>(&self, names: &[&str], read: impl Fn(&AttributeValue) -> Option<T>) -> Option<T> {
-        names.iter().find_map(|name| {
-            let mut all = self.record.iter().chain(self.resource);
-            let found = all.find(|attribute| attribute.key == *name)?;
-            read(found.value.as_ref()?.value.as_ref()?)
-        })
-    }
-
-    fn text(&self, names: &[&str]) -> Option<String> {
-        self.find(names, |value| match value {
-            AttributeValue::String(text) => {
-                Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    fn with_id(&mut self, event: TimedFields) -> Fields<'static> {
+        let TimedFields { mut fields, nanos, data } = event;
+        if nanos > 0 {
+            let hash = |occurrence: u32| {
+                let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+                hasher.update(&nanos.to_le_bytes());
+                hasher.update(data.as_bytes());
+                if occurrence > 0 {
+                    hasher.update(&occurrence.to_le_bytes());
+                }
+                hasher.digest128()
+            };
+            let first = hash(0);
+            let occurrence = self.occurrences.entry(first).or_default();
+            let id = if *occurrence == 0 { first } else { hash(*occurrence) };
+            *occurrence += 1;
+            fields.set(Field::EventId, format!("\"{id:032x}\""));
+            if let Some(timestamp) = timestamp(nanos) {
+                fields.set(Field::Timestamp, format!("\"{timestamp}\""));
             }
-            AttributeValue::Int(number) => Some(number.to_string()),
-            _ => None,
-        })
-    }
-
-    /// Returns the number of an attribute. Some agents send numbers as strings.
-    fn number(&self, names: &[&str]) -> Option<String> {
-        self.find(names, |value| match value {
-            AttributeValue::Int(number) => Some(number.to_string()),
-            AttributeValue::Double(number) => number.is_finite().then(|| number.to_string()),
-            AttributeValue::String(text) => {
-                serde_json::from_str::<serde_json::Number>(text.trim()).ok()?;
-                Some(text.trim().to_owned())
-            }
-            _ => None,
-        })
-    }
-}
-
-/// Returns the record as a JSON object, with the values of attributes as plain JSON.
-fn data(resource: &Resource, scope: &InstrumentationScope, record: &LogRecord) -> String {
-    let mut out = String::from("{\"body\":");
-    any_value(record.body.as_ref(), &mut out);
-    out.push_str(",\"attributes\":");
-    object(&record.attributes, &mut out);
-    // Writing to a string cannot fail.
-    if record.severity_number != 0 {
-        let _ = write!(out, ",\"severity_number\":{}", record.severity_number);
-    }
-    for (name, text) in [
-        ("severity_text", &record.severity_text),
-        ("trace_id", &HEXLOWER.encode(&record.trace_id)),
-        ("span_id", &HEXLOWER.encode(&record.span_id)),
-    ] {
-        if !text.is_empty() {
-            let _ = write!(out, ",\"{name}\":{}", quoted(text));
         }
-    }
-    out.push_str(",\"resource\":");
-    object(&resource.attributes, &mut out);
-    let _ = write!(out, ",\"scope\":{}", quoted(&scope.name));
-    if !scope.version.is_empty() {
-        let _ = write!(out, ",\"scope_version\":{}", quoted(&scope.version));
-    }
-    out.push('}');
-    out
-}
-
-fn object(members: &[KeyValue], out: &mut String) {
-    out.push('{');
-    for (at, member) in members.iter().enumerate() {
-        out.push_str(if at > 0 { "," } else { "" });
-        out.push_str(&quoted(&member.key));
-        out.push(':');
-        any_value(member.value.as_ref(), out);
-    }
-    out.push('}');
-}
-
-fn any_value(value: Option<&AnyValue>, out: &mut String) {
-    match value.and_then(|value| value.value.as_ref()) {
-        None => out.push_str("null"),
-        Some(AttributeValue::String(text)) => out.push_str(&quoted(text)),
-        Some(AttributeValue::Bool(truth)) => out.push_str(if *truth { "true" } else { "false" }),
-        Some(AttributeValue::Int(number)) => out.push_str(&number.to_string()),
-        // JSON has no such numbers: NaN and infinity become strings.
-        Some(AttributeValue::Double(number)) if !number.is_finite() => {
-            out.push_str(&quoted(&number.to_string()));
-        }
-        Some(AttributeValue::Double(number)) => {
-            out.push_str(&serde_json::Value::from(*number).to_string());
-        }
-        Some(AttributeValue::Array(array)) => {
-            out.push('[');
-            for (at, value) in array.values.iter().enumerate() {
-                out.push_str(if at > 0 { "," } else { "" });
-                any_value(Some(value), out);
-            }
-            out.push(']');
-        }
-        Some(AttributeValue::Map(map)) => object(&map.values, out),
-        Some(AttributeValue::Bytes(bytes)) => out.push_str(&quoted(&BASE64.encode(bytes))),
+        fields.set(Field::Data, data);
+        fields
     }
 }

@@ -1,86 +1,170 @@
-//! The messages of OTLP/HTTP logs (<https://opentelemetry.io/docs/specs/otlp/>) in protobuf and JSON, without
-//! the fields that are not stored. Field numbers are those of `opentelemetry/proto/logs/v1`.
+//! The messages of OTLP/HTTP (<https://opentelemetry.io/docs/specs/otlp/>) in protobuf and JSON, without the
+//! fields that are not stored. Field numbers are those of `opentelemetry/proto/*/v1`.
 //!
-//! Log records are left unparsed in both, so that an invalid record is rejected by itself.
+//! The exports of all signals have the same structure: groups by resource, in these groups by scope, in
+//! these the records: log records, spans or metrics. Records are left unparsed, so that an invalid record is
+//! rejected by itself.
+//!
+//! Text is bytes here, because a text that an exporter cut in the middle of a character must not cost the
+//! record.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use data_encoding::HEXLOWER_PERMISSIVE;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::proto_json::{
+    Number, id, list, null_default, number, present_list, severity, span_kind, status_code, text,
+    text_option,
+};
+
+/// A text that may be invalid UTF-8: see [`lossy`].
+pub(super) type TextBytes = Vec<u8>;
+
+/// Returns a text with U+FFFD for invalid bytes.
+pub(super) fn lossy(text: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(text)
+}
+
+/// An export of any signal.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct ExportRequest {
     #[prost(message, repeated, tag = "1")]
-    pub(super) resource_logs: Vec<ResourceLogs>,
+    pub(super) resources: Vec<ResourceGroup>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct ResourceLogs {
+pub(super) struct ResourceGroup {
     #[prost(message, optional, tag = "1")]
     pub(super) resource: Option<Resource>,
     #[prost(message, repeated, tag = "2")]
-    pub(super) scope_logs: Vec<ScopeLogs>,
+    pub(super) scopes: Vec<ScopeGroup>,
 }
 
 #[derive(Clone, PartialEq, prost::Message, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct Resource {
     #[prost(message, repeated, tag = "1")]
-    #[serde(default)]
+    #[serde(deserialize_with = "list")]
     pub(super) attributes: Vec<KeyValue>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct ScopeLogs {
+pub(super) struct ScopeGroup {
     #[prost(message, optional, tag = "1")]
     pub(super) scope: Option<InstrumentationScope>,
     #[prost(bytes = "bytes", repeated, tag = "2")]
-    pub(super) log_records: Vec<Bytes>,
+    pub(super) records: Vec<Bytes>,
 }
 
 #[derive(Clone, PartialEq, prost::Message, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct InstrumentationScope {
-    #[prost(string, tag = "1")]
-    pub(super) name: String,
-    #[prost(string, tag = "2")]
-    pub(super) version: String,
+    #[prost(bytes = "vec", tag = "1")]
+    #[serde(deserialize_with = "text")]
+    pub(super) name: TextBytes,
+    #[prost(bytes = "vec", tag = "2")]
+    #[serde(deserialize_with = "text")]
+    pub(super) version: TextBytes,
 }
 
 #[derive(Clone, PartialEq, prost::Message, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct LogRecord {
     #[prost(fixed64, tag = "1")]
-    #[serde(deserialize_with = "number")]
+    #[serde(alias = "time_unix_nano", deserialize_with = "number")]
     pub(super) time_unix_nano: u64,
     #[prost(int32, tag = "2")]
+    #[serde(alias = "severity_number", deserialize_with = "severity")]
     pub(super) severity_number: i32,
-    #[prost(string, tag = "3")]
-    pub(super) severity_text: String,
+    #[prost(bytes = "vec", tag = "3")]
+    #[serde(alias = "severity_text", deserialize_with = "text")]
+    pub(super) severity_text: TextBytes,
     #[prost(message, optional, tag = "5")]
     pub(super) body: Option<AnyValue>,
     #[prost(message, repeated, tag = "6")]
+    #[serde(deserialize_with = "list")]
     pub(super) attributes: Vec<KeyValue>,
     #[prost(bytes = "vec", tag = "9")]
-    #[serde(deserialize_with = "hex")]
+    #[serde(alias = "trace_id", deserialize_with = "id")]
     pub(super) trace_id: Vec<u8>,
     #[prost(bytes = "vec", tag = "10")]
-    #[serde(deserialize_with = "hex")]
+    #[serde(alias = "span_id", deserialize_with = "id")]
     pub(super) span_id: Vec<u8>,
     #[prost(fixed64, tag = "11")]
-    #[serde(deserialize_with = "number")]
+    #[serde(alias = "observed_time_unix_nano", deserialize_with = "number")]
     pub(super) observed_time_unix_nano: u64,
-    #[prost(string, tag = "12")]
-    pub(super) event_name: String,
+    #[prost(bytes = "vec", tag = "12")]
+    #[serde(alias = "event_name", deserialize_with = "text")]
+    pub(super) event_name: TextBytes,
+}
+
+#[derive(Clone, PartialEq, prost::Message, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Span {
+    #[prost(bytes = "vec", tag = "1")]
+    #[serde(alias = "trace_id", deserialize_with = "id")]
+    pub(super) trace_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    #[serde(rename = "spanId", alias = "span_id", deserialize_with = "id")]
+    pub(super) id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    #[serde(alias = "parent_span_id", deserialize_with = "id")]
+    pub(super) parent_span_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "5")]
+    #[serde(deserialize_with = "text")]
+    pub(super) name: TextBytes,
+    #[prost(int32, tag = "6")]
+    #[serde(deserialize_with = "span_kind")]
+    pub(super) kind: i32,
+    #[prost(fixed64, tag = "7")]
+    #[serde(alias = "start_time_unix_nano", deserialize_with = "number")]
+    pub(super) start_time_unix_nano: u64,
+    #[prost(fixed64, tag = "8")]
+    #[serde(alias = "end_time_unix_nano", deserialize_with = "number")]
+    pub(super) end_time_unix_nano: u64,
+    #[prost(message, repeated, tag = "9")]
+    #[serde(deserialize_with = "list")]
+    pub(super) attributes: Vec<KeyValue>,
+    #[prost(message, repeated, tag = "11")]
+    #[serde(deserialize_with = "list")]
+    pub(super) events: Vec<SpanEvent>,
+    #[prost(message, optional, tag = "15")]
+    pub(super) status: Option<SpanStatus>,
+}
+
+#[derive(Clone, PartialEq, prost::Message, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct SpanEvent {
+    #[prost(fixed64, tag = "1")]
+    #[serde(alias = "time_unix_nano", deserialize_with = "number")]
+    pub(super) time_unix_nano: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    #[serde(deserialize_with = "text")]
+    pub(super) name: TextBytes,
+    #[prost(message, repeated, tag = "3")]
+    #[serde(deserialize_with = "list")]
+    pub(super) attributes: Vec<KeyValue>,
+}
+
+#[derive(Clone, PartialEq, prost::Message, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct SpanStatus {
+    #[prost(bytes = "vec", tag = "2")]
+    #[serde(deserialize_with = "text")]
+    pub(super) message: TextBytes,
+    #[prost(int32, tag = "3")]
+    #[serde(deserialize_with = "status_code")]
+    pub(super) code: i32,
 }
 
 #[derive(Clone, PartialEq, prost::Message, Deserialize)]
 #[serde(default)]
 pub(super) struct KeyValue {
-    #[prost(string, tag = "1")]
-    pub(super) key: String,
+    #[prost(bytes = "vec", tag = "1")]
+    #[serde(deserialize_with = "text")]
+    pub(super) key: TextBytes,
     #[prost(message, optional, tag = "2")]
     pub(super) value: Option<AnyValue>,
 }
@@ -93,8 +177,8 @@ pub(super) struct AnyValue {
 
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(super) enum AttributeValue {
-    #[prost(string, tag = "1")]
-    String(String),
+    #[prost(bytes, tag = "1")]
+    String(TextBytes),
     #[prost(bool, tag = "2")]
     Bool(bool),
     #[prost(int64, tag = "3")]
@@ -113,6 +197,7 @@ pub(super) enum AttributeValue {
 #[serde(default)]
 pub(super) struct ArrayValue {
     #[prost(message, repeated, tag = "1")]
+    #[serde(deserialize_with = "null_default")]
     pub(super) values: Vec<AnyValue>,
 }
 
@@ -120,49 +205,92 @@ pub(super) struct ArrayValue {
 #[serde(default)]
 pub(super) struct KeyValueList {
     #[prost(message, repeated, tag = "1")]
+    #[serde(deserialize_with = "list")]
     pub(super) values: Vec<KeyValue>,
 }
 
-/// [`ExportRequest`] in JSON.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// [`ExportRequest`] in JSON, where the names of the groups tell the signal; `None` if the member is absent.
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub(super) struct ExportRequestJson<'a> {
-    #[serde(borrow, default)]
-    pub(super) resource_logs: Vec<ResourceLogsJson<'a>>,
+    #[serde(
+        borrow,
+        rename = "resourceLogs",
+        alias = "resource_logs",
+        deserialize_with = "present_list"
+    )]
+    pub(super) logs: Option<Vec<ResourceGroupJson<'a>>>,
+    #[serde(
+        borrow,
+        rename = "resourceSpans",
+        alias = "resource_spans",
+        deserialize_with = "present_list"
+    )]
+    pub(super) spans: Option<Vec<ResourceGroupJson<'a>>>,
+    #[serde(
+        borrow,
+        rename = "resourceMetrics",
+        alias = "resource_metrics",
+        deserialize_with = "present_list"
+    )]
+    pub(super) metrics: Option<Vec<ResourceGroupJson<'a>>>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ResourceLogsJson<'a> {
+pub(super) struct ResourceGroupJson<'a> {
     pub(super) resource: Option<Resource>,
-    #[serde(borrow, default)]
-    pub(super) scope_logs: Vec<ScopeLogsJson<'a>>,
+    #[serde(
+        borrow,
+        default,
+        rename = "scopeLogs",
+        alias = "scope_logs",
+        alias = "scopeSpans",
+        alias = "scope_spans",
+        alias = "scopeMetrics",
+        alias = "scope_metrics",
+        deserialize_with = "list"
+    )]
+    pub(super) scopes: Vec<ScopeGroupJson<'a>>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ScopeLogsJson<'a> {
+pub(super) struct ScopeGroupJson<'a> {
     pub(super) scope: Option<InstrumentationScope>,
-    #[serde(borrow, default)]
-    pub(super) log_records: Vec<&'a RawValue>,
+    #[serde(
+        borrow,
+        default,
+        rename = "logRecords",
+        alias = "log_records",
+        alias = "spans",
+        alias = "metrics",
+        deserialize_with = "list"
+    )]
+    pub(super) records: Vec<&'a RawValue>,
 }
 
-/// An object such as `{"stringValue":"..."}`. Unknown kinds are no value.
+/// An object such as `{"stringValue":"..."}`. Unknown kinds are no value, and so is null.
 impl<'de> Deserialize<'de> for AnyValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[expect(clippy::struct_field_names, reason = "the names in OTLP")]
         #[derive(Default, Deserialize)]
         #[serde(default, rename_all = "camelCase")]
         struct Kinds {
-            string_value: Option<String>,
+            #[serde(alias = "string_value", deserialize_with = "text_option")]
+            string_value: Option<TextBytes>,
+            #[serde(alias = "bool_value")]
             bool_value: Option<bool>,
+            #[serde(alias = "int_value")]
             int_value: Option<Number<i64>>,
+            #[serde(alias = "double_value")]
             double_value: Option<Number<f64>>,
+            #[serde(alias = "array_value")]
             array_value: Option<ArrayValue>,
+            #[serde(alias = "kvlist_value")]
             kvlist_value: Option<KeyValueList>,
-            bytes_value: Option<String>,
+            #[serde(alias = "bytes_value", deserialize_with = "text_option")]
+            bytes_value: Option<TextBytes>,
         }
-        let kinds = Kinds::deserialize(deserializer)?;
+        let kinds = Option::<Kinds>::deserialize(deserializer)?.unwrap_or_default();
         let value = (kinds.string_value.map(AttributeValue::String))
             .or(kinds.bool_value.map(AttributeValue::Bool))
             .or(kinds.int_value.map(|number| AttributeValue::Int(number.0)))
@@ -173,43 +301,6 @@ impl<'de> Deserialize<'de> for AnyValue {
             .or(kinds.bytes_value.map(AttributeValue::String));
         Ok(Self { value })
     }
-}
-
-/// A number, or a string with a number, since many JSON parsers do not support 64-bit numbers.
-struct Number<T>(T);
-
-impl<'de, T: std::str::FromStr> Deserialize<'de> for Number<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Spelled<'a> {
-            Text(#[serde(borrow)] Cow<'a, str>),
-            Signed(i64),
-            Unsigned(u64),
-            Double(f64),
-        }
-        let text = match Spelled::deserialize(deserializer)? {
-            Spelled::Text(text) => text,
-            Spelled::Signed(number) => number.to_string().into(),
-            Spelled::Unsigned(number) => number.to_string().into(),
-            Spelled::Double(number) => number.to_string().into(),
-        };
-        text.parse()
-            .map(Self)
-            .map_err(|_| serde::de::Error::custom(format!("{text:?} is not a valid number")))
-    }
-}
-
-fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    Ok(Option::<Number<u64>>::deserialize(deserializer)?.map_or(0, |number| number.0))
-}
-
-/// IDs are hexadecimal in OTLP JSON, and not base64 as in other protobuf JSON.
-fn hex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-    let text = Option::<Cow<'de, str>>::deserialize(deserializer)?.unwrap_or_default();
-    HEXLOWER_PERMISSIVE
-        .decode(text.as_bytes())
-        .map_err(|_| serde::de::Error::custom(format!("{text:?} is not a hexadecimal ID")))
 }
 
 /// The response to an export.
@@ -223,9 +314,9 @@ pub struct ExportResponse {
 /// The rejected part of an export.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct PartialSuccess {
-    /// The number of rejected log records.
+    /// The number of rejected records.
     #[prost(int64, tag = "1")]
-    pub rejected_log_records: i64,
+    pub rejected: i64,
     /// Why they were rejected.
     #[prost(string, tag = "2")]
     pub error_message: String,

@@ -43,7 +43,7 @@ pub(super) async fn ingest<D>(request: IngestRequest, decode: D) -> Result<Outco
 where
     D: FnOnce(&[u8], &Context<'_>) -> Result<Decoded, DecodeError> + Send + 'static,
 {
-    let IngestRequest { app, headers, body, origin, ack, in_flight } = request;
+    let IngestRequest { app, headers, body, origin, ack, in_flight, keeps_originals } = request;
     let encoding = content_encoding(&headers)?;
     let mut memory = app.ingest.memory.reserve()?;
     let bytes_max = app.body_bytes_max();
@@ -51,18 +51,29 @@ where
     app.ingest.rates.charge(&origin.sender, 0, bytes.len());
 
     let is_large = bytes.len() > INLINE_BYTES_MAX || encoding.is_some();
-    let body = ReceivedBody { bytes, encoding, memory };
-    let (decoded, memory) = if is_large {
+    let body = ReceivedBody { bytes, encoding, memory, keeps_original: keeps_originals };
+    let decoded = if is_large {
         let app = app.clone();
         let work = move || body.decode(&app, &origin, decode);
         match tokio::task::spawn_blocking(work).await {
-            Ok(done) => done?,
+            Ok(done) => done,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     } else {
-        body.decode(&app, &origin, decode)?
+        body.decode(&app, &origin, decode)
     };
-    let outcome = append(&app, decoded, memory, ack).await;
+    let outcome = match decoded {
+        Ok((decoded, memory)) => append(&app, decoded, memory, ack, keeps_originals).await,
+        Err(undecodable) => {
+            let UndecodableBody { problem, original } = *undecodable;
+            if let Some(original) = original {
+                app.count_redactions(&original.redactions);
+                rejected::count(&app, original.rejected.len());
+                rejected::keep(&app, original.rejected).await;
+            }
+            Err(problem)
+        }
+    };
     drop(in_flight);
     outcome
 }
@@ -72,6 +83,20 @@ struct ReceivedBody {
     bytes: Bytes,
     encoding: Option<Encoding>,
     memory: Reservation,
+    keeps_original: bool,
+}
+
+/// A body that could not be decoded.
+struct UndecodableBody {
+    problem: Problem,
+    /// The body as a rejected event, if it is kept.
+    original: Option<Decoded>,
+}
+
+impl From<Problem> for Box<UndecodableBody> {
+    fn from(problem: Problem) -> Self {
+        Self::new(UndecodableBody { problem, original: None })
+    }
 }
 
 impl ReceivedBody {
@@ -80,7 +105,7 @@ impl ReceivedBody {
         app: &App,
         origin: &Origin,
         decode: impl FnOnce(&[u8], &Context<'_>) -> Result<Decoded, DecodeError>,
-    ) -> Result<(Decoded, Reservation), Problem> {
+    ) -> Result<(Decoded, Reservation), Box<UndecodableBody>> {
         let received_bytes = self.bytes.len();
         let body = match self.encoding {
             None => self.bytes,
@@ -90,7 +115,12 @@ impl ReceivedBody {
         };
         // Decoding takes another copy of the body, and the records one more.
         self.memory.grow_to(received_bytes.max(body.len()) + 2 * body.len())?;
-        let decoded = decode(&body, &app.decode_context(origin))?;
+        let context = app.decode_context(origin);
+        let decoded = decode(&body, &context).map_err(|error| {
+            let original =
+                (self.keeps_original).then(|| Decoded::undecodable(&context, &error, &body));
+            Box::new(UndecodableBody { problem: error.into(), original })
+        })?;
         self.memory.grow_to(body.len() + decoded.batch.bytes().len())?;
         let events = decoded.batch.len() + decoded.rejected.len();
         let decompressed_bytes = body.len().saturating_sub(received_bytes);
@@ -105,14 +135,19 @@ async fn append(
     decoded: Decoded,
     memory: Reservation,
     ack: Ack,
+    keeps_originals: bool,
 ) -> Result<Outcome, Problem> {
     let outcome = Outcome::new(&decoded);
     let (accepted, invalid) = (outcome.accepted, outcome.rejected.len());
     app.count_redactions(&decoded.redactions);
     app.metrics.events_received.inc_by((accepted + invalid) as u64);
     app.metrics.batch_events.observe((accepted + invalid) as f64);
+    app.metrics.events_ignored.inc_by(decoded.ignored as u64);
     if accepted == 0 {
         rejected::count(app, invalid);
+        if keeps_originals && invalid > 0 {
+            rejected::keep(app, decoded.rejected).await;
+        }
         return Ok(outcome);
     }
     let appended = app.journal.append(decoded.batch, memory).await;

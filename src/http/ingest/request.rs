@@ -24,6 +24,9 @@ pub(in crate::http) struct IngestRequest {
     pub(super) origin: Origin,
     pub(super) ack: Ack,
     pub(super) in_flight: InFlight,
+    /// Whether originals are copied to `rejected.jsonl` even if no event of the request is valid, because
+    /// the sender does not try again and keeps no copy.
+    pub(super) keeps_originals: bool,
 }
 
 /// Sender and time of arrival of a request.
@@ -45,6 +48,14 @@ impl FromRequest<Arc<App>> for IngestRequest {
         let in_flight = app.drain.admit()?;
         let origin = Origin { sender, key_name, received_at: Timestamp::now() };
         let ack = ack(&parts.uri, app.config.http.ack)?;
-        Ok(Self { app: app.clone(), headers: parts.headers, body, origin, ack, in_flight })
+        Ok(Self {
+            app: app.clone(),
+            headers: parts.headers,
+            body,
+            origin,
+            ack,
+            in_flight,
+            keeps_originals: false,
+        })
     }
 }

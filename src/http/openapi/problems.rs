@@ -123,7 +123,7 @@ impl IntoResponses for StreamProblems {
     }
 }
 
-/// The problems of `POST /v1/logs`: a `google.rpc.Status` in the encoding of the request, or a problem
+/// The problems of `POST /v1/{signal}`: a `google.rpc.Status` in the encoding of the request, or a problem
 /// document if that encoding is not known.
 pub(in crate::http) struct OtlpProblems;
 

@@ -263,18 +263,55 @@ pub(in crate::http) struct ExportLogsRequest {
 pub(in crate::http) struct ExportLogsResponse {
     /// Absent if all log records were accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::http) partial_success: Option<JsonPartialSuccess>,
+    pub(in crate::http) partial_success: Option<LogsPartialSuccess>,
 }
 
 /// The log records that were rejected, and will be again if they are sent again.
 #[derive(serde::Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = PartialSuccess)]
-pub(in crate::http) struct JsonPartialSuccess {
+pub(in crate::http) struct LogsPartialSuccess {
     /// A number; JSON of Protobuf writes 64-bit integers as strings.
     pub(in crate::http) rejected_log_records: String,
     pub(in crate::http) error_message: String,
 }
+
+/// An `ExportTraceServiceRequest` of OTLP.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `decode` reads")]
+pub(in crate::http) struct ExportTraceRequest {
+    #[schema(rename = "resourceSpans", value_type = Vec<Object>, required = false)]
+    resource_spans: Vec<Value>,
+}
+
+/// An `ExportTraceServiceResponse` of OTLP.
+#[derive(serde::Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct ExportTraceResponse {
+    /// Absent if all spans were accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::http) partial_success: Option<TracePartialSuccess>,
+}
+
+/// The spans that were rejected, and will be again if they are sent again.
+#[derive(serde::Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct TracePartialSuccess {
+    /// A number; JSON of Protobuf writes 64-bit integers as strings.
+    pub(in crate::http) rejected_spans: String,
+    pub(in crate::http) error_message: String,
+}
+
+/// An `ExportMetricsServiceRequest` of OTLP.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `decode` reads")]
+pub(in crate::http) struct ExportMetricsRequest {
+    #[schema(rename = "resourceMetrics", value_type = Vec<Object>, required = false)]
+    resource_metrics: Vec<Value>,
+}
+
+/// An `ExportMetricsServiceResponse` of OTLP.
+#[derive(serde::Serialize, ToSchema)]
+pub(in crate::http) struct ExportMetricsResponse {}
 
 /// A `google.rpc.Status`.
 #[derive(serde::Serialize, ToSchema)]
