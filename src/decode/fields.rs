@@ -77,6 +77,8 @@ pub(super) struct Fields<'a> {
     known: [Option<Cow<'a, str>>; Field::COUNT],
     /// Set if `data` was read by the scanner.
     pub(super) scanned: Option<Scanned<'a>>,
+    /// Set if no columns are to be read from `data`, beyond those in `promoted`.
+    pub(super) is_promoted_complete: bool,
     extra: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// Promoted columns that take precedence over members of `data`.
     pub(super) promoted: Option<PromotedColumns<'a>>,

@@ -39,6 +39,7 @@ impl Fields<'_> {
             None => (Cow::Borrowed("{}"), PromotedColumns::default()),
         };
         let mut promoted = match known {
+            Some(known) if self.is_promoted_complete => known,
             Some(known) => known.or(promoted),
             None => promoted,
         };

@@ -97,6 +97,12 @@ def expected(agent, scenario, event, payload):
     if about_tools and call is not None:
         fields["tool_use_id"] = call
     inner, parent = first(payload, form.subagent), first(payload, form.parent)
+    if inner is not None and agent.name != "cline":
+        # No person wrote the prompt, and the session of a sub-agent ends with its answer.
+        if kind == "user_prompt_submitted":
+            fields["event_type"] = "subagent_prompt_submitted"
+        if kind == "agent_stopped" and inner == fields["session_id"]:
+            fields["event_type"] = "session_completed"
     # A sub-agent is a part of its parent's session, or a session with a parent.
     if inner is not None and inner != fields["session_id"]:
         fields["subagent_id"] = inner

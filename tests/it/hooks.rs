@@ -14,15 +14,17 @@ both!(
     workflow_phase_and_milestone_are_read_from_headers,
     unusual_payloads_are_accepted,
     payload_of_5_mb_is_accepted,
+    denied_call_of_a_batch_is_stored_as_blocked,
 );
 
 /// For each agent: payloads in its documented formats, their paths, and fields of the stored events.
-const PAYLOADS: [(&str, &str); 10] = [
+const PAYLOADS: [(&str, &str); 11] = [
     ("claude-code", include_str!("../payloads/claude-code.json")),
     ("codex", include_str!("../payloads/codex.json")),
     ("gemini", include_str!("../payloads/gemini.json")),
     ("cursor", include_str!("../payloads/cursor.json")),
     ("copilot", include_str!("../payloads/copilot.json")),
+    ("qwen", include_str!("../payloads/qwen.json")),
     ("vscode", include_str!("../payloads/vscode.json")),
     ("opencode", include_str!("../payloads/opencode.json")),
     ("cline", include_str!("../payloads/cline.json")),
@@ -95,6 +97,48 @@ fn auto_detects_the_agent(storage: Storage) {
     }
     let unknown = stored.iter().find(|event| event["event_type"] == "woke").expect("stored");
     assert_eq!((&unknown["session_id"], &unknown["tool_name"]), (&json!("7"), &json!("t")));
+}
+
+/// Without a person who could be asked, Claude Code reports a denial only in the batch.
+fn denied_call_of_a_batch_is_stored_as_blocked(storage: Storage) {
+    let workspace = Workspace::new(storage);
+    let server = workspace.server().start();
+    let call = |id: &str, tool: &str, response: &str| {
+        json!({
+            "tool_name": tool, "tool_input": { "url": "http://127.0.0.1:1/" }, "tool_use_id": id,
+            "tool_response": response,
+        })
+    };
+    let batch = json!({
+        "session_id": "s", "hook_event_name": "PostToolBatch", "agent_id": "a1", "cwd": "/home/dev/shop",
+        "tool_calls": [
+            call("toolu_1", "WebFetch", "Claude requested permissions to use WebFetch, but you haven't granted it yet."),
+            call("toolu_2", "Bash", "hi"),
+            call("toolu_3", "Bash", "Permission to use Bash with command curl has been denied."),
+            call("toolu_4", "Bash", "One\nPermission to use Bash with command curl has been denied."),
+        ],
+    });
+    for _ in 0..2 {
+        send(&server, "/hooks/claude-code", batch.to_string());
+    }
+    let stored = workspace.settled(&server);
+    let of = |event_type: &str| {
+        let events = stored.iter().filter(|event| event["event_type"] == event_type);
+        let mut ids: Vec<String> = events
+            .map(|event| {
+                assert_eq!(
+                    (&event["session_id"], &event["subagent_id"], &event["data"]["cwd"]),
+                    (&json!("s"), &json!("a1"), &json!("/home/dev/shop"))
+                );
+                format!("{}:{}", event["tool_name"], event["tool_use_id"])
+            })
+            .collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(of("tool_batch_completed"), ["null:null"]);
+    assert_eq!(of("tool_blocked"), ["\"Bash\":\"toolu_3\"", "\"WebFetch\":\"toolu_1\""]);
+    assert_eq!(stored.len(), 3);
 }
 
 /// Each payload is sent three times at once, and counts as one firing.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::names::{EventTypes, snake_case};
+use super::names::{EventTypes, event_type, snake_case};
 use super::payload::Payload;
 use crate::event::{ColumnKind, PromotedColumn, PromotedColumns, TEXT_BYTES_MAX};
 
@@ -24,8 +24,13 @@ pub(super) struct AgentProfile {
     pub(super) tool_from_event: fn(&str) -> Option<&str>,
     /// Pairs (event name in snake case, `event_type`), tried before the common ones.
     pub(super) event_types: EventTypes,
-    /// Returns true if the tool failed, although the event says that it completed.
-    pub(super) failed: fn(&Payload<'_>) -> bool,
+    /// Returns the `event_type` that the content of the payload shows, if the name of the event shows
+    /// another one, which is given.
+    pub(super) type_from_content: fn(&str, &Payload<'_>) -> Option<&'static str>,
+    /// Corrects the promoted columns that the paths found.
+    pub(super) correct_columns: fn(&Payload<'_>, &mut PromotedColumns<'_>),
+    /// Returns payloads of further events that the payload reports.
+    pub(super) further_payloads: fn(&Payload<'_>) -> Vec<String>,
     /// Returns true if a payload is this agent's, or most likely so.
     pub(super) recognizes: fn(&Payload<'_>) -> bool,
 }
@@ -40,11 +45,20 @@ pub(super) const DEFAULT: AgentProfile = AgentProfile {
     columns: &[],
     tool_from_event: |_| None,
     event_types: &[],
-    failed: |_| false,
+    type_from_content: |_, _| None,
+    correct_columns: |_, _| {},
+    further_payloads: |_| Vec::new(),
     recognizes: |_| true,
 };
 
 impl AgentProfile {
+    /// Returns the `event_type` of an event with this name.
+    pub(super) fn event_type(&self, event_name: &str, payload: &Payload<'_>) -> String {
+        let by_name = event_type(event_name, self.event_types);
+        let by_content = (self.type_from_content)(&by_name, payload);
+        by_content.map_or(by_name, str::to_owned)
+    }
+
     /// Returns the promoted columns of a payload. `event_name` is the event's name, if it is known.
     pub(super) fn promoted<'a>(
         &self,
@@ -55,7 +69,8 @@ impl AgentProfile {
         for column in PromotedColumn::ALL {
             let own = self.columns.iter().find(|(own, _)| *own == column);
             let own = own.map_or(&[][..], |(_, paths)| paths);
-            let paths = [own, column.payload_paths()];
+            let same_name = [column.name()];
+            let paths = [own, column.payload_paths(), &same_name];
             promoted[column] = paths.into_iter().find_map(|paths| match column.kind() {
                 ColumnKind::Text => payload.text(paths),
                 ColumnKind::Count | ColumnKind::Measure => payload.number(paths),
@@ -64,6 +79,7 @@ impl AgentProfile {
                 promoted[column].take_if(|text| text.len() > TEXT_BYTES_MAX);
             }
         }
+        promoted[PromotedColumn::KeyName] = None;
         promoted[PromotedColumn::Agent] =
             Some(Cow::Borrowed(self.name)).filter(|name| !name.is_empty());
         if promoted[PromotedColumn::ToolName].is_none() {
@@ -71,6 +87,7 @@ impl AgentProfile {
             let tool = (self.tool_from_event)(&snake);
             promoted[PromotedColumn::ToolName] = tool.map(|tool| Cow::Owned(tool.to_owned()));
         }
+        (self.correct_columns)(payload, &mut promoted);
         promoted
     }
 }

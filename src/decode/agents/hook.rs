@@ -7,7 +7,7 @@ use super::emitted::Emitted;
 use super::firings::{Firing, Firings};
 use super::hook_metadata::Hook;
 use super::identity::{Identity, name_of, sent_at};
-use super::names::{self, TOOL_COMPLETED, TOOL_FAILED, bounded};
+use super::names::bounded;
 use super::payload::Payload;
 use super::registry::agent_of;
 use crate::decode::body;
@@ -63,7 +63,7 @@ pub fn decode_emitted(
     Ok(decoded)
 }
 
-/// Adds the event of a payload. The only possible error is invalid JSON.
+/// Adds the event of a payload, and further events that it reports. The only possible error is invalid JSON.
 fn push(
     hook: &Hook<'_>,
     raw: &str,
@@ -81,7 +81,13 @@ fn push(
     let fields = fields(agent, &payload, data, hook, firings);
     let Decoded { batch, redactions, .. } = decoded;
     let pushed = batch.push(|line| fields.into_line(context, redactions, line));
-    pushed.map_err(|invalid| serde::de::Error::custom(invalid.error))
+    pushed.map_err(|invalid| serde::de::Error::custom(invalid.error))?;
+    for further in (agent.further_payloads)(&payload) {
+        // The ID that `emit` gave belongs to the event above.
+        let hook = Hook { event_id: None, ..hook.clone() };
+        push(&hook, &further, firings, context, decoded)?;
+    }
+    Ok(())
 }
 
 fn fields<'a>(
@@ -93,10 +99,7 @@ fn fields<'a>(
 ) -> Fields<'a> {
     let name = name_of(agent, payload, hook);
     let promoted = agent.promoted(payload, &name);
-    let mut event_type = names::event_type(&name, agent.event_types);
-    if event_type == TOOL_COMPLETED && (agent.failed)(payload) {
-        TOOL_FAILED.clone_into(&mut event_type);
-    }
+    let event_type = agent.event_type(&name, payload);
     let identity = Identity::new(agent, payload, &promoted, &name, &data);
     let (event_id, timestamp) = match (identity, hook.event_id) {
         (Identity::Bare(hash), Some(id)) => {
@@ -133,6 +136,7 @@ fn fields<'a>(
         }
     }
     fields.promoted = Some(promoted);
+    fields.is_promoted_complete = true;
     fields
 }
 

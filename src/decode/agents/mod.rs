@@ -35,6 +35,7 @@ mod gemini;
 mod multi_agent_observability;
 mod opencode;
 mod openhands;
+mod qwen;
 mod vscode;
 mod windsurf;
 

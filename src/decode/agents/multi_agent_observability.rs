@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::claude_code;
 use super::payload::Payload;
-use super::{claude_code, names};
 use crate::decode::fields::{Field, Fields};
 use crate::json::text::{quoted, unescape};
 
@@ -14,7 +14,16 @@ pub(super) fn map_fields(mut fields: Fields<'_>) -> Fields<'_> {
     let agent = &claude_code::AGENT;
     let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
     hasher.update(fields.get(Field::Timestamp).unwrap_or_default().as_bytes());
-    for (name, raw) in fields.take_extra() {
+    let extra = fields.take_extra();
+    let member = |wanted: &str| {
+        let found = extra.iter().rev().find(|(name, _)| unescape(name) == wanted);
+        found.map(|(_, raw)| &**raw)
+    };
+    let payload = member("payload").and_then(|raw| Payload::parse(raw).ok()).unwrap_or_default();
+    if let Some(name) = member("hook_event_type").filter(|name| name.starts_with('"')) {
+        fields.set(Field::EventType, quoted(&agent.event_type(&unescape(name), &payload)));
+    }
+    for (name, raw) in extra {
         hasher.update(name.as_bytes());
         hasher.update(raw.as_bytes());
         match (&*unescape(&name), &raw) {
@@ -26,10 +35,6 @@ pub(super) fn map_fields(mut fields: Fields<'_>) -> Fields<'_> {
                 }
                 fields.set(Field::Data, raw);
                 continue;
-            }
-            ("hook_event_type", raw) if raw.starts_with('"') => {
-                let event_type = names::event_type(&unescape(raw), agent.event_types);
-                fields.set(Field::EventType, quoted(&event_type));
             }
             _ => {}
         }

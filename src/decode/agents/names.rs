@@ -1,5 +1,6 @@
 //! Event names: those of agents, and the `event_type` they become.
 
+use super::payload::Payload;
 use crate::event::TEXT_BYTES_MAX;
 
 /// Pairs (event name in snake case, `event_type`).
@@ -27,8 +28,31 @@ const COMMON: EventTypes = &[
     ("task_completed", "task_completed"),
 ];
 
+pub(super) const PROMPT: &str = "user_prompt_submitted";
+pub(super) const TOOL_STARTED: &str = "tool_execution_started";
 pub(super) const TOOL_COMPLETED: &str = "tool_execution_completed";
 pub(super) const TOOL_FAILED: &str = "tool_execution_failed";
+pub(super) const TOOL_BLOCKED: &str = "tool_blocked";
+
+/// Returns the `event_type` of a prompt that no person wrote: a notification of a background task, or the
+/// prompt that an agent gives its sub-agent.
+pub(super) fn prompt_type(event_type: &str, payload: &Payload<'_>) -> Option<&'static str> {
+    if event_type != PROMPT {
+        return None;
+    }
+    let prompt = payload.text(&["prompt"]);
+    let is_notification = |prompt: &str| {
+        let prompt = prompt.trim();
+        prompt.starts_with("<task-notification>") && prompt.ends_with("</task-notification>")
+    };
+    if prompt.is_some_and(|prompt| is_notification(&prompt)) {
+        Some("task_notification")
+    } else if payload.has("agent_id") || payload.has("agentId") {
+        Some("subagent_prompt_submitted")
+    } else {
+        None
+    }
+}
 
 /// Returns the `event_type` of an agent's event: by the agent's pairs, else by the common ones, else the
 /// name in snake case.

@@ -2,6 +2,8 @@
 //! plugin sends name and arguments in the same form.
 
 use super::agent::{AgentProfile, DEFAULT};
+use super::names::{PROMPT, TOOL_BLOCKED, TOOL_COMPLETED, TOOL_FAILED};
+use super::payload::Payload;
 use crate::event::PromotedColumn;
 
 pub(super) const AGENT: AgentProfile = AgentProfile {
@@ -16,12 +18,19 @@ pub(super) const AGENT: AgentProfile = AgentProfile {
     ],
     columns: &[
         (PromotedColumn::ToolName, &["properties/tool", "properties/part/tool", "tool"]),
-        (PromotedColumn::ToolUseId, &["properties/callID", "properties/part/callID", "callID"]),
+        (
+            PromotedColumn::ToolUseId,
+            &["properties/callID", "properties/part/callID", "properties/tool/callID", "callID"],
+        ),
+        (PromotedColumn::InputTokens, &["properties/info/tokens/input"]),
+        (PromotedColumn::OutputTokens, &["properties/info/tokens/output"]),
+        (PromotedColumn::CostUsd, &["properties/info/cost"]),
         (PromotedColumn::ParentSessionId, &["properties/info/parentID"]),
     ],
     event_types: &[
         ("tool_execute_before", "tool_execution_started"),
-        ("tool_execute_after", super::names::TOOL_COMPLETED),
+        ("tool_execute_after", TOOL_COMPLETED),
+        ("chat_message", PROMPT),
         ("session_created", "session_started"),
         ("session_idle", "agent_stopped"),
         ("session_error", "agent_failed"),
@@ -29,8 +38,42 @@ pub(super) const AGENT: AgentProfile = AgentProfile {
         ("permission_asked", "permission_requested"),
         ("permission_updated", "permission_requested"),
     ],
+    type_from_content: |event_type, payload| match event_type {
+        TOOL_COMPLETED if has_failed(payload) => Some(TOOL_FAILED),
+        // Failed tools have no `tool.execute.after`.
+        "message_part_updated" => tool_error(payload),
+        _ => None,
+    },
+    correct_columns: |payload, promoted| {
+        // A message is updated with each piece of the answer. Its tokens are complete at the end; those of
+        // a session are a sum.
+        let is_message = payload.text(&["type"]).as_deref() == Some("message.updated");
+        if !is_message || !payload.has("properties/info/time/completed") {
+            promoted[PromotedColumn::InputTokens] = None;
+            promoted[PromotedColumn::OutputTokens] = None;
+            promoted[PromotedColumn::CostUsd] = None;
+        }
+    },
     recognizes: |payload| {
         payload.has("properties") && payload.has("type") || payload.has("sessionID")
     },
     ..DEFAULT
 };
+
+/// Returns true if the command of the tool failed.
+fn has_failed(payload: &Payload<'_>) -> bool {
+    payload.is_nonzero("properties/metadata/exit") || payload.is_nonzero("metadata/exit")
+}
+
+/// Returns the `event_type` of a part of a message that is a tool call with an error.
+fn tool_error(payload: &Payload<'_>) -> Option<&'static str> {
+    let is = |path, value| payload.text(&[path]).as_deref() == Some(value);
+    if !is("properties/part/type", "tool") || !is("properties/part/state/status", "error") {
+        return None;
+    }
+    let error = payload.text(&["properties/part/state/error"]).unwrap_or_default();
+    let is_denied = error
+        .starts_with("The user rejected permission to use this specific tool call")
+        || error.starts_with("The user has specified a rule which prevents you from using");
+    Some(if is_denied { TOOL_BLOCKED } else { TOOL_FAILED })
+}

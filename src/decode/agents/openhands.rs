@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::agent::{AgentProfile, DEFAULT};
-use super::names;
+use super::names::{TOOL_COMPLETED, TOOL_FAILED};
 use super::payload::Payload;
 use crate::decode::fields::{Field, Fields};
 use crate::json::text::{quoted, unescape};
@@ -11,6 +11,13 @@ use crate::json::text::{quoted, unescape};
 pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "openhands",
     event_name_paths: &["event_type", "hook_event_name"],
+    type_from_content: |event_type, payload| {
+        // The exit code is -1 while a command is still running.
+        let exit_code = payload.number(&["tool_response/exit_code"]);
+        let failed = exit_code.is_some_and(|code| !matches!(&*code, "0" | "-1"))
+            || payload.raw("tool_response/is_error") == Some("true");
+        (event_type == TOOL_COMPLETED && failed).then_some(TOOL_FAILED)
+    },
     recognizes: |payload| payload.has("event_type") && !payload.has("hook_event_name"),
     ..DEFAULT
 };
@@ -36,7 +43,7 @@ pub(super) fn map_fields(mut fields: Fields<'_>) -> Fields<'_> {
     data.push('}');
     fields.set(Field::Data, data);
     if event_type.starts_with('"') {
-        let event_type = names::event_type(&unescape(&event_type), AGENT.event_types);
+        let event_type = AGENT.event_type(&unescape(&event_type), &payload);
         fields.set(Field::EventType, quoted(&event_type));
     }
     fields

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::value::RawValue;
+
 use crate::json::{text, visit_members};
 
 /// The members of a JSON object, unparsed. If a name occurs twice, the last one counts.
@@ -52,6 +54,22 @@ impl<'a> Payload<'a> {
                 _ => None,
             }
         })
+    }
+
+    /// Returns true if there is a number at a path that is not 0, such as the exit code of a failed command.
+    pub(super) fn is_nonzero(&self, path: &str) -> bool {
+        let number = self.number(&[path]).and_then(|number| number.parse::<f64>().ok());
+        number.is_some_and(|number| number != 0.0)
+    }
+
+    /// Returns the raw elements of the array at a path. Any other value is its only element.
+    pub(super) fn elements(&self, path: &str) -> Vec<&'a str> {
+        let Some(raw) = self.raw(path) else { return Vec::new() };
+        if !raw.starts_with('[') {
+            return vec![raw];
+        }
+        let elements: Vec<&RawValue> = serde_json::from_str(raw).unwrap_or_default();
+        elements.into_iter().map(RawValue::get).collect()
     }
 
     /// Returns the number at the first of these paths that has one, as it was sent.

@@ -3,20 +3,21 @@
 use super::agent::{AgentProfile, DEFAULT};
 use super::payload::Payload;
 use super::{
-    claude_code, cline, codex, copilot, cursor, gemini, opencode, openhands, vscode, windsurf,
+    claude_code, cline, codex, copilot, cursor, gemini, opencode, openhands, qwen, vscode, windsurf,
 };
 
 /// The agent name in URLs that leaves it to the payload to identify the agent.
 const AUTO: &str = "auto";
 
 /// The known agents, in the order in which their predicates are tried: the most specific first.
-static AGENTS: [AgentProfile; 10] = [
+static AGENTS: [AgentProfile; 11] = [
     windsurf::AGENT,
     cline::AGENT,
     cursor::AGENT,
     opencode::AGENT,
     codex::AGENT,
     gemini::AGENT,
+    qwen::AGENT,
     vscode::AGENT,
     copilot::AGENT,
     openhands::AGENT,
