@@ -25,7 +25,7 @@ pub struct RejectedFile {
 
 /// One rejected event.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry<'a> {
+pub(crate) struct RejectedEntry<'a> {
     /// The invalid field, if it is one.
     pub(crate) field: Option<&'a str>,
     pub(crate) error: &'a str,
@@ -63,7 +63,7 @@ impl RejectedFile {
     /// Appends entries. Blocks on the disk.
     pub(crate) fn append<'a>(
         &self,
-        entries: impl Iterator<Item = Entry<'a>>,
+        entries: impl Iterator<Item = RejectedEntry<'a>>,
         durability: Durability,
     ) -> io::Result<Kept> {
         let lines = encode(entries)?;
@@ -116,7 +116,7 @@ struct RejectedLine<'a> {
     text: Option<&'a str>,
 }
 
-fn encode<'a>(entries: impl Iterator<Item = Entry<'a>>) -> io::Result<Vec<u8>> {
+fn encode<'a>(entries: impl Iterator<Item = RejectedEntry<'a>>) -> io::Result<Vec<u8>> {
     let rejected_at = Timestamp::now().to_string();
     let mut lines = Vec::new();
     for entry in entries {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::client::{Client, ClientError, Response, START_SERVER, Target, base_url, detail};
-use super::install::{Agent, Obstacle, Registered, Scope, names, plugin, registered};
+use super::install::{Agent, Obstacle, Registered, SettingsScope, names, plugin, registered};
 use super::say;
 use super::spool::Spool;
 use crate::event::Timestamp;
@@ -169,7 +169,7 @@ fn agents(target: &Target, report: &mut Report) {
     let url = base_url(&target.url);
     let mut any = false;
     for agent in Agent::ALL {
-        let mut found: Vec<Registered> = [Scope::User, Scope::Project]
+        let mut found: Vec<Registered> = [SettingsScope::User, SettingsScope::Project]
             .into_iter()
             .filter_map(|scope| registered(agent, scope))
             .collect();
@@ -190,7 +190,9 @@ fn agents(target: &Target, report: &mut Report) {
             );
         }
     }
-    for (path, server) in [Scope::User, Scope::Project].into_iter().filter_map(plugin) {
+    for (path, server) in
+        [SettingsScope::User, SettingsScope::Project].into_iter().filter_map(plugin)
+    {
         any = true;
         report.good(&format!("opencode: {}: plugin", path.display()));
         if server != url {

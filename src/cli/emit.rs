@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::client::{Client, Target};
-use super::install::{Agent, Scope, is_registered};
+use super::install::{Agent, SettingsScope, is_registered};
 use super::spool::{Drained, Sent, Spool};
 use crate::decode::{Claim, EmittedPayload, Hook, sender};
 use crate::event::Timestamp;
@@ -126,7 +126,7 @@ fn is_reported_by_another(name: &str, payload: &EmittedPayload) -> bool {
     let other = if name == own { sender(own, payload.text()) } else { None };
     let other = Agent::ALL.into_iter().find(|agent| Some(agent.name()) == other);
     other.filter(|other| *other != Agent::ClaudeCode).is_some_and(|other| {
-        is_registered(other, Scope::User) || is_registered(other, Scope::Project)
+        is_registered(other, SettingsScope::User) || is_registered(other, SettingsScope::Project)
     })
 }
 

@@ -23,14 +23,14 @@ pub struct Args {
 
     /// Format to write
     #[arg(short, long, value_enum, default_value_t)]
-    format: ExportFormat,
+    format: OutputFormat,
 
     #[command(flatten)]
     selection: Selection,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, clap::ValueEnum)]
-enum ExportFormat {
+enum OutputFormat {
     /// JSON Lines, as events are stored
     #[default]
     Ndjson,
@@ -40,7 +40,7 @@ enum ExportFormat {
     Parquet,
 }
 
-impl ExportFormat {
+impl OutputFormat {
     fn name(self) -> &'static str {
         match self {
             Self::Ndjson => "ndjson",
@@ -52,7 +52,7 @@ impl ExportFormat {
 
 /// Writes the selected events.
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    if args.output.is_none() && args.format == ExportFormat::Parquet && io::stdout().is_terminal() {
+    if args.output.is_none() && args.format == OutputFormat::Parquet && io::stdout().is_terminal() {
         bail!("Parquet cannot be shown on a terminal: name a file with --output, or use a pipe");
     }
     if let Some((_, format)) = args.selection.parameters.iter().find(|(name, _)| name == "format") {
@@ -91,10 +91,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn cut_off(format: ExportFormat) -> &'static str {
+fn cut_off(format: OutputFormat) -> &'static str {
     match format {
-        ExportFormat::Parquet => "the export was cut off; the written file cannot be read",
-        ExportFormat::Ndjson | ExportFormat::Csv => {
+        OutputFormat::Parquet => "the export was cut off; the written file cannot be read",
+        OutputFormat::Ndjson | OutputFormat::Csv => {
             "the export was cut off; events are missing, and the last written line can be incomplete"
         }
     }
@@ -103,18 +103,18 @@ fn cut_off(format: ExportFormat) -> &'static str {
 /// Progress of an export.
 struct Written {
     begun: Instant,
-    format: ExportFormat,
+    format: OutputFormat,
     lines: usize,
     bytes: usize,
 }
 
 impl Written {
-    fn new(format: ExportFormat) -> Self {
+    fn new(format: OutputFormat) -> Self {
         Self { begun: Instant::now(), format, lines: 0, bytes: 0 }
     }
 
     fn add(&mut self, block: &[u8]) {
-        if self.format != ExportFormat::Parquet {
+        if self.format != OutputFormat::Parquet {
             self.lines += memchr::memchr_iter(b'\n', block).count();
         }
         self.bytes += block.len();
@@ -125,10 +125,10 @@ impl Written {
         let mib = self.bytes as f64 / f64::from(1 << 20);
         let size = format!("{mib:.1} MiB, {:.1} MiB/s", mib / seconds);
         let events = match self.format {
-            ExportFormat::Ndjson => self.lines,
+            OutputFormat::Ndjson => self.lines,
             // The first line has the names of the columns.
-            ExportFormat::Csv => self.lines.saturating_sub(1),
-            ExportFormat::Parquet => return size,
+            OutputFormat::Csv => self.lines.saturating_sub(1),
+            OutputFormat::Parquet => return size,
         };
         format!("{events} events, {:.0}/s; {size}", events as f64 / seconds)
     }

@@ -25,7 +25,7 @@ pub(super) struct Selection {
 
 /// A page of events.
 #[derive(serde::Deserialize)]
-pub(super) struct EventPage {
+pub(super) struct PageBody {
     pub(super) events: Vec<Box<RawValue>>,
     pub(super) next_cursor: Option<String>,
 }
@@ -39,7 +39,7 @@ impl Selection {
     }
 
     /// Reads a page of events, newest first.
-    pub(super) fn page(&self, client: &Client, more: &[(&str, &str)]) -> anyhow::Result<EventPage> {
+    pub(super) fn page(&self, client: &Client, more: &[(&str, &str)]) -> anyhow::Result<PageBody> {
         let mut text = String::new();
         let mut response = client.stream(&self.path("/events", more), &[])?;
         response.read_to_string(&mut text).context("the response was cut off")?;

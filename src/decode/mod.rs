@@ -19,7 +19,7 @@ mod validate;
 use std::borrow::Cow;
 
 pub use agents::{
-    Claim, EmittedPayload, Firings, Hook, Identity, agent_names, decode_emitted, decode_hook,
+    Claim, EmittedPayload, FiringIdentity, Firings, Hook, agent_names, decode_emitted, decode_hook,
     is_agent, newest_claims, sender,
 };
 pub use body::{BodyError, Encoding, decompress};

@@ -12,12 +12,12 @@ pub(super) const MARK_BYTES: u64 = 512;
 
 /// Identifies a file whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Identity {
+pub(super) struct FileIdentity {
     pub(super) device: u64,
     pub(super) inode: u64,
 }
 
-impl Identity {
+impl FileIdentity {
     /// Returns the identity of the file at a path; `None` if the file does not exist.
     pub(super) fn of(path: &Path) -> io::Result<Option<Self>> {
         match std::fs::metadata(path) {
@@ -33,21 +33,21 @@ impl Identity {
 }
 
 /// Lists the existing files, oldest first; the JSON Lines file itself is last.
-pub(super) fn list(path: &Path) -> io::Result<Vec<(Identity, PathBuf)>> {
+pub(super) fn list(path: &Path) -> io::Result<Vec<(FileIdentity, PathBuf)>> {
     loop {
-        let current = Identity::of(path)?;
+        let current = FileIdentity::of(path)?;
         let rotated = match RotatedNames::of(path).oldest_first() {
             // The directory does not exist.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             rotated => rotated?,
         };
         // If the file was rotated meanwhile, the list may lack it.
-        if Identity::of(path)? != current {
+        if FileIdentity::of(path)? != current {
             continue;
         }
         let mut files: Vec<_> = rotated
             .into_iter()
-            .map(|(path, metadata)| (Identity::of_metadata(&metadata), path))
+            .map(|(path, metadata)| (FileIdentity::of_metadata(&metadata), path))
             .collect();
         // A file may have several names (hard links).
         let mut listed = Vec::from_iter(current);

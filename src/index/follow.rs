@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::files::{self, Identity};
+use super::files::{self, FileIdentity};
 use super::unread::{Block, Unread};
 use super::writer::{FileState, FollowError, IndexWriter};
-use super::{Shared, schema};
+use super::{SharedState, schema};
 use crate::journal::Appended;
 use crate::metrics::Metrics;
 
@@ -65,7 +65,7 @@ pub struct IndexStatus {
     /// The error of the last attempt, if it failed.
     pub error: Option<String>,
     /// The files that the index is complete for, and their lengths.
-    seen: Arc<[(Identity, u64)]>,
+    seen: Arc<[(FileIdentity, u64)]>,
 }
 
 impl IndexStatus {
@@ -76,7 +76,7 @@ impl IndexStatus {
             return Ok(());
         }
         let found = files::list(jsonl)?;
-        let has = |found: &[(Identity, PathBuf)], identity: Identity| {
+        let has = |found: &[(FileIdentity, PathBuf)], identity: FileIdentity| {
             found.iter().any(|(found, _)| *found == identity)
         };
         self.ready = self.error.is_none() && self.seen.iter().all(|(seen, _)| has(&found, *seen));
@@ -97,18 +97,18 @@ impl IndexStatus {
 
 /// The thread that writes the index.
 pub(super) struct Follower {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     writer: Option<IndexWriter>,
     progress: IndexProgress,
     files_updated: Option<Instant>,
     /// The JSON Lines file when the list of files was last updated.
-    current: Option<Identity>,
+    current: Option<FileIdentity>,
     rate: Rate,
 }
 
 impl Follower {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        shared: Arc<SharedState>,
         status: watch::Sender<IndexStatus>,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -256,7 +256,7 @@ impl Follower {
     /// Updates the list of files if it is time, or if the JSON Lines file was rotated or deleted.
     fn update_files_if_due(&mut self) -> Result<(), FollowError> {
         let is_due = self.files_updated.is_none_or(|at| at.elapsed() >= FILES_INTERVAL);
-        if is_due || Identity::of(&self.shared.jsonl)? != self.current {
+        if is_due || FileIdentity::of(&self.shared.jsonl)? != self.current {
             self.update_files()?;
         }
         Ok(())
@@ -266,7 +266,7 @@ impl Follower {
     fn update_files(&mut self) -> Result<(), FollowError> {
         let path = &self.shared.index;
         let is_damaged = self.shared.take_damaged();
-        let identity = Identity::of(path)?;
+        let identity = FileIdentity::of(path)?;
         let is_open = self.writer.as_ref().is_some_and(|writer| writer.identity == identity);
         if is_damaged || !is_open {
             // Close the connection before the files are deleted.

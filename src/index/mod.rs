@@ -50,14 +50,14 @@ const OFFSET_BITS: i64 = 40;
 /// The index for readers. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Index {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     status: watch::Receiver<IndexStatus>,
     permits: Arc<Semaphore>,
 }
 
 /// State that the follower and the readers share.
 #[derive(Debug)]
-struct Shared {
+struct SharedState {
     jsonl: PathBuf,
     index: PathBuf,
     is_damaged: AtomicBool,
@@ -65,7 +65,7 @@ struct Shared {
     connections: Mutex<(u64, Vec<Connection>)>,
 }
 
-impl Shared {
+impl SharedState {
     fn damaged(&self) {
         self.is_damaged.store(true, Ordering::Relaxed);
     }
@@ -99,7 +99,7 @@ impl Index {
         metrics: Arc<Metrics>,
         stop: watch::Receiver<bool>,
     ) -> (Self, JoinHandle<()>) {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedState {
             jsonl: jsonl.to_owned(),
             index: schema::path_of(jsonl),
             is_damaged: AtomicBool::new(false),

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::follow::Follower;
 use super::source_files::{LINE_POSITION_COLUMNS, LinePosition, SourceFiles};
-use super::{IndexStatus, Shared, files, schema};
+use super::{IndexStatus, SharedState, files, schema};
 use crate::journal::Appended;
 use crate::metrics::Metrics;
 
@@ -28,23 +28,23 @@ const NAMES: [&str; 5] = [
 ];
 
 /// A file, as an index in [`NAMES`]; the JSON Lines file is the most frequent.
-type Name = usize;
+type FileName = usize;
 
 #[derive(Clone, Debug)]
 enum Step {
     /// Append new events, and the first bytes of another line.
-    Append(Name, u8, usize),
+    Append(FileName, u8, usize),
     /// Append an event that was appended before.
-    Repeat(Name, usize),
-    Rename(Name, Name),
+    Repeat(FileName, usize),
+    Rename(FileName, FileName),
     /// Copy a file over another, which keeps its inode if it exists.
-    Copy(Name, Name),
-    Link(Name, Name),
+    Copy(FileName, FileName),
+    Link(FileName, FileName),
     /// Append a copy of a file.
-    Concatenate(Name, Name),
+    Concatenate(FileName, FileName),
     /// Truncate to this many thousandths.
-    Truncate(Name, usize),
-    Delete(Name),
+    Truncate(FileName, usize),
+    Delete(FileName),
     /// logrotate with `copytruncate`: move the older file, copy, and truncate.
     CopyTruncate,
     /// End the follower, cleanly or not, and start it again.
@@ -99,12 +99,12 @@ impl Files {
         Self { directory: tempfile::tempdir().unwrap(), lines: Vec::new() }
     }
 
-    fn path(&self, name: Name) -> PathBuf {
+    fn path(&self, name: FileName) -> PathBuf {
         self.directory.path().join(NAMES[name])
     }
 
     fn apply(&mut self, step: &Step) {
-        let both = |from: &Name, to: &Name| {
+        let both = |from: &FileName, to: &FileName| {
             let (from, to) = (self.path(*from), self.path(*to));
             (from != to && from.exists()).then_some((from, to))
         };
@@ -205,17 +205,17 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// A follower that is driven by hand.
-struct Running {
+struct RunningIndex {
     follower: Follower,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     status: watch::Receiver<IndexStatus>,
     appended: watch::Receiver<Appended>,
     stop: watch::Receiver<bool>,
 }
 
-impl Running {
+impl RunningIndex {
     fn start(jsonl: &Path) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedState {
             jsonl: jsonl.to_owned(),
             index: schema::path_of(jsonl),
             is_damaged: AtomicBool::new(false),
@@ -273,7 +273,7 @@ fn rows(index: &Connection) -> Vec<LinePosition> {
 }
 
 /// Fails if the reported state promises events that queries do not return.
-fn check(running: &Running, files: &Files) -> Result<(), TestCaseError> {
+fn check(running: &RunningIndex, files: &Files) -> Result<(), TestCaseError> {
     let status = running.status();
     if status.ready
         && status.lag_bytes == 0
@@ -288,13 +288,13 @@ fn check(running: &Running, files: &Files) -> Result<(), TestCaseError> {
 fn run(steps: Vec<(Step, Follow)>) -> Result<(), TestCaseError> {
     let mut files = Files::new();
     let jsonl = files.path(0);
-    let mut running = Running::start(&jsonl);
+    let mut running = RunningIndex::start(&jsonl);
     for (step, follow) in steps {
         files.apply(&step);
         match step {
             Step::Restart { is_clean } => {
                 running.close(is_clean);
-                running = Running::start(&jsonl);
+                running = RunningIndex::start(&jsonl);
             }
             Step::DeleteIndex => drop(std::fs::remove_file(schema::path_of(&jsonl))),
             _ => {}
@@ -310,7 +310,7 @@ fn run(steps: Vec<(Step, Follow)>) -> Result<(), TestCaseError> {
     prop_assert!(status.ready && status.lag_bytes == 0, "{status:?}");
     prop_assert_eq!(running.events(), Some(files.events()));
     // The JSON Lines file has the largest number, so that its next events are streamed.
-    if let Some(current) = files::Identity::of(&jsonl).unwrap() {
+    if let Some(current) = files::FileIdentity::of(&jsonl).unwrap() {
         let index = schema::open_to_read(&schema::path_of(&jsonl)).unwrap();
         let newest = "SELECT inode FROM files ORDER BY number DESC LIMIT 1";
         let newest: i64 = index.query_row(newest, [], |row| row.get(0)).unwrap();

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use super::error::{QUERY_TIMEOUT, read_error};
 use super::source_files::{LINE_POSITION_COLUMNS, LinePosition, SourceFiles};
-use super::{Shared, lines, schema, sql};
+use super::{SharedState, lines, schema, sql};
 use crate::query::sql::Statement;
 use crate::query::{FromRow, Offered, PageWriter, ReadError};
 
@@ -22,7 +22,7 @@ const PREFETCH_LINES: usize = 256;
 /// A connection to the index, used by one query at a time.
 pub(super) struct IndexReader<'s> {
     pub(super) index: Connection,
-    pub(super) shared: &'s Shared,
+    pub(super) shared: &'s SharedState,
     pub(super) files: SourceFiles,
     pub(super) deadline: Deadline,
 }
@@ -53,7 +53,7 @@ impl Deadline {
 }
 
 impl<'s> IndexReader<'s> {
-    pub(super) fn open(shared: &'s Shared, generation: u64) -> Result<Self, ReadError> {
+    pub(super) fn open(shared: &'s SharedState, generation: u64) -> Result<Self, ReadError> {
         let mut index = shared
             .take_connection(generation)
             .map_or_else(|| schema::open_to_read(&shared.index), Ok)
@@ -135,7 +135,7 @@ fn read_ahead(
     rows: &mut Rows<'_>,
     files: &mut SourceFiles,
     index: &Connection,
-    shared: &Shared,
+    shared: &SharedState,
 ) -> Result<Vec<LinePosition>, ReadError> {
     let sql = |error: rusqlite::Error| read_error(&error);
     let mut ahead: Vec<LinePosition> = Vec::new();

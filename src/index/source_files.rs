@@ -9,8 +9,8 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::error::read_error;
-use super::files::{self, Identity};
-use super::{OFFSET_BITS, Shared, lines};
+use super::files::{self, FileIdentity};
+use super::{OFFSET_BITS, SharedState, lines};
 use crate::event::Timestamp;
 use crate::query::{PageKey, ReadError};
 
@@ -42,7 +42,7 @@ impl SourceFiles {
         &mut self,
         id: i64,
         index: &Connection,
-        shared: &Shared,
+        shared: &SharedState,
     ) -> Result<Option<(&File, u64)>, ReadError> {
         let (number, offset) = (id >> OFFSET_BITS, id & ((1 << OFFSET_BITS) - 1));
         let file = match self.0.entry(number) {
@@ -57,7 +57,7 @@ impl SourceFiles {
         &mut self,
         event: &LinePosition,
         index: &Connection,
-        shared: &Shared,
+        shared: &SharedState,
     ) -> Result<Option<Vec<u8>>, ReadError> {
         let Some((file, offset)) = self.locate(event.id, index, shared)? else { return Ok(None) };
         Ok(lines::read_back(file, offset, &event.key.event_id, event.key.timestamp)?)
@@ -65,11 +65,11 @@ impl SourceFiles {
 }
 
 /// Opens the file with that number. It may have been renamed since.
-fn open(number: i64, index: &Connection, shared: &Shared) -> Result<Option<File>, ReadError> {
+fn open(number: i64, index: &Connection, shared: &SharedState) -> Result<Option<File>, ReadError> {
     let identity = index
         .query_row("SELECT device, inode FROM files WHERE number = ?1", [number], |row| {
             let unsigned = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
-            Ok(Identity { device: unsigned(0)?, inode: unsigned(1)? })
+            Ok(FileIdentity { device: unsigned(0)?, inode: unsigned(1)? })
         })
         .optional()
         .map_err(|error| read_error(&error))?;
@@ -86,12 +86,12 @@ fn open(number: i64, index: &Connection, shared: &Shared) -> Result<Option<File>
 }
 
 /// Opens the file at a path if it has this identity.
-fn open_if(path: &Path, identity: Identity) -> io::Result<Option<File>> {
+fn open_if(path: &Path, identity: FileIdentity) -> io::Result<Option<File>> {
     match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         file => {
             let file = file?;
-            let is_it = Identity::of_metadata(&file.metadata()?) == identity;
+            let is_it = FileIdentity::of_metadata(&file.metadata()?) == identity;
             Ok(is_it.then_some(file))
         }
     }

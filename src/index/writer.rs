@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, params};
 
-use super::files::{self, Identity};
+use super::files::{self, FileIdentity};
 use super::unread::{Block, Unread};
 use super::{OFFSET_BITS, ids};
 
@@ -19,7 +19,7 @@ const TIME_RESOLUTION: Duration = Duration::from_millis(100);
 pub(super) struct IndexWriter {
     pub(super) index: Connection,
     /// The identity of the index file when it was opened.
-    pub(super) identity: Option<Identity>,
+    pub(super) identity: Option<FileIdentity>,
     /// The indexed files. Their numbers are the order of their events.
     pub(super) sources: Vec<IndexedFile>,
     /// The largest number that was given to a file.
@@ -31,7 +31,7 @@ pub(super) struct IndexWriter {
 /// An indexed file.
 pub(super) struct IndexedFile {
     number: i64,
-    pub(super) identity: Identity,
+    pub(super) identity: FileIdentity,
     path: PathBuf,
     /// End of the last indexed line.
     position: u64,
@@ -60,7 +60,7 @@ pub(super) enum FileState {
 impl IndexWriter {
     /// Takes over a connection, and reads the list of indexed files.
     pub(super) fn new(index: Connection, path: &Path) -> Result<Self, FollowError> {
-        let (identity, sources) = (Identity::of(path)?, sources(&index)?);
+        let (identity, sources) = (FileIdentity::of(path)?, sources(&index)?);
         let newest_number = newest_number(&index)?;
         Ok(Self { index, identity, sources, newest_number, uncommitted_bytes: 0 })
     }
@@ -69,7 +69,7 @@ impl IndexWriter {
     /// if an older file was added. `found` is oldest first.
     pub(super) fn update_sources(
         &mut self,
-        found: Vec<(Identity, PathBuf)>,
+        found: Vec<(FileIdentity, PathBuf)>,
         jsonl: &Path,
     ) -> Result<bool, FollowError> {
         let mut is_changed = false;
@@ -101,11 +101,11 @@ impl IndexWriter {
     /// streamed.
     fn add(
         &mut self,
-        identity: Identity,
+        identity: FileIdentity,
         path: PathBuf,
         is_newest: bool,
     ) -> Result<(), FollowError> {
-        let Identity { device, inode } = identity;
+        let FileIdentity { device, inode } = identity;
         let mark = files::mark_of(&[]);
         let oldest = self.sources.iter().map(|source| source.number).min().unwrap_or_default();
         self.index.execute(
@@ -229,7 +229,7 @@ impl IndexWriter {
 }
 
 impl IndexedFile {
-    fn new(number: i64, identity: Identity, position: u64, mark: i64) -> Self {
+    fn new(number: i64, identity: FileIdentity, position: u64, mark: i64) -> Self {
         Self {
             number,
             identity,
@@ -250,7 +250,7 @@ impl IndexedFile {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 file => file?,
             };
-            if Identity::of_metadata(&file.metadata()?) == self.identity {
+            if FileIdentity::of_metadata(&file.metadata()?) == self.identity {
                 self.file = Some(Arc::new(file));
             }
         }
@@ -265,7 +265,7 @@ fn sources(index: &Connection) -> rusqlite::Result<Vec<IndexedFile>> {
     )?;
     let sources = rows.query_map([], |row| {
         let unsigned = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
-        let identity = Identity { device: unsigned(1)?, inode: unsigned(2)? };
+        let identity = FileIdentity { device: unsigned(1)?, inode: unsigned(2)? };
         let source = IndexedFile::new(row.get(0)?, identity, unsigned(3)?, row.get(4)?);
         let hidden_position: Option<i64> = row.get(5)?;
         let hidden_mark: Option<i64> = row.get(6)?;

@@ -26,21 +26,21 @@ pub(super) struct ImportTarget {
 /// The server's decision about a batch.
 pub(super) enum BatchOutcome {
     /// All events were accepted but these.
-    Decided(Vec<RejectedLine>),
+    Decided(Vec<LineRejection>),
     /// The batch was rejected as a whole, for this reason. A smaller one can be accepted.
     Rejected(String),
 }
 
 /// An event that the server rejected.
 #[derive(Deserialize)]
-pub(super) struct RejectedLine {
+pub(super) struct LineRejection {
     /// Index in the batch, from 0.
     pub(super) index: usize,
     field: Option<String>,
     error: String,
 }
 
-impl RejectedLine {
+impl LineRejection {
     pub(super) fn reason(&self) -> String {
         self.field.iter().chain([&self.error]).map(String::as_str).collect::<Vec<_>>().join(" ")
     }
@@ -119,6 +119,6 @@ impl ImportTarget {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Body {
-    rejected: Vec<RejectedLine>,
+    rejected: Vec<LineRejection>,
     detail: Option<String>,
 }

@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use jsonc_parser::cst::CstInputValue;
 use jsonc_parser::json;
 
-use super::document::Entry;
+use super::document::HookEntry;
 
 /// An agent whose settings `install` can edit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -29,7 +29,7 @@ pub(in crate::cli) enum Agent {
 
 /// The settings file to edit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::cli) enum Scope {
+pub(in crate::cli) enum SettingsScope {
     /// The user's settings: every session of this user.
     User,
     /// The project's settings: every user in this directory.
@@ -158,7 +158,7 @@ pub(super) struct Destination<'a> {
     /// Register HTTP requests instead of commands where the agent can send them.
     pub(super) http: bool,
     /// The settings file to which the hooks are added.
-    pub(super) scope: Scope,
+    pub(super) scope: SettingsScope,
 }
 
 impl Agent {
@@ -178,14 +178,14 @@ impl Agent {
     }
 
     /// Path of the settings file, relative to the home or the project directory.
-    pub(in crate::cli) fn file(self, scope: Scope) -> PathBuf {
+    pub(in crate::cli) fn file(self, scope: SettingsScope) -> PathBuf {
         PathBuf::from(match (self, scope) {
             (Self::ClaudeCode, _) => ".claude/settings.json",
             (Self::Codex, _) => ".codex/hooks.json",
             (Self::Gemini, _) => ".gemini/settings.json",
             (Self::Cursor, _) => ".cursor/hooks.json",
-            (Self::Copilot, Scope::User) => ".copilot/hooks/hooks-backend.json",
-            (Self::Copilot, Scope::Project) => ".github/hooks/hooks-backend.json",
+            (Self::Copilot, SettingsScope::User) => ".copilot/hooks/hooks-backend.json",
+            (Self::Copilot, SettingsScope::Project) => ".github/hooks/hooks-backend.json",
             (Self::Qwen, _) => ".qwen/settings.json",
         })
     }
@@ -223,8 +223,8 @@ impl Agent {
     }
 
     /// The entries to register.
-    pub(super) fn entries(self, to: &Destination) -> Vec<Entry> {
-        let entry = |&event| Entry { event, value: self.entry(event, to) };
+    pub(super) fn entries(self, to: &Destination) -> Vec<HookEntry> {
+        let entry = |&event| HookEntry { event, value: self.entry(event, to) };
         self.events().iter().map(entry).collect()
     }
 
@@ -271,7 +271,7 @@ impl Agent {
         // These run a command that both the user and the project have registered twice. The others run
         // it once, as long as it is the same.
         let runs_twice = matches!(self, Self::Codex | Self::Cursor | Self::Copilot);
-        if runs_twice && to.scope == Scope::Project {
+        if runs_twice && to.scope == SettingsScope::Project {
             command += " --from project";
         }
         // Also where the hook is `async`: otherwise one process for each waits for a hung server.

@@ -29,7 +29,7 @@ const SYNTAX: ParseOptions = ParseOptions {
 
 /// An entry to register: an element of the array `hooks.<event>`.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(super) struct HookEntry {
     pub(super) event: &'static str,
     pub(super) value: CstInputValue,
 }
@@ -51,12 +51,12 @@ pub(super) fn set_default(text: &str, key: &str, value: CstInputValue) -> Result
 ///
 /// # Errors
 /// If the text is not a JSON object, or if `hooks` or an event in it has the wrong type.
-pub(super) fn add(text: &str, entries: Vec<Entry>) -> Result<String, String> {
+pub(super) fn add(text: &str, entries: Vec<HookEntry>) -> Result<String, String> {
     edit(text, |root| {
         let hooks = last_member(root, "hooks")
             .unwrap_or_else(|| root.append("hooks", CstInputValue::Object(Vec::new())));
         let hooks = hooks.object_value().ok_or("'hooks' is not an object")?;
-        for Entry { event, value } in entries {
+        for HookEntry { event, value } in entries {
             let list = last_member(&hooks, event)
                 .unwrap_or_else(|| hooks.append(event, CstInputValue::Array(Vec::new())));
             let list = list.array_value();
@@ -88,7 +88,7 @@ fn last_member(object: &CstObject, name: &str) -> Option<CstObjectProp> {
 }
 
 /// A hook in a document.
-pub(super) struct Hook<'d> {
+pub(super) struct RegisteredHook<'d> {
     pub(super) event: &'d str,
     /// Position of the entry in the array of the event.
     pub(super) group_at: usize,
@@ -226,13 +226,13 @@ impl<'t> Document<'t> {
     }
 
     /// The hooks in `hooks`.
-    pub(super) fn hooks(&self) -> impl Iterator<Item = Hook<'_>> {
+    pub(super) fn hooks(&self) -> impl Iterator<Item = RegisteredHook<'_>> {
         let events = self.events().unwrap_or_default().iter();
         events.filter_map(|event| Some((event.name.as_str(), event.value.as_array()?))).flat_map(
             move |(event, list)| {
                 list.elements.iter().enumerate().flat_map(move |(group_at, entry)| {
                     let hooks = group(entry).unwrap_or(std::slice::from_ref(entry));
-                    hooks.iter().enumerate().map(move |(at, hook)| Hook {
+                    hooks.iter().enumerate().map(move |(at, hook)| RegisteredHook {
                         event,
                         group_at,
                         at,
@@ -311,9 +311,9 @@ mod tests {
 
     use super::*;
 
-    fn entries() -> Vec<Entry> {
+    fn entries() -> Vec<HookEntry> {
         ["Stop", "PreToolUse"]
-            .map(|event| Entry { event, value: json!({ "command": "ours" }) })
+            .map(|event| HookEntry { event, value: json!({ "command": "ours" }) })
             .to_vec()
     }
 

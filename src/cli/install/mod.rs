@@ -21,7 +21,7 @@ use agents::Destination;
 use document::Document;
 use settings::{Settings, path_of};
 
-pub(super) use agents::{Agent, Scope};
+pub(super) use agents::{Agent, SettingsScope};
 pub(super) use obstacles::Obstacle;
 
 /// Arguments of `install`.
@@ -100,8 +100,8 @@ pub struct SettingsArgs {
 }
 
 impl SettingsArgs {
-    fn scope(&self) -> Scope {
-        if self.project { Scope::Project } else { Scope::User }
+    fn scope(&self) -> SettingsScope {
+        if self.project { SettingsScope::Project } else { SettingsScope::User }
     }
 }
 
@@ -166,7 +166,7 @@ pub(super) fn install(args: &InstallArgs) -> anyhow::Result<()> {
 }
 
 /// Says why the agent would not run the hooks yet.
-fn show_obstacles(agent: Agent, scope: Scope) {
+fn show_obstacles(agent: Agent, scope: SettingsScope) {
     let Some(registered) = registered(agent, scope) else { return };
     for Obstacle { problem, advice } in registered.obstacles {
         say(format_args!("  !!  {problem}\n      -> {advice}"));
@@ -231,7 +231,7 @@ pub(super) struct Registered {
 }
 
 /// Returns the hooks registered in an agent's settings; `None` if there are none of ours.
-pub(super) fn registered(agent: Agent, scope: Scope) -> Option<Registered> {
+pub(super) fn registered(agent: Agent, scope: SettingsScope) -> Option<Registered> {
     let path = path_of(agent, scope).ok()?;
     let text = fs::read_to_string(&path).ok().filter(|text| agent.is_own(text))?;
     let mut obstacles = Vec::new();
@@ -244,13 +244,13 @@ pub(super) fn registered(agent: Agent, scope: Scope) -> Option<Registered> {
 }
 
 /// True if hooks of ours are registered in an agent's settings.
-pub(super) fn is_registered(agent: Agent, scope: Scope) -> bool {
+pub(super) fn is_registered(agent: Agent, scope: SettingsScope) -> bool {
     let text = path_of(agent, scope).ok().and_then(|path| fs::read_to_string(path).ok());
     text.is_some_and(|text| agent.is_own(&text))
 }
 
 /// Returns the plugin for opencode and its server's URL, if it is installed.
-pub(super) fn plugin(scope: Scope) -> Option<(PathBuf, String)> {
+pub(super) fn plugin(scope: SettingsScope) -> Option<(PathBuf, String)> {
     let path = plugin::path(scope).ok()?;
     let server = plugin::server(&path)?;
     Some((path, server))

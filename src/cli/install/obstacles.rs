@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use toml::Table;
 
-use super::agents::{Agent, Scope};
-use super::document::{Document, Hook};
+use super::agents::{Agent, SettingsScope};
+use super::document::{Document, RegisteredHook};
 use super::settings::{path_of, root};
 use super::trust::{self, Trust};
 
@@ -30,7 +30,12 @@ pub(super) const TRUST_ADVICE: &str = "start codex; at 'Hooks need review' choos
      exec' in scripts where nobody can answer: --dangerously-bypass-hook-trust";
 
 /// Returns the obstacles for the hooks of an agent in a settings file. `own` are our hooks in it.
-pub(super) fn find(agent: Agent, scope: Scope, path: &Path, own: &[Hook<'_>]) -> Vec<Obstacle> {
+pub(super) fn find(
+    agent: Agent,
+    scope: SettingsScope,
+    path: &Path,
+    own: &[RegisteredHook<'_>],
+) -> Vec<Obstacle> {
     let mut found = match agent {
         Agent::ClaudeCode => claude_code(own),
         Agent::Codex => codex(scope, path, own),
@@ -44,7 +49,7 @@ pub(super) fn find(agent: Agent, scope: Scope, path: &Path, own: &[Hook<'_>]) ->
 }
 
 /// The program of our commands is gone, after an update or a move.
-fn missing_program(own: &[Hook<'_>]) -> Option<Obstacle> {
+fn missing_program(own: &[RegisteredHook<'_>]) -> Option<Obstacle> {
     let program = own.iter().find_map(|hook| {
         let hook: Value = serde_json::from_str(hook.text).ok()?;
         let command = hook["command"].as_str().or_else(|| hook["bash"].as_str())?;
@@ -62,9 +67,11 @@ fn missing_program(own: &[Hook<'_>]) -> Option<Obstacle> {
 fn settings_files(agent: Agent) -> Vec<PathBuf> {
     let of = |scope| path_of(agent, scope).ok();
     let mut files: Vec<PathBuf> =
-        [Scope::User, Scope::Project].into_iter().filter_map(of).collect();
+        [SettingsScope::User, SettingsScope::Project].into_iter().filter_map(of).collect();
     if agent == Agent::ClaudeCode {
-        files.extend(of(Scope::Project).map(|path| path.with_file_name("settings.local.json")));
+        files.extend(
+            of(SettingsScope::Project).map(|path| path.with_file_name("settings.local.json")),
+        );
     }
     // In the home directory, both scopes have the same file.
     files.dedup();
@@ -108,7 +115,7 @@ fn disabled_in(files: Vec<PathBuf>) -> Vec<Obstacle> {
         .collect()
 }
 
-fn claude_code(own: &[Hook<'_>]) -> Vec<Obstacle> {
+fn claude_code(own: &[RegisteredHook<'_>]) -> Vec<Obstacle> {
     let managed = managed_files(&managed_directory());
     let mut found = managed_only(&managed);
     found.extend(disabled_in(
@@ -134,7 +141,7 @@ fn managed_only(managed: &[PathBuf]) -> Vec<Obstacle> {
 }
 
 /// Claude Code sends HTTP hooks through a proxy, also those to this machine.
-fn proxy(own: &[Hook<'_>]) -> Option<Obstacle> {
+fn proxy(own: &[RegisteredHook<'_>]) -> Option<Obstacle> {
     let server = own.iter().find_map(|hook| {
         let hook: Value = serde_json::from_str(hook.text).ok()?;
         Some(hook["url"].as_str()?.to_owned())
@@ -157,8 +164,8 @@ fn proxy(own: &[Hook<'_>]) -> Option<Obstacle> {
     ))
 }
 
-fn codex(scope: Scope, path: &Path, own: &[Hook<'_>]) -> Vec<Obstacle> {
-    let Ok(hooks_json) = path_of(Agent::Codex, Scope::User) else { return Vec::new() };
+fn codex(scope: SettingsScope, path: &Path, own: &[RegisteredHook<'_>]) -> Vec<Obstacle> {
+    let Ok(hooks_json) = path_of(Agent::Codex, SettingsScope::User) else { return Vec::new() };
     let config_path = hooks_json.with_file_name("config.toml");
     let config = match fs::read_to_string(&config_path) {
         Ok(text) => text.parse::<Table>(),
@@ -184,7 +191,7 @@ fn codex(scope: Scope, path: &Path, own: &[Hook<'_>]) -> Vec<Obstacle> {
             "remove that line",
         ));
     }
-    if scope == Scope::Project && !is_trusted_project(&config) {
+    if scope == SettingsScope::Project && !is_trusted_project(&config) {
         found.push(Obstacle::new(
             "Codex runs no hooks of this project: its directory is not trusted",
             "start codex in it once, and trust the folder",
@@ -196,7 +203,7 @@ fn codex(scope: Scope, path: &Path, own: &[Hook<'_>]) -> Vec<Obstacle> {
 
 /// True if Codex trusts the current directory or one above it.
 fn is_trusted_project(config: &Table) -> bool {
-    let Ok(directory) = root(Scope::Project) else { return true };
+    let Ok(directory) = root(SettingsScope::Project) else { return true };
     directory.ancestors().any(|directory| {
         let project = config.get("projects").and_then(|all| all.get(directory.to_str()?));
         project.and_then(|project| project.get("trust_level")?.as_str()) == Some("trusted")
@@ -204,10 +211,10 @@ fn is_trusted_project(config: &Table) -> bool {
 }
 
 /// Counts the hooks that Codex skips.
-fn untrusted(path: &Path, own: &[Hook<'_>], config: &Table) -> Option<Obstacle> {
+fn untrusted(path: &Path, own: &[RegisteredHook<'_>], config: &Table) -> Option<Obstacle> {
     // Codex names the file as it was found, perhaps by way of a link.
     let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let of = |hook: &Hook<'_>| match trust::of(hook, path, config) {
+    let of = |hook: &RegisteredHook<'_>| match trust::of(hook, path, config) {
         Trust::Untrusted => trust::of(hook, &real, config),
         trust => trust,
     };
@@ -233,14 +240,16 @@ fn untrusted(path: &Path, own: &[Hook<'_>], config: &Table) -> Option<Obstacle> 
     })
 }
 
-fn copilot(scope: Scope) -> Vec<Obstacle> {
-    let Ok(hooks) = path_of(Agent::Copilot, Scope::User) else { return Vec::new() };
+fn copilot(scope: SettingsScope) -> Vec<Obstacle> {
+    let Ok(hooks) = path_of(Agent::Copilot, SettingsScope::User) else { return Vec::new() };
     let Some(home) = hooks.parent().and_then(Path::parent) else { return Vec::new() };
     let config = home.join("config.json");
     let mut files = vec![home.join("settings.json"), config.clone()];
-    files.extend(root(Scope::Project).map(|project| project.join(".github/copilot/settings.json")));
+    files.extend(
+        root(SettingsScope::Project).map(|project| project.join(".github/copilot/settings.json")),
+    );
     let mut found = disabled_in(files);
-    if scope == Scope::Project && !is_trusted_folder(&config) {
+    if scope == SettingsScope::Project && !is_trusted_folder(&config) {
         found.push(Obstacle::new(
             "Copilot runs no hooks of this project: its folder is not trusted",
             "start copilot in it once and trust the folder for future sessions; in scripts: --trust-folder",
@@ -257,7 +266,7 @@ fn is_trusted_folder(config: &Path) -> bool {
     let folders = folders.filter_map(|name| document.member(name));
     let mut folders =
         folders.flat_map(|list| serde_json::from_str::<Vec<String>>(list).unwrap_or_default());
-    let Ok(directory) = root(Scope::Project) else { return true };
+    let Ok(directory) = root(SettingsScope::Project) else { return true };
     folders.any(|folder| directory.starts_with(folder))
 }
 

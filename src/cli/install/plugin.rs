@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use super::super::say;
-use super::agents::Scope;
+use super::agents::SettingsScope;
 use super::settings::root;
 
 const TEMPLATE: &str = include_str!("opencode.js");
@@ -19,8 +19,8 @@ const MARK: &str = "// hooks-backend: ";
 const FILE: &str = "plugin/hooks-backend.js";
 
 /// The plugin's file.
-pub(super) fn path(scope: Scope) -> anyhow::Result<PathBuf> {
-    if scope == Scope::Project {
+pub(super) fn path(scope: SettingsScope) -> anyhow::Result<PathBuf> {
+    if scope == SettingsScope::Project {
         return Ok(root(scope)?.join(".opencode").join(FILE));
     }
     let moved = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
@@ -37,7 +37,12 @@ pub(super) fn server(path: &Path) -> Option<String> {
 }
 
 /// Writes the plugin.
-pub(super) fn install(scope: Scope, program: &str, url: &str, dry_run: bool) -> anyhow::Result<()> {
+pub(super) fn install(
+    scope: SettingsScope,
+    program: &str,
+    url: &str,
+    dry_run: bool,
+) -> anyhow::Result<()> {
     let path = path(scope)?;
     let quoted = |text: &str| Value::from(text).to_string();
     let text = TEMPLATE
@@ -72,7 +77,7 @@ pub(super) fn install(scope: Scope, program: &str, url: &str, dry_run: bool) -> 
 }
 
 /// Deletes the plugin.
-pub(super) fn uninstall(scope: Scope, dry_run: bool) -> anyhow::Result<()> {
+pub(super) fn uninstall(scope: SettingsScope, dry_run: bool) -> anyhow::Result<()> {
     let path = path(scope)?;
     let show = path.display();
     if server(&path).is_none() {

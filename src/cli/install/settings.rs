@@ -10,7 +10,7 @@ use jsonc_parser::json;
 use similar::TextDiff;
 
 use super::super::say;
-use super::agents::{Agent, Destination, Scope};
+use super::agents::{Agent, Destination, SettingsScope};
 use super::document::{Document, add, set_default};
 
 /// A settings file as read from disk.
@@ -24,7 +24,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn read(agent: Agent, scope: Scope) -> anyhow::Result<Self> {
+    pub(super) fn read(agent: Agent, scope: SettingsScope) -> anyhow::Result<Self> {
         Self::at(agent, path_of(agent, scope)?)
     }
 
@@ -137,9 +137,9 @@ impl Settings {
 }
 
 /// The settings file of an agent.
-pub(super) fn path_of(agent: Agent, scope: Scope) -> anyhow::Result<PathBuf> {
+pub(super) fn path_of(agent: Agent, scope: SettingsScope) -> anyhow::Result<PathBuf> {
     // The directory that holds the settings can be elsewhere.
-    let moved = agent.directory_variable().filter(|_| scope == Scope::User);
+    let moved = agent.directory_variable().filter(|_| scope == SettingsScope::User);
     let moved = moved.and_then(std::env::var_os).map(PathBuf::from);
     match moved.filter(|directory| directory.is_absolute()) {
         Some(directory) => {
@@ -151,10 +151,12 @@ pub(super) fn path_of(agent: Agent, scope: Scope) -> anyhow::Result<PathBuf> {
 }
 
 /// The directory that [`Agent::file`] is relative to.
-pub(super) fn root(scope: Scope) -> anyhow::Result<PathBuf> {
+pub(super) fn root(scope: SettingsScope) -> anyhow::Result<PathBuf> {
     match scope {
-        Scope::Project => std::env::current_dir().context("cannot read the current directory"),
-        Scope::User => std::env::var_os("HOME")
+        SettingsScope::Project => {
+            std::env::current_dir().context("cannot read the current directory")
+        }
+        SettingsScope::User => std::env::var_os("HOME")
             .map(PathBuf::from)
             .filter(|home| home.is_absolute())
             .context("HOME is not an absolute path: cannot find the user's settings"),
@@ -195,7 +197,7 @@ mod tests {
         url: "http://127.0.0.1:8080",
         program: "/usr/bin/hooks-backend",
         http: false,
-        scope: Scope::User,
+        scope: SettingsScope::User,
     };
 
     proptest! {

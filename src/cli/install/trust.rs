@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::document::Hook;
+use super::document::RegisteredHook;
 
 /// What Codex does with a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(super) enum Trust {
 }
 
 /// Returns what Codex does with a hook in the file at `path`, by its settings.
-pub(super) fn of(hook: &Hook<'_>, path: &Path, config: &toml::Table) -> Trust {
+pub(super) fn of(hook: &RegisteredHook<'_>, path: &Path, config: &toml::Table) -> Trust {
     let event = snake_case(hook.event);
     let key = format!("{}:{event}:{}:{}", path.display(), hook.group_at, hook.at);
     let state = config.get("hooks").and_then(|hooks| hooks.get("state")?.get(key));
@@ -37,7 +37,7 @@ pub(super) fn of(hook: &Hook<'_>, path: &Path, config: &toml::Table) -> Trust {
 
 /// Returns Codex's hash of a hook: SHA-256 of its normal form, JSON without white space whose members are
 /// sorted by name.
-fn hash_of(event: &str, hook: &Hook<'_>) -> Option<String> {
+fn hash_of(event: &str, hook: &RegisteredHook<'_>) -> Option<String> {
     let group: Value = serde_json::from_str(hook.group).ok()?;
     let hook: Value = serde_json::from_str(hook.text).ok()?;
     // `serde_json` sorts the members.
@@ -92,7 +92,7 @@ mod tests {
                 "1bdd78beb1fb4ec4214189698616ae61e1e0aa0e036d7826724bdf2e5ad72d5d",
             ),
         ] {
-            let hook = Hook { event, group_at: 0, at: 0, group, text };
+            let hook = RegisteredHook { event, group_at: 0, at: 0, group, text };
             let path = Path::new("/home/you/.codex/hooks.json");
             let key = format!("{}:{}:0:0", path.display(), snake_case(event));
             let trusted = |hash: &str| -> toml::Table {

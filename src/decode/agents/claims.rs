@@ -11,7 +11,7 @@
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::identity::Identity;
+use super::identity::FiringIdentity;
 use crate::event::Timestamp;
 
 /// Maximum time between two runs for one event. A hook that is registered twice runs within
@@ -36,15 +36,20 @@ pub struct Claim {
 
 impl Claim {
     /// Returns the event that a registration reports, given earlier claims, oldest first.
-    pub fn new(identity: Identity, registration: &str, fired_at: Timestamp, claims: &[u8]) -> Self {
+    pub fn new(
+        identity: FiringIdentity,
+        registration: &str,
+        fired_at: Timestamp,
+        claims: &[u8],
+    ) -> Self {
         let registration = xxhash_rust::xxh3::xxh3_64(registration.as_bytes());
         let hash = identity.hash();
         let own = Self { hash, registration, at: fired_at, event_id: hash, is_needed: true };
-        if matches!(identity, Identity::Unique(_)) {
+        if matches!(identity, FiringIdentity::Unique(_)) {
             return Self { is_needed: false, ..own };
         }
         let is_near = |claim: &Self| {
-            matches!(identity, Identity::Timed(_))
+            matches!(identity, FiringIdentity::Timed(_))
                 || (fired_at.micros() - claim.at.micros()).abs() <= SAME_FIRING_MICROS
         };
         let same: Vec<Self> =
@@ -59,9 +64,9 @@ impl Claim {
         let count = same.iter().filter(|claim| claim.registration == registration).count();
         let mut name = hash.to_le_bytes().to_vec();
         match identity {
-            Identity::Timed(_) if count == 0 => return own,
-            Identity::Timed(_) | Identity::Unique(_) => {}
-            Identity::Bare(_) => name.extend(fired_at.micros().to_le_bytes()),
+            FiringIdentity::Timed(_) if count == 0 => return own,
+            FiringIdentity::Timed(_) | FiringIdentity::Unique(_) => {}
+            FiringIdentity::Bare(_) => name.extend(fired_at.micros().to_le_bytes()),
         }
         name.extend((count as u64).to_le_bytes());
         Self { event_id: xxh3_128(&name), ..own }
@@ -117,7 +122,7 @@ mod tests {
     }
 
     /// Returns the event IDs of runs, each by a registration at a time.
-    fn events(identity: Identity, runs: &[(&str, i64)]) -> Vec<u128> {
+    fn events(identity: FiringIdentity, runs: &[(&str, i64)]) -> Vec<u128> {
         let mut claims = Vec::new();
         let run = |&(registration, millis): &(&str, i64)| {
             let claim = Claim::new(identity, registration, at(millis), &claims);
@@ -135,21 +140,21 @@ mod tests {
 
     #[test]
     fn payload_with_an_id_is_one_event() {
-        let ids = events(Identity::Unique(7), &[("", 0), ("", 0), ("project", 90_000)]);
+        let ids = events(FiringIdentity::Unique(7), &[("", 0), ("", 0), ("project", 90_000)]);
         assert_eq!(ids, [7, 7, 7]);
     }
 
     #[test]
     fn runs_of_one_registration_are_distinct_events() {
-        for identity in [Identity::Timed(7), Identity::Bare(7)] {
+        for identity in [FiringIdentity::Timed(7), FiringIdentity::Bare(7)] {
             assert_eq!(distinct(events(identity, &[("", 0), ("", 0), ("", 1), ("", 1)])), 4);
         }
-        assert_eq!(events(Identity::Timed(7), &[("", 0)]), [7]);
+        assert_eq!(events(FiringIdentity::Timed(7), &[("", 0)]), [7]);
     }
 
     #[test]
     fn two_registrations_claim_each_event_once() {
-        for identity in [Identity::Timed(7), Identity::Bare(7)] {
+        for identity in [FiringIdentity::Timed(7), FiringIdentity::Bare(7)] {
             for runs in [
                 [("", 0), ("", 0), ("project", 1), ("project", 2)],
                 [("", 0), ("project", 0), ("", 1), ("project", 2)],
@@ -163,13 +168,13 @@ mod tests {
     #[test]
     fn bare_payloads_more_than_a_second_apart_are_distinct_events() {
         let runs = [("", 0), ("project", 1001)];
-        assert_eq!(distinct(events(Identity::Bare(7), &runs)), 2);
-        assert_eq!(distinct(events(Identity::Timed(7), &runs)), 1);
+        assert_eq!(distinct(events(FiringIdentity::Bare(7), &runs)), 2);
+        assert_eq!(distinct(events(FiringIdentity::Timed(7), &runs)), 1);
     }
 
     #[test]
     fn damaged_claims_are_ignored() {
-        let claim = Claim::new(Identity::Bare(7), "", at(0), &[1; CLAIM_BYTES + 5]);
+        let claim = Claim::new(FiringIdentity::Bare(7), "", at(0), &[1; CLAIM_BYTES + 5]);
         assert_eq!(Claim::decoded(&claim.encoded()), Some(claim));
         assert_eq!(newest_claims(&vec![0; CLAIM_BYTES * 600]).len(), CLAIM_BYTES * CLAIMS_MAX);
     }

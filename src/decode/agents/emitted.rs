@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::hook_metadata::Hook;
-use super::identity::Identity;
+use super::identity::FiringIdentity;
 use super::payload::Payload;
 use crate::decode::compact::compact;
 use crate::event::{Timestamp, timestamp};
@@ -80,8 +80,8 @@ impl EmittedPayload {
     }
 
     /// Returns what tells the event of the payload from others.
-    pub fn identity(&self, hook: &Hook<'_>) -> Option<Identity> {
-        Identity::of(hook, &self.0).ok()
+    pub fn identity(&self, hook: &Hook<'_>) -> Option<FiringIdentity> {
+        FiringIdentity::of(hook, &self.0).ok()
     }
 
     /// Returns the line, without a line feed. The hook has the ID of the event, if `emit` could decide.

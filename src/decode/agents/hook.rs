@@ -6,7 +6,7 @@ use super::agent::{AgentProfile, DEFAULT};
 use super::emitted::Emitted;
 use super::firings::{Firing, Firings};
 use super::hook_metadata::Hook;
-use super::identity::{Identity, name_of, sent_at};
+use super::identity::{FiringIdentity, name_of, sent_at};
 use super::names::bounded;
 use super::payload::Payload;
 use super::registry::agent_of;
@@ -100,20 +100,20 @@ fn fields<'a>(
     let name = name_of(agent, payload, hook);
     let promoted = agent.promoted(payload, &name);
     let event_type = agent.event_type(&name, payload);
-    let identity = Identity::new(agent, payload, &promoted, &name, &data);
+    let identity = FiringIdentity::new(agent, payload, &promoted, &name, &data);
     let (event_id, timestamp) = match (identity, hook.event_id) {
-        (Identity::Bare(hash), Some(id)) => {
+        (FiringIdentity::Bare(hash), Some(id)) => {
             let event = firings.named(hash, Firing::new(id, hook.fired_at));
             (event.event_id, event.at)
         }
-        (Identity::Bare(hash), None) => {
+        (FiringIdentity::Bare(hash), None) => {
             let mut name = hash.to_le_bytes().to_vec();
             name.extend(hook.fired_at.micros().to_le_bytes());
             let id = xxhash_rust::xxh3::xxh3_128(&name);
             let event = firings.unnamed(hash, Firing::new(id, hook.fired_at));
             (event.event_id, event.at)
         }
-        (Identity::Unique(hash) | Identity::Timed(hash), id) => {
+        (FiringIdentity::Unique(hash) | FiringIdentity::Timed(hash), id) => {
             (id.unwrap_or(hash), sent_at(agent, payload).unwrap_or(hook.fired_at))
         }
     };

@@ -10,7 +10,7 @@ use crate::event::{PromotedColumn, PromotedColumns, Timestamp, timestamp};
 
 /// A hash of the event's name and the payload, and how far it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity {
+pub enum FiringIdentity {
     /// The payload has the ID of a tool call: an equal payload is the same event.
     Unique(u128),
     /// The payload has the agent's time, which parallel events share.
@@ -19,7 +19,7 @@ pub enum Identity {
     Bare(u128),
 }
 
-impl Identity {
+impl FiringIdentity {
     pub(super) fn hash(self) -> u128 {
         match self {
             Self::Unique(hash) | Self::Timed(hash) | Self::Bare(hash) => hash,

@@ -44,7 +44,7 @@ pub use emitted::EmittedPayload;
 pub use firings::Firings;
 pub use hook::{decode_emitted, decode_hook};
 pub use hook_metadata::Hook;
-pub use identity::{Identity, sender};
+pub use identity::{FiringIdentity, sender};
 pub(super) use names::bounded;
 pub use registry::{agent_names, is_agent};
 

@@ -2,7 +2,7 @@
 
 use crate::decode::Rejected;
 use crate::http::App;
-use crate::rejected::{Durability, Entry, Kept};
+use crate::rejected::{Durability, Kept, RejectedEntry};
 
 pub(super) fn count(app: &App, events: usize) {
     app.metrics.events_rejected.with_label_values(&["invalid"]).inc_by(events as u64);
@@ -13,7 +13,7 @@ pub(super) fn count(app: &App, events: usize) {
 pub(super) async fn keep(app: &App, rejected: Vec<Rejected>) {
     let (file, events) = (app.ingest.rejected.clone(), rejected.len() as u64);
     let kept = tokio::task::spawn_blocking(move || {
-        let entries = rejected.iter().map(|rejected| Entry {
+        let entries = rejected.iter().map(|rejected| RejectedEntry {
             field: rejected.reason.field.as_deref(),
             error: &rejected.reason.error,
             original: rejected.original.as_bytes(),

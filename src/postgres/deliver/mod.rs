@@ -22,7 +22,7 @@ use crate::journal::{Appended, Reader};
 use crate::metrics::{DatabaseProblem, Metrics};
 use crate::postgres::id_filters::IdFilters;
 use crate::postgres::{Address, StoreError};
-use crate::rejected::{Durability, Entry, RejectedFile};
+use crate::rejected::{Durability, RejectedEntry, RejectedFile};
 
 /// Maximum bytes of the journal in one transaction: about 10,000 small events. It is halved after a
 /// failure, so that a slow database can store a batch within the time limits.
@@ -383,7 +383,8 @@ fn record_rejected(
         events = all.len(), file = %rejected.path().display(), first = %all[0].1,
         "events that cannot be stored were written to the file"
     );
-    let entries = all.iter().map(|(original, error)| Entry { field: None, error, original });
+    let entries =
+        all.iter().map(|(original, error)| RejectedEntry { field: None, error, original });
     rejected.append(entries, Durability::Synced)?;
     Ok(())
 }
