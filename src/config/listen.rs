@@ -12,7 +12,7 @@ use super::source::SettingName;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Address")]
 pub(crate) struct ListenConfig {
-    /// IP address or host name that the server listens on; 0.0.0.0 or [::] for all interfaces
+    /// IP address or host name that the server listens on; 0.0.0.0 or :: for all interfaces
     #[arg(long, env = "HOST", value_name = "ADDRESS")]
     #[arg(default_value = "127.0.0.1", value_parser = parse_host)]
     pub(crate) host: ListenHost,

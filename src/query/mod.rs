@@ -1,5 +1,5 @@
 //! Queries for events, and the events on their way back. Knows neither of the two stores: each renders
-//! a [`Select`] into its own SQL, with the help of [`sql`] for the clauses that both write alike.
+//! a `Select` into its own SQL, with the help of `sql` for the clauses that both write alike.
 
 mod chunks;
 mod condition;
