@@ -2,6 +2,8 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY src ./src
+# The manifest names the benchmarks, so cargo needs their files.
+COPY benches ./benches
 RUN cargo build --release --locked --bin hooks-backend
 
 FROM debian:bookworm-slim
