@@ -21,7 +21,7 @@ class Tool:
 
 @dataclass(frozen=True)
 class Figures:
-    """The agent's own figures of a run. None: it does not say."""
+    """The agent's own figures of a run, cached input included. None: it does not say."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -55,7 +55,8 @@ class Payloads:
     tool_use: tuple = ("tool_use_id",)
     subagent: tuple = ("agent_id",)
     parent: tuple = ()
-    event_in_path: bool = False
+    # Paths to the name of the event; without one, it is an option of the command.
+    event: tuple = ("hook_event_name",)
 
 
 class Agent:
@@ -68,17 +69,21 @@ class Agent:
     registry = "npm"
     # Hooks have an id for each tool use.
     has_tool_ids = True
-    # The session ends with an event; otherwise it is waiting after its last turn.
-    ends_session = True
+    # Outcome of failed calls in the hooks: "completed" if the agent does not tell.
+    failure = "failed"
+    # Outcome of denied calls in each scenario: "blocked", "open" if nothing follows the start, "unseen" if the
+    # start is missing, too.
+    denial = {"denied": "blocked", "terminal-denied": "blocked"}
+    # What the hooks do not contain, in short sentences for the documents.
+    cannot_tell = ()
     # Reports its start before the first prompt.
     starts_session = True
-    # Telemetry can be sent to the server; its figures are compared with the agent's own.
-    has_telemetry = False
+    # Scenario in which the agent reports tokens, which are compared with the agent's own figures.
+    tokens_in = "telemetry"
+    # Its hooks distinguish sub-agents.
     has_subagents = True
     # Number of identical parallel calls.
     parallel = 4
-    # {(scenario, check): reason}: what cannot be green, because the agent does not tell.
-    limits = {}
     # {scenario: reason}: scenarios that cannot be tried with the agent.
     skipped = {}
     # {scenario: {event type: count}}, where the agent differs from the others.
@@ -87,8 +92,13 @@ class Agent:
     uncounted = frozenset({"system_notification", "tool_batch_completed", "permission_requested"})
     # Event types for which the agent has no hook.
     without_types = frozenset()
-    # Lines that the agent prints without our hooks, too.
+    # Regular expressions for lines that are no fault: the agent prints them without our hooks, too, or mentions
+    # each running hook, whatever it does.
     own_noise = ()
+    # `install` and `uninstall` change the settings; otherwise `install` prints what to do.
+    is_installed = True
+    # `doctor` has a line about the agent.
+    is_checked_by_doctor = True
     payloads = Payloads()
     # Seconds that a run may take.
     patience = 150
@@ -114,6 +124,10 @@ class Agent:
         """A call that the settings of the scenario `denied` forbid."""
         return self.shell("echo forbidden")
 
+    def asked_tool(self, sandbox):
+        """A call for which the agent asks the person at the terminal."""
+        return self.create(os.path.join(sandbox.project, "asked.txt"), "a line\n")
+
     def subagent_tool(self, sandbox):
         """What the sub-agent does."""
         return self.shell("echo from-the-subagent")
@@ -126,21 +140,23 @@ class Agent:
     def configure(self, sandbox, scenario):
         """Writes the user's settings, before `install`."""
 
-    def after_install(self, sandbox):
-        """What a person does after `install`."""
-
-    def register(self, sandbox, command):
-        """Registers `command(event)` for each event of the agent, to record payloads."""
-        raise NotImplementedError
+    def after_install(self, sandbox, printed):
+        """What a person does after `install`, which printed a text."""
 
     def headless(self, prompt, scenario):
         """The command line of a run without a terminal."""
         raise NotImplementedError
 
-    def interactive(self):
+    def interactive(self, scenario):
         """The command line of a run in a terminal; None if the scenarios in a terminal are not tried."""
         return None
 
+    def ends_session(self, scenario):
+        """True if the session ends with an event; otherwise it is waiting after its last turn."""
+        return True
+
+    # What the agent asks before it uses a tool.
+    question = "Do you want|Would you like|Apply this change|Permission required"
     compact_command = "/compact"
     quit_command = "/quit"
 
@@ -150,11 +166,14 @@ class Agent:
 
     def wait_for_question(self, terminal):
         """Waits until the agent asks whether it may use a tool."""
-        terminal.pause(5)
+        terminal.wait_for(self.question, 60)
+        terminal.pause(2)
 
-    def figures(self, out):
-        """Reads the agent's own figures from its output."""
-        return Figures()
+    def figures(self, out, turns):
+        """The agent's own figures, from its output; otherwise those of the turns that the model served."""
+        return Figures(
+            sum(turn["input"] + turn["cached"] for turn in turns), sum(turn["output"] for turn in turns)
+        )
 
     def path(self, *parts):
         return os.path.join(self.tools, self.name, *parts)
@@ -169,9 +188,10 @@ class Agent:
         notes, missing = (os.path.join(sandbox.project, name) for name in ("notes.txt", "missing.txt"))
         hello = self.shell("echo hello")
         if scenario == "failing":
-            tools = [(self.shell("ls does-not-exist"), "failed"), (self.read(missing), "failed")]
-        elif scenario in ("denied", "terminal-denied"):
-            tools = [(self.denied_tool(sandbox), "blocked")]
+            tools = [(self.shell("ls does-not-exist"), self.failure), (self.read(missing), self.failure)]
+        elif scenario in self.denial:
+            tool = self.denied_tool(sandbox) if scenario == "denied" else self.asked_tool(sandbox)
+            tools = [(tool, self.denial[scenario])]
         elif scenario == "subagent":
             tools = [(self.delegate("[sub] Look around."), "completed")]
         elif scenario == "parallel":

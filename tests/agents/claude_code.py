@@ -10,7 +10,6 @@ class ClaudeCode(Agent):
     name = "claude-code"
     package = "@anthropic-ai/claude-code"
     version = "2.1.332"
-    has_telemetry = True
     payloads = Payloads(
         TYPES
         | {
@@ -21,8 +20,17 @@ class ClaudeCode(Agent):
             "TaskCompleted": "task_completed",
         }
     )
-    # The sub-agent runs in the background: the main agent stops twice.
-    counts = {"subagent": {"agent_stopped": 2}}
+    # The sub-agent runs in the background: the main agent awaits it, and is told. After Escape it does not stop, and
+    # compaction is the work of a helper, after which the session starts again.
+    counts = {
+        "subagent": {"background_tasks_awaited": 1, "task_notification": 1},
+        "terminal-denied": {"agent_stopped": 0},
+        "compaction": {"internal_agent_stopped": 2, "session_resumed": 1},
+    }
+    denial = {"denied": "blocked", "terminal-denied": "open"}
+    cannot_tell = ("a call that the user denies with Escape (telemetry does)",)
+    # The status line, which a terminal can draw in part; and its list of hooks after a compaction.
+    own_noise = (r"run+ing \w+ ho+ks?", "^Running", r"P(re|ost)Compact \[")
 
     def shell(self, command):
         return Tool("Bash", {"command": command, "description": "Run a command"}, "Bash")
@@ -76,36 +84,31 @@ class ClaudeCode(Agent):
             },
         )
 
-    def register(self, sandbox, command):
-        hooks = {event: [{"hooks": [{"type": "command", "command": command(event)}]}] for event in self.payloads.types}
-        sandbox.write("project/.claude/settings.local.json", {"hooks": hooks})
-
     def binary(self):
         return self.path("node_modules/@anthropic-ai/claude-code-linux-x64/claude")
 
     def denied_tool(self, sandbox):
         return Tool("WebFetch", {"url": "http://127.0.0.1:1/", "prompt": "Summarize"}, "WebFetch")
 
+    def asked_tool(self, sandbox):
+        return self.denied_tool(sandbox)
+
     def headless(self, prompt, scenario):
         return [self.binary(), "-p", prompt, "--output-format", "json"]
 
-    def interactive(self):
+    def interactive(self, scenario):
         return [self.binary(), "--permission-mode", "default"]
 
     quit_command = "/exit"
 
-    def ready(self, terminal):
-        terminal.pause(3)
-
-    def wait_for_question(self, terminal):
-        terminal.wait_for("Do you want|Would you like")
-        terminal.pause(1)
-
-    def figures(self, out):
+    def figures(self, out, turns):
         result = json.loads(out)
         models = result["modelUsage"].values()
         return Figures(
-            sum(model["inputTokens"] for model in models),
+            sum(
+                model["inputTokens"] + model["cacheReadInputTokens"] + model["cacheCreationInputTokens"]
+                for model in models
+            ),
             sum(model["outputTokens"] for model in models),
             result["total_cost_usd"],
         )

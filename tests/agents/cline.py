@@ -10,21 +10,26 @@ class Cline(Agent):
     package = "cline"
     version = "3.0.65"
     parallel = 2
+    cannot_tell = ("prompts, without a terminal",)
+    is_installed = False
+    is_checked_by_doctor = False
+    # With `--json` it prints a line for each of its events that a hook could have.
+    own_noise = ('"type":"hook_event"',)
     # The hook of prompts does not run without a terminal; the end of the task is the end of the session.
-    without_types = frozenset({"user_prompt_submitted", "agent_stopped"})
+    without_types = frozenset({"user_prompt_submitted", "agent_stopped", "subagent_started", "subagent_stopped"})
     skipped = {"denied": "has no rules that deny a tool without a person", "telemetry": "has no OpenTelemetry"}
 
     payloads = Payloads(
         {
-            "TaskStart": "session_started",
-            "TaskComplete": "session_completed",
-            "UserPromptSubmit": "user_prompt_submitted",
-            "PreToolUse": "tool_execution_started",
-            "PostToolUse": "tool_execution_completed",
+            "agent_start": "session_started",
+            "agent_end": "session_completed",
+            "tool_call": "tool_execution_started",
+            "tool_result": "tool_execution_completed",
         },
         session=("taskId",),
         tool=("tool_call.name", "tool_result.name"),
         tool_use=("tool_call.id", "tool_result.id"),
+        event=("hookName",),
         subagent=(),
     )
 
@@ -40,8 +45,16 @@ class Cline(Agent):
     def delegate(self, prompt):
         return Tool("spawn_agent", {"systemPrompt": "You look around.", "task": prompt}, "spawn_agent")
 
+    def after_install(self, sandbox, printed):
+        """Runs the printed commands."""
+        commands = printed[printed.index("mkdir ") : printed.index("\n\nand start it")]
+        subprocess.run(["sh", "-c", commands], env=sandbox.environment(), check=True)
+
     def environment(self, sandbox):
         return {"CLINE_TELEMETRY_DISABLED": "1", "CLINE_NO_AUTO_UPDATE": "1", "DO_NOT_TRACK": "1"}
+
+    # As `install` says; the project is the working directory.
+    hooks = ("--hooks-dir", "../home/.cline/hooks")
 
     def binary(self):
         return self.path("node_modules/@cline/cli-linux-x64/bin/cline")
@@ -66,9 +79,5 @@ class Cline(Agent):
             timeout=60,
         )
 
-    def register(self, sandbox, command):
-        for event in self.payloads.types:
-            sandbox.write(f"home/.cline/hooks/{event}", f"#!/bin/sh\nexec {command(event)}\n", 0o755)
-
     def headless(self, prompt, scenario):
-        return [self.binary(), "-P", "openai-compatible", "-m", "scripted-model", "--json", prompt]
+        return [self.binary(), "-P", "openai-compatible", "-m", "scripted-model", "--json", *self.hooks, prompt]

@@ -4,7 +4,7 @@ import json
 import os
 import re
 
-from agent import Agent, Figures, Tool
+from agent import TYPES, Agent, Figures, Payloads, Tool
 from model import call
 from sandbox import URL
 
@@ -13,12 +13,19 @@ class Codex(Agent):
     name = "codex"
     package = "@openai/codex"
     version = "0.169.0"
-    has_telemetry = True
+    payloads = Payloads(TYPES | {"Interrupt": "agent_stopped"})
     trusted = ""
-    limits = {
-        ("failing", "events"): "its hooks have no exit status; its telemetry does",
-        ("failing", "outcomes"): "its hooks have no exit status; its telemetry does",
-    }
+    failure = "completed"
+    denial = {"denied": "open", "terminal-denied": "open"}
+    counts = {"subagent": {"subagent_prompt_submitted": 1}}
+    cannot_tell = (
+        "failures of commands (telemetry does)",
+        "calls that rules or the user deny (telemetry does)",
+        "the end of a session in a terminal, which lives on in the background",
+    )
+
+    def ends_session(self, scenario):
+        return scenario not in ("terminal", "terminal-denied", "compaction")
 
     def shell(self, command):
         return Tool("exec_command", {"cmd": command}, "Bash")
@@ -38,6 +45,9 @@ class Codex(Agent):
             {"cmd": "echo forbidden", "sandbox_permissions": "require_escalated", "justification": "May I?"},
             "Bash",
         )
+
+    def asked_tool(self, sandbox):
+        return self.denied_tool(sandbox)
 
     def script(self, scenario, sandbox):
         """The sub-agent runs in the background, so the main agent waits for it."""
@@ -89,13 +99,7 @@ trust_level = "trusted"
     def binary(self):
         return self.path("node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex")
 
-    def register(self, sandbox, command):
-        hooks = {event: [{"hooks": [{"type": "command", "command": command(event)}]}] for event in self.payloads.types}
-        sandbox.write("home/.codex/hooks.json", {"hooks": hooks})
-        self.trusted = ""
-        self.after_install(sandbox)
-
-    def after_install(self, sandbox):
+    def after_install(self, sandbox, printed):
         """Trusts the hooks, as a person does. The trust holds for the path and the command: once is enough."""
         if self.trusted:
             return
@@ -119,13 +123,21 @@ trust_level = "trusted"
     def headless(self, prompt, scenario):
         return [self.binary(), "exec", "--skip-git-repo-check", "--json", prompt]
 
-    def interactive(self):
+    def interactive(self, scenario):
         return [self.binary()]
 
     def ready(self, terminal):
-        terminal.pause(4)
+        """Keeps the model, where a newer one is offered."""
+        terminal.wait_for("Use existing model")
+        terminal.pause(1)
+        terminal.enter("2")
+        terminal.pause(2)
 
-    def figures(self, out):
+    quit_command = "/quit"
+
+    def figures(self, out, turns):
         turns = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
         usage = [turn["usage"] for turn in turns if turn.get("type") == "turn.completed"]
-        return Figures(output_tokens=sum(entry["output_tokens"] for entry in usage))
+        return Figures(
+            sum(entry["input_tokens"] for entry in usage), sum(entry["output_tokens"] for entry in usage)
+        )

@@ -9,7 +9,13 @@ class Copilot(Agent):
     package = "@github/copilot"
     version = "1.0.102"
     has_tool_ids = False
-    has_telemetry = True
+    denial = {"denied": "open", "terminal-denied": "open"}
+    counts = {"subagent": {"subagent_prompt_submitted": 1}, "terminal-denied": {"agent_stopped": 0}}
+    without_types = frozenset({"context_compacted"})
+    cannot_tell = ("calls that rules or the user deny", "the end of a compaction")
+    # The status line.
+    own_noise = (r"\d+ hook",)
+    quit_command = "/exit"
 
     payloads = Payloads(
         {
@@ -31,7 +37,7 @@ class Copilot(Agent):
         tool_use=(),
         subagent=("agentId",),
         parent=("parentAgentId",),
-        event_in_path=True,
+        event=(),
     )
 
     def shell(self, command):
@@ -72,12 +78,15 @@ class Copilot(Agent):
     def configure(self, sandbox, scenario):
         sandbox.write("home/.copilot/config.json", {"trusted_folders": [sandbox.project]})
 
-    def register(self, sandbox, command):
-        hooks = {event: [{"type": "command", "bash": command(event)}] for event in self.payloads.types}
-        sandbox.write("home/.copilot/hooks/recorder.json", {"version": 1, "hooks": hooks})
-
     def binary(self):
         return self.path("node_modules/@github/copilot-linux-x64/copilot")
+
+    def interactive(self, scenario):
+        return [self.binary(), *([] if scenario == "terminal-denied" else ["--allow-all-tools", "--allow-all-paths"])]
+
+    def ready(self, terminal):
+        terminal.wait_for("commands · \\? help", 60)
+        terminal.pause(4)
 
     def headless(self, prompt, scenario):
         denied = ["--deny-tool", "shell(echo forbidden)"] if scenario == "denied" else []

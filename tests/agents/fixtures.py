@@ -7,7 +7,10 @@ event that it must become. The expectation comes from the tables of the agents h
 import json
 import os
 import re
+import shutil
 import socket
+
+from checks import require
 
 MAX_BYTES = 16 << 10
 UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
@@ -79,72 +82,106 @@ def shape(value):
     return tuple({shape(member) for member in value}) if isinstance(value, list) else type(value).__name__
 
 
+def event_name(agent, arguments, payload):
+    """The name of the event: an option of the command, or a member of the payload."""
+    if not agent.payloads.event:
+        return arguments[arguments.index("--event") + 1]
+    return first(payload, agent.payloads.event)
+
+
+def type_of(agent, scenario, event, payload):
+    """The event type that the payload must get."""
+    kind = agent.payloads.types.get(event)
+    require(kind, f"{event} has no event type in the table of the agent")
+    prompt, inner = payload.get("prompt"), first(payload, agent.payloads.subagent)
+    # The tool by which OpenHands ends its turn does not fail.
+    if kind == "tool_execution_completed" and scenario == "failing" and payload.get("tool_name") != "finish":
+        return f"tool_execution_{agent.failure}"
+    if kind == "tool_execution_failed" and scenario in agent.denial:
+        return "tool_blocked"
+    if kind == "context_size_checked" and payload["trigger"] == "manual":
+        return "context_compacting"
+    if kind == "user_prompt_submitted":
+        # No person wrote the prompt.
+        if prompt == "":
+            return "agent_resumed"
+        if str(prompt).startswith("<task-notification>"):
+            return "task_notification"
+        return "subagent_prompt_submitted" if inner is not None else kind
+    if kind == "agent_stopped":
+        if any(task["status"] == "running" for task in payload.get("background_tasks") or []):
+            return "background_tasks_awaited"
+        # The session of a sub-agent ends with its answer.
+        return "session_completed" if inner is not None and inner == first(payload, agent.payloads.session) else kind
+    if kind == "session_started" and payload.get("source") == "compact":
+        return "session_resumed"
+    if kind == "subagent_stopped" and payload.get("agent_type") == "":
+        return "internal_agent_stopped"
+    return kind
+
+
 def expected(agent, scenario, event, payload):
     """The fields of the event that the payload must become."""
     form = agent.payloads
-    kind = form.types.get(event)
-    if kind is None:
-        return None
-    tool = first(payload, form.tool)
-    is_end = kind == "tool_execution_completed"
-    if is_end and scenario == "failing" and ("failing", "outcomes") not in agent.limits:
-        kind = "tool_execution_failed"
+    kind = type_of(agent, scenario, event, payload)
     fields = {"event_type": kind, "session_id": first(payload, form.session), "agent": agent.name}
-    about_tools = kind.startswith("tool_") or kind == "permission_requested"
-    if about_tools and tool is not None:
-        fields["tool_name"] = tool
-    call = first(payload, form.tool_use)
-    if about_tools and call is not None:
-        fields["tool_use_id"] = call
-    inner, parent = first(payload, form.subagent), first(payload, form.parent)
-    if inner is not None and agent.name != "cline":
-        # No person wrote the prompt, and the session of a sub-agent ends with its answer.
-        if kind == "user_prompt_submitted":
-            fields["event_type"] = "subagent_prompt_submitted"
-        if kind == "agent_stopped" and inner == fields["session_id"]:
-            fields["event_type"] = "session_completed"
+    tool, call = first(payload, form.tool), first(payload, form.tool_use)
+    if kind.startswith("tool_execution_") or kind == "tool_blocked" or kind == "permission_requested":
+        fields |= {"tool_name": tool} if isinstance(tool, str) else {}
+        fields |= {"tool_use_id": call} if call is not None else {}
     # A sub-agent is a part of its parent's session, or a session with a parent.
-    if inner is not None and inner != fields["session_id"]:
-        fields["subagent_id"] = inner
-    if parent is not None and parent != fields["session_id"]:
-        fields["parent_session_id"] = parent
+    for name, value in [
+        ("subagent_id", first(payload, form.subagent)),
+        ("parent_session_id", first(payload, form.parent)),
+    ]:
+        if value is not None and value != fields["session_id"]:
+            fields[name] = value
     return fields
 
 
+def variant_of(scenario, fields, payload):
+    """The part of the file's name that distinguishes payloads of one event."""
+    is_inner = {"subagent_id", "parent_session_id"} & fields.keys()
+    parts = [
+        fields.get("tool_name"),
+        None if scenario in ("basic", "terminal") else scenario,
+        "sub" if is_inner else None,
+        first(payload, ["notification_type", "source", "trigger"]),
+    ]
+    return ".".join(re.sub(r"[^A-Za-z0-9_-]", "-", part) for part in parts if isinstance(part, str))
+
+
 def write(agent, recorded, sandbox_directory, directory):
-    """Writes the fixtures of an agent; recorded is a list of (scenario, event, payload). Returns their number."""
+    """Writes the fixtures of an agent; recorded is a list of (scenario, arguments, payload).
+
+    Payloads of the same event, structure, type and tool are written once. Returns a report.
+    """
     target = os.path.join(directory, agent.name)
-    os.makedirs(target, exist_ok=True)
-    for name in os.listdir(target):
-        os.unlink(os.path.join(target, name))
+    shutil.rmtree(target, ignore_errors=True)
+    os.makedirs(target)
     cleaner = Cleaner(sandbox_directory)
-    shapes = set()
-    for scenario, event, payload in recorded:
+    shapes, too_long = set(), 0
+    for scenario, arguments, payload in recorded:
+        event = event_name(agent, arguments, payload)
         payload = cleaner.clean(payload)
         fields = expected(agent, scenario, event, payload)
-        text = json.dumps(payload, indent=2, ensure_ascii=False) + "\n"
-        if fields is None or len(text) > MAX_BYTES:
-            continue
         signature = (event, shape(payload), fields["event_type"], fields.get("tool_name"))
         if signature in shapes:
             continue
         shapes.add(signature)
-        parts = [
-            fields.get("tool_name"),
-            None if scenario == "basic" else scenario,
-            "sub" if {"subagent_id", "parent_session_id"} & fields.keys() else None,
-        ]
-        parts.append(first(payload, ["notification_type", "source", "trigger"]))
-        variant = ".".join(re.sub(r"[^A-Za-z0-9_-]", "-", part) for part in parts if isinstance(part, str))
-        path = os.path.join(target, ".".join(filter(None, [event, variant])))
+        text = json.dumps(payload, indent=2, ensure_ascii=False) + "\n"
+        if len(text) > MAX_BYTES:
+            too_long += 1
+            continue
+        path = os.path.join(target, ".".join(filter(None, [event, variant_of(scenario, fields, payload)])))
         while os.path.exists(path + ".json"):
             path += ".other"
         expectation = {"stored": fields}
-        if agent.payloads.event_in_path:
+        if not agent.payloads.event:
             expectation = {"path": f"/hooks/{agent.name}/{event}", **expectation}
         with open(path + ".json", "w", encoding="utf-8") as file:
             file.write(text)
         with open(path + ".expected.json", "w", encoding="utf-8") as file:
-            json.dump(expectation, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-    return len(shapes)
+            file.write(json.dumps(expectation, indent=2, ensure_ascii=False) + "\n")
+    require(shapes, "no payloads")
+    return f"{len(shapes) - too_long} of {len(recorded)} written, {too_long} too long"

@@ -11,10 +11,26 @@ class Gemini(Agent):
     package = "@google/gemini-cli"
     version = "0.61.0"
     has_tool_ids = False
-    has_telemetry = True
     # The hooks know nothing of sub-agents.
-    without_types = frozenset({"subagent_started", "subagent_stopped"})
-    limits = {("subagent", "subagents"): "has no hooks for sub-agents"}
+    without_types = frozenset({"subagent_started", "subagent_stopped", "context_compacted"})
+    has_subagents = False
+    uncounted = Agent.uncounted | {"context_size_checked"}
+    denial = {"denied": "open", "terminal-denied": "open"}
+    # `/quit` runs the hook of the end twice.
+    counts = {
+        "terminal": {"session_completed": 2},
+        "terminal-denied": {"session_completed": 2, "agent_stopped": 0},
+        "compaction": {"session_completed": 2},
+    }
+    cannot_tell = (
+        "which events are of sub-agents",
+        "calls that rules or the user deny",
+        "the end of a compaction",
+        "the end of a session in a terminal only once",
+    )
+    # The status line, and what it prints about the last hook.
+    own_noise = ("Executing Hooks?:", "emit --agent", r"^Created execution plan", r"^Expanding hook command", r"^Hook execution for")
+    compact_command = "/compress"
     payloads = Payloads(
         {
             "SessionStart": "session_started",
@@ -23,6 +39,7 @@ class Gemini(Agent):
             "AfterAgent": "agent_stopped",
             "BeforeTool": "tool_execution_started",
             "AfterTool": "tool_execution_completed",
+            "PreCompress": "context_size_checked",
             "Notification": "system_notification",
         }
     )
@@ -80,17 +97,20 @@ priority = 900
 """,
             )
 
-    def register(self, sandbox, command):
-        hooks = {event: [{"hooks": [{"type": "command", "command": command(event)}]}] for event in self.payloads.types}
-        sandbox.write(self.settings_file, {**self.settings(sandbox), "hooks": hooks})
-
     def command(self):
         return [self.node(), self.path("node_modules/@google/gemini-cli/bundle/gemini.js")]
+
+    def interactive(self, scenario):
+        return [*self.command(), "-m", "gemini-2.5-pro", *([] if scenario == "terminal-denied" else ["--yolo"])]
+
+    def ready(self, terminal):
+        terminal.wait_for("Type your message", 60)
+        terminal.pause(4)
 
     def headless(self, prompt, scenario):
         return [*self.command(), "-m", "gemini-2.5-pro", "--yolo", "-o", "json", "-p", prompt]
 
-    def figures(self, out):
+    def figures(self, out, turns):
         result, _ = json.JSONDecoder().raw_decode(out, out.index("{"))
-        models = result["stats"]["models"].values()
-        return Figures(output_tokens=sum(model["tokens"]["candidates"] for model in models))
+        tokens = [model["tokens"] for model in result["stats"]["models"].values()]
+        return Figures(sum(model["prompt"] for model in tokens), sum(model["candidates"] for model in tokens))

@@ -109,6 +109,8 @@ def inside(given):
             runner.record(os.path.join(ROOT, "tests/payloads/recorded"))
         for scenario in [] if given.record else given.only or scenarios.ALL:
             runner.run(scenario)
+        for sentence in agent.cannot_tell:
+            report.add("all", "cannot tell", "limit", sentence)
     for cluster in clusters:
         cluster.stop()
 

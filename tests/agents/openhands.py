@@ -1,7 +1,5 @@
 """OpenHands CLI."""
 
-import re
-
 from agent import TYPES, Agent, Payloads, Tool
 from model import call
 
@@ -13,6 +11,10 @@ class OpenHands(Agent):
     registry = "PyPI"
     has_tool_ids = False
     parallel = 2
+    is_installed = False
+    is_checked_by_doctor = False
+    # It prints that it found hooks. At its end it fails to draw the result of the last hook, and prints where.
+    own_noise = ("Hooks loaded", r"run_session_end", r"_emit_hook_execution_event", "conversation_hooks.py")
     skipped = {
         "denied": "without a person it allows everything",
         "subagent": "its sub-agents are not part of the command line",
@@ -23,7 +25,8 @@ class OpenHands(Agent):
         {
             name: TYPES[name]
             for name in ("SessionStart", "SessionEnd", "UserPromptSubmit", "PreToolUse", "PostToolUse", "Stop")
-        }
+        },
+        event=("event_type",),
     )
 
     def shell(self, command):
@@ -41,6 +44,10 @@ class OpenHands(Agent):
     def delegate(self, prompt):
         return self.shell("true")
 
+    def after_install(self, sandbox, printed):
+        """Writes the printed file."""
+        sandbox.write("project/.openhands/hooks.json", printed[printed.index("\n{") : printed.index("\n}") + 2])
+
     def environment(self, sandbox):
         return {
             "LLM_API_KEY": "key-of-the-tests",
@@ -57,14 +64,6 @@ class OpenHands(Agent):
         scripts, calls = super().script(scenario, sandbox)
         scripts["main"][-1] = call(("finish", {"message": "The work is done.", "summary": "Finish"}))
         return scripts, [*calls, ("finish", "completed")]
-
-    def register(self, sandbox, command):
-        names = {event: re.sub(r"(?<!^)(?=[A-Z])", "_", event).lower() for event in self.payloads.types}
-        hooks = {
-            name: [{"matcher": "*", "hooks": [{"type": "command", "command": command(event)}]}]
-            for event, name in names.items()
-        }
-        sandbox.write("project/.openhands/hooks.json", hooks)
 
     def headless(self, prompt, scenario):
         command = [self.path("venv/bin/openhands"), "--headless", "--override-with-envs", "--exit-without-confirmation"]

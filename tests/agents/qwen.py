@@ -1,6 +1,6 @@
 """Qwen Code, a descendant of Gemini CLI."""
 
-from agent import TYPES, Figures, Payloads, Tool
+from agent import TYPES, Agent, Payloads, Tool
 from gemini import Gemini
 
 
@@ -9,10 +9,14 @@ class Qwen(Gemini):
     package = "@qwen-code/qwen-code"
     version = "0.24.4"
     has_tool_ids = True
+    has_subagents = True
     without_types = frozenset()
-    limits = {}
-    # Without a terminal it ends without an event.
-    ends_session = False
+    # It goes on after each tool with an empty prompt.
+    uncounted = Agent.uncounted | {"agent_resumed"}
+    denial = {"denied": "unseen", "terminal-denied": "unseen"}
+    # The sub-agent runs in the background: the main agent awaits it.
+    counts = {"subagent": {"background_tasks_awaited": 1}, "terminal-denied": {"agent_stopped": 0}, "compaction": {"session_resumed": 1}}
+    cannot_tell = ("calls that rules or the user deny", "the end of a session without a terminal")
     settings_file = "home/.qwen/settings.json"
 
     payloads = Payloads(
@@ -28,6 +32,9 @@ class Qwen(Gemini):
     def subagent_tool(self, sandbox):
         return self.shell("echo from-the-subagent")
 
+    def ends_session(self, scenario):
+        return scenario in ("terminal", "terminal-denied", "compaction")
+
     def environment(self, sandbox):
         return {
             "OPENAI_API_KEY": "key-of-the-tests",
@@ -39,6 +46,8 @@ class Qwen(Gemini):
     def settings(self, sandbox):
         settings = super().settings(sandbox)
         settings["security"]["auth"]["selectedType"] = "openai"
+        # It adds this to settings without it.
+        settings["$version"] = 4
         return settings
 
     def configure(self, sandbox, scenario):
@@ -51,8 +60,11 @@ class Qwen(Gemini):
     def command(self):
         return [self.node(), self.path("node_modules/@qwen-code/qwen-code/cli-entry.js")]
 
+    def interactive(self, scenario):
+        return [*self.command(), "--approval-mode", "default" if scenario == "terminal-denied" else "yolo"]
+
     def headless(self, prompt, scenario):
         return [*self.command(), "--yolo", "-p", prompt]
 
-    def figures(self, out):
-        return Figures()
+    def figures(self, out, turns):
+        return Agent.figures(self, out, turns)

@@ -1,4 +1,7 @@
-"""A hook command that keeps its payload: recorder.py DIRECTORY EVENT, with the payload on standard input."""
+"""Stands in for hooks-backend: keeps the payload of a hook, and the command's arguments.
+
+recorder.py DIRECTORY emit ..., with the payload on standard input.
+"""
 
 import json
 import os
@@ -7,11 +10,10 @@ import time
 
 
 def main():
-    directory, event = sys.argv[1:3]
-    payload = json.load(sys.stdin)
+    directory, *arguments = sys.argv[1:]
     name = f"{time.time_ns()}-{os.getpid()}.json"
     with open(os.path.join(directory, "." + name), "w", encoding="utf-8") as file:
-        json.dump({"event": event, "payload": payload}, file, ensure_ascii=False)
+        json.dump({"arguments": arguments, "payload": json.load(sys.stdin)}, file, ensure_ascii=False)
     os.rename(os.path.join(directory, "." + name), os.path.join(directory, name))
 
 

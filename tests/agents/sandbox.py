@@ -149,6 +149,9 @@ class Sandbox:
         except OSError:
             return False
 
+    def has_server(self):
+        return self._server is not None
+
     def stop_server(self, number=signal.SIGTERM):
         if self._server:
             self._server.send_signal(number)
@@ -156,7 +159,11 @@ class Sandbox:
             self._server = None
 
     def get(self, path):
-        with urllib.request.urlopen(URL + path, timeout=10) as response:
+        token = "journal/token" if self.postgres else "analytics/events.jsonl.token"
+        with open(os.path.join(self.data, ".agentic", token)) as file:
+            name, _, value = file.read().strip().partition(": ")
+        request = urllib.request.Request(URL + path, headers={name: value})
+        with urllib.request.urlopen(request, timeout=10) as response:
             return json.load(response)
 
     def events(self):

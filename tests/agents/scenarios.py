@@ -10,7 +10,6 @@ import traceback
 
 import checks
 import fixtures
-from agent import Figures
 from checks import Facts, Failed, require
 from sandbox import URL, HungServer, Sandbox
 
@@ -20,6 +19,7 @@ HEADLESS = ["basic", "failing", "denied", "subagent", "parallel", "telemetry", "
 # The same work while something is wrong with the server.
 SERVER = ["server-down", "server-hung", "server-restarted", "server-late"]
 TERMINAL = ["terminal", "terminal-denied", "compaction"]
+RECORDED = ["basic", "failing", "denied", "subagent", "parallel", *TERMINAL]
 ALL = [*HEADLESS, *SERVER, *TERMINAL, "overhead"]
 
 
@@ -42,9 +42,6 @@ class Report:
             )
 
     def add(self, scenario, name, outcome, detail):
-        reason = self.agent.limits.get((scenario, name)) or self.agent.limits.get(("*", name))
-        if outcome == "red" and reason:
-            outcome, detail = "limit", reason
         self.write(
             {"agent": self.agent.name, "scenario": scenario, "check": name, "outcome": outcome, "detail": detail}
         )
@@ -58,11 +55,14 @@ class Runner:
         self.postgres, self.report = postgres, report
         self.sandbox = None
 
-    def run(self, scenario):
+    def reason_to_skip(self, scenario):
         reason = self.agent.skipped.get(scenario)
-        if scenario in TERMINAL and not self.agent.interactive():
+        if scenario in TERMINAL and not self.agent.interactive(scenario):
             reason = reason or "not tried in a terminal"
-        if reason:
+        return reason
+
+    def run(self, scenario):
+        if reason := self.reason_to_skip(scenario):
             return self.report.add(scenario, "run", "limit", reason)
         self.sandbox = Sandbox(self.directory, self.program, self.agent.tools)
         try:
@@ -98,14 +98,16 @@ class Runner:
                 path: before.get(path) for path in {*before, *after} if before.get(path) != after.get(path)
             }
             self.model.load({})
-            agent.after_install(sandbox)
+            agent.after_install(sandbox, done.stdout)
             self.model.load(scripts)
         return calls
 
     def uninstall(self, scenario):
-        """`uninstall` restores the settings, byte for byte."""
+        """`uninstall` restores the settings, byte for byte; what a person has written, the person deletes."""
 
         def restored():
+            if not self.agent.is_installed:
+                return require(not self.settings, f"install changed {', '.join(self.settings)}")
             done = self.sandbox.run("uninstall", self.agent.name)
             require(done.returncode == 0, f"exit {done.returncode}: {done.stderr.strip()[:300]}")
             now = self.sandbox.files()
@@ -125,7 +127,7 @@ class Runner:
         hung = HungServer() if scenario == "server-hung" else None
         if scenario not in ("server-down", "server-hung", "server-late"):
             sandbox.start_server()
-        if scenario == "basic":
+        if scenario == "basic" and agent.is_checked_by_doctor:
             self.report.check(scenario, "doctor", self.doctor)
         self.schedule(scenario)
         began = time.monotonic()
@@ -146,7 +148,7 @@ class Runner:
     def doctor(self):
         done = self.sandbox.run("doctor")
         line = next(
-            (line.strip() for line in done.stdout.splitlines() if self.agent.name in line), "the agent is not mentioned"
+            (line.strip() for line in done.stdout.splitlines() if f" {self.agent.name}:" in line), "no line of the agent"
         )
         require(line.startswith("ok"), line)
 
@@ -192,7 +194,7 @@ class Runner:
         check(scenario, "names", facts.names)
         check(scenario, "pairs", facts.pairs)
         check(scenario, "outcomes", facts.outcomes)
-        if scenario == "subagent":
+        if scenario == "subagent" and agent.has_subagents:
             check(scenario, "subagents", facts.subagents)
         check(scenario, "last state", facts.last_state)
         if scenario in ("basic", "subagent", "telemetry", "postgres"):
@@ -200,76 +202,74 @@ class Runner:
         check(scenario, "states", lambda: require(not self.model.problems, "; ".join(self.model.problems)))
         check(scenario, "screen", checks.quiet_screen, agent, out + err)
         check(scenario, "exit", lambda: require(code == 0, f"exit {code}: {(err or out)[-300:].strip()}"))
-        if scenario == "telemetry":
-            if agent.has_telemetry:
-                check(scenario, "tokens", lambda: facts.tokens(self.figures(out)))
-            else:
-                self.report.add(scenario, "tokens", "limit", "has no OpenTelemetry")
+        turns = [turn["tokens"] for turn in self.model.turns_served if turn["tokens"] and turn["marker"]]
+        if scenario == agent.tokens_in:
+            check(scenario, "tokens", lambda: facts.tokens(agent.figures(out, turns)))
 
-    def figures(self, out):
-        """The agent's own figures, or those of the model where it has none."""
-        own = self.agent.figures(out)
-        if own != Figures():
-            return own
-        tokens = [turn["tokens"] for turn in self.model.turns_served if turn["tokens"]]
-        return Figures(output_tokens=sum(turn["output"] for turn in tokens))
+    def expect_waiting(self, scenario, name):
+        """The session waits for a person; there is no server while payloads are recorded."""
+        if self.sandbox.has_server():
+            self.report.check(scenario, name, self.sandbox.wait_for_state, "waiting")
 
     def in_terminal(self, scenario):
-        command = self.agent.interactive()
+        command = self.agent.interactive(scenario)
         terminal = self.sandbox.terminal(command)
-        report = self.report
         try:
             self.agent.ready(terminal)
             terminal.enter(PROMPT)
             if scenario == "terminal-denied":
                 self.agent.wait_for_question(terminal)
-                report.check(scenario, "state at the question", self.sandbox.wait_for_state, "waiting")
+                self.expect_waiting(scenario, "state at the question")
                 terminal.type("\x1b")
                 terminal.pause(2)
-                report.check(scenario, "state after the denial", self.sandbox.wait_for_state, "waiting")
+                self.expect_waiting(scenario, "state after the denial")
             else:
                 terminal.wait_until(
                     lambda: any(not turn.get("calls") and turn["turn"] >= 3 for turn in self.model.turns_served), 30
                 )
                 terminal.pause(1)
-                report.check(scenario, "state after the answer", self.sandbox.wait_for_state, "waiting")
+                self.expect_waiting(scenario, "state after the answer")
             if scenario == "compaction":
                 terminal.enter(self.agent.compact_command)
                 terminal.pause(6)
-                report.check(scenario, "state after compaction", self.sandbox.wait_for_state, "waiting")
+                self.expect_waiting(scenario, "state after compaction")
             terminal.enter(self.agent.quit_command)
         finally:
             code = terminal.end(15)
             with open(os.path.join(self.sandbox.logs, "screen.txt"), "w", encoding="utf-8") as file:
                 file.write(terminal.screen())
-        report.check(scenario, "terminal", checks.quiet_screen, self.agent, terminal.screen())
+        self.report.check(scenario, "terminal", checks.quiet_screen, self.agent, terminal.screen())
         return code
 
     def record(self, fixtures_directory):
         """Records the payloads of all hooks and writes them as fixtures."""
         recorded = []
-        for scenario in ("basic", "failing", "denied", "subagent"):
-            if scenario in self.agent.skipped:
-                continue
-            self.sandbox = Sandbox(self.directory, self.program, self.agent.tools)
-            payloads = os.path.join(self.directory, f"payloads-{scenario}")
-            os.makedirs(payloads)
-            self.prepare(scenario, install=False)
-            recorder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "recorder.py")
-            self.agent.register(self.sandbox, lambda event: f"{sys.executable} -B {recorder} {payloads} {event}")
-            scripts, _ = self.agent.script(scenario, self.sandbox)
-            self.model.load(scripts)
-            self.sandbox.headless(self.agent.headless(PROMPT, scenario), self.agent.patience)
+        for scenario in RECORDED:
+            if not self.reason_to_skip(scenario):
+                recorded += [(scenario, *entry) for entry in self.record_scenario(scenario)]
+        self.report.check("record", "payloads", fixtures.write, self.agent, recorded, self.directory, fixtures_directory)
+
+    def record_scenario(self, scenario):
+        """Returns the payloads of a run as (arguments of the hook's command, payload)."""
+        self.sandbox = Sandbox(self.directory, self.program, self.agent.tools)
+        payloads = os.path.join(self.sandbox.logs, "payloads")
+        os.makedirs(payloads)
+        self.prepare(scenario)
+        recorder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "recorder.py")
+        os.rename(self.program, self.program + ".kept")
+        self.sandbox.write(self.program, f'#!/bin/sh\nexec {sys.executable} -B {recorder} {payloads} "$@"\n', 0o755)
+        try:
+            if scenario in TERMINAL:
+                self.in_terminal(scenario)
+            else:
+                self.sandbox.headless(self.agent.headless(PROMPT, scenario), self.agent.patience)
             time.sleep(1)
-            for name in sorted(name for name in os.listdir(payloads) if not name.startswith(".")):
-                with open(os.path.join(payloads, name), encoding="utf-8") as file:
-                    line = json.load(file)
-                recorded.append((scenario, line["event"], line["payload"]))
+            names = sorted(name for name in os.listdir(payloads) if not name.startswith("."))
+            entries = [json.loads(read(os.path.join(payloads, name))) for name in names]
+        finally:
+            os.rename(self.program + ".kept", self.program)
             self.sandbox.keep_as(os.path.join(self.directory, "runs", f"record-{scenario}"))
-        count = fixtures.write(self.agent, recorded, self.directory, fixtures_directory)
-        self.report.check(
-            "record", "payloads", lambda: require(count > 0, "no payloads") or f"{count} of {len(recorded)} written"
-        )
+        return [(entry["arguments"], entry["payload"]) for entry in entries]
 
     def overhead(self):
         """Time added to each tool call by hooks: no hooks, server up, down and hung."""
@@ -299,6 +299,11 @@ class Runner:
             return text
 
         self.report.check("overhead", "time per tool call", bounded)
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
 
 
 def is_backup(path):
