@@ -14,7 +14,7 @@ COPY --from=build /build/target/release/hooks-backend /usr/local/bin/hooks-backe
 USER hooks
 WORKDIR /data
 # The volume takes over this directory and its owner.
-RUN mkdir -p /data/.agentic
+RUN mkdir -m 700 /data/.agentic
 VOLUME /data/.agentic
 ENV HOST=0.0.0.0 LOG_FORMAT=json
 EXPOSE 8080

@@ -25,14 +25,16 @@ pub mod http;
 pub mod decode;
 pub mod redact;
 
+mod file_modes;
 pub mod journal;
 pub mod rejected;
 
 pub mod index;
 pub mod postgres;
 
-// The read path: a query, and the store that executes it.
+// The read path: the permission, a query, and the store that executes it.
 pub mod query;
+mod read_token;
 pub mod store;
 
 // Foundations, which know nothing of the modules above.
@@ -40,4 +42,6 @@ mod buffer;
 pub mod event;
 pub mod json;
 pub mod metrics;
+mod text_file;
 mod tls;
+mod visible;

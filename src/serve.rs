@@ -12,8 +12,10 @@ use tokio::task::JoinHandle;
 
 use crate::config::{Config, Storage};
 use crate::event::line;
+use crate::file_modes::{self, StorageFiles};
 use crate::http::{
-    self, Access, App, ConnectionLimits, Drain, Forwarding, IngestState, ReadState, Server, Tls,
+    self, Access, App, ConnectionLimits, Drain, Forwarding, IngestState, KeySettings, ReadState,
+    Server, Tls,
 };
 use crate::index::Index;
 use crate::journal::{self, Fatal, Journal, OpenJournal, Reader, Rotation, SyncObserver};
@@ -81,16 +83,19 @@ struct Task<S> {
 
 impl Running {
     async fn start(config: &Arc<Config>) -> anyhow::Result<Self> {
+        file_modes::limit_new_files(config.storage.file_mode);
         // First everything that fails on a bad setting, so that a failure leaves no files behind.
         let storage = config.check()?;
         let addresses = config.listen.resolve(config.sources.name("HOST"))?;
         let redactor = Redactor::new(&config.redaction.redact).map_err(|error| anyhow!(error))?;
         let tls = load_tls(config)?;
-        let access = load_access(config)?;
+        let keys = load_keys(config)?;
         let metrics = Arc::new(Metrics::new(storage.name())?);
 
         let paths = StoragePaths::new(config, &storage);
         let opened = open_journal(config, &storage, &paths.journal, &metrics)?;
+        let access = open_access(keys, &paths.read_token)?;
+        warn_of_exposed_files(&paths.files, config.storage.file_mode);
         let listener = listen(&addresses).await?;
         let address = listener.local_addr()?;
         let rejected = RejectedFile::new(paths.rejected, config.storage.rejected_max_bytes);
@@ -112,6 +117,7 @@ impl Running {
             storage: storage.name(),
             metrics: metrics.clone(),
             access: access.clone(),
+            files: paths.files.clone(),
             drain: drain.clone(),
             journal: journal.clone(),
             forwarding: delivery.forwarding,
@@ -128,6 +134,12 @@ impl Running {
             describe(&storage),
             std::path::absolute(&paths.journal).unwrap_or(paths.journal).display()
         );
+        if let Some(file) = access.token_file() {
+            let file = file.display();
+            tracing::info!(
+                "to read events: hooks-backend query, or curl -H '@{file}' {scheme}://{address}/events"
+            );
+        }
         Ok(Self {
             storage,
             access,
@@ -140,9 +152,10 @@ impl Running {
         })
     }
 
-    /// Reloads the API keys and the certificate.
+    /// Reloads the API keys, or the read token, and the certificate.
     fn reload(&self, config: &Config) {
-        if config.access.api_keys_file.is_none() && self.tls.is_none() {
+        let settings = &config.access;
+        if settings.api_keys.is_some() && settings.api_keys_file.is_none() && self.tls.is_none() {
             tracing::info!("SIGHUP ignored: neither API_KEYS_FILE nor TLS_CERT is set");
         }
         self.access.reload();
@@ -256,18 +269,35 @@ struct StoragePaths {
     journal: PathBuf,
     /// `rejected.jsonl`.
     rejected: PathBuf,
+    /// The read token of a server without API keys.
+    read_token: PathBuf,
+    files: StorageFiles,
 }
 
 impl StoragePaths {
     fn new(config: &Config, storage: &Storage) -> Self {
-        let (journal, directory) = match storage {
+        match storage {
             Storage::Jsonl => {
-                let file = &config.jsonl.path;
-                (file, file.parent().unwrap_or(Path::new("")))
+                let file = config.jsonl.path.clone();
+                let mut token = file.clone().into_os_string();
+                token.push(".token");
+                Self {
+                    rejected: file.with_file_name("rejected.jsonl"),
+                    read_token: token.into(),
+                    files: StorageFiles::Jsonl(file.clone()),
+                    journal: file,
+                }
             }
-            Storage::Postgres(_) => (&config.journal.dir, config.journal.dir.as_path()),
-        };
-        Self { journal: journal.clone(), rejected: directory.join("rejected.jsonl") }
+            Storage::Postgres(_) => {
+                let directory = config.journal.dir.clone();
+                Self {
+                    rejected: directory.join("rejected.jsonl"),
+                    read_token: directory.join("token"),
+                    files: StorageFiles::Directory(directory.clone()),
+                    journal: directory,
+                }
+            }
+        }
     }
 }
 
@@ -277,10 +307,24 @@ fn load_tls(config: &Config) -> anyhow::Result<Option<Arc<Tls>>> {
     Ok(Some(Arc::new(tls)))
 }
 
-fn load_access(config: &Config) -> anyhow::Result<Arc<Access>> {
+fn load_keys(config: &Config) -> anyhow::Result<KeySettings> {
     let settings = &config.access;
-    let access = Access::new(settings.api_keys.clone(), settings.api_keys_file.clone());
-    Ok(Arc::new(access.map_err(|error| anyhow!(error))?))
+    let keys = KeySettings::read(settings.api_keys.clone(), settings.api_keys_file.clone());
+    keys.map_err(|error| anyhow!(error))
+}
+
+fn open_access(keys: KeySettings, token_file: &Path) -> anyhow::Result<Arc<Access>> {
+    let access = Access::new(keys, token_file);
+    Ok(Arc::new(access.with_context(|| format!("read token {}", token_file.display()))?))
+}
+
+/// Existing files keep their modes, which can be intended.
+fn warn_of_exposed_files(files: &StorageFiles, mode: u32) {
+    match files.exposed(mode) {
+        Ok(None) => {}
+        Ok(Some(exposed)) => tracing::warn!("{exposed}"),
+        Err(error) => tracing::warn!(%error, "cannot check the modes of the files"),
+    }
 }
 
 fn open_journal(

@@ -35,14 +35,28 @@ pub(crate) fn post(stream: &mut TcpStream, path: &str, event: &str) -> anyhow::R
     Ok(())
 }
 
-/// Sends one request on a new connection and returns the body of the response.
-pub(crate) fn get(address: SocketAddr, path: &str) -> io::Result<String> {
-    let mut stream = TcpStream::connect(address)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")?;
-    let mut response = String::new();
-    stream.read_to_string(&mut response)?;
+/// Returns the header line that permits reading, from the file that the server names.
+pub(crate) fn read_header(address: SocketAddr) -> anyhow::Result<String> {
+    let response = exchange(address, "/stats", "")?;
+    let file = response.split_once("\"token_file\":\"").and_then(|(_, rest)| rest.split_once('"'));
+    let (file, _) = file.with_context(|| format!("no token file in {response}"))?;
+    Ok(std::fs::read_to_string(file)?.trim_end().to_owned() + "\r\n")
+}
+
+/// Sends one request on a new connection, with some header lines, and returns the body of the response.
+pub(crate) fn get(address: SocketAddr, path: &str, headers: &str) -> io::Result<String> {
+    let response = exchange(address, path, headers)?;
     if !response.starts_with("HTTP/1.1 200 ") {
         return Err(io::Error::other(response.lines().next().unwrap_or_default().to_owned()));
     }
     Ok(response.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+}
+
+fn exchange(address: SocketAddr, path: &str, headers: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    let head = "HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n";
+    write!(stream, "GET {path} {head}{headers}\r\n")?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    Ok(response)
 }

@@ -167,7 +167,7 @@ impl Process {
         let address = receiver
             .recv_timeout(Duration::from_mins(1))
             .context("the process does not listen")??;
-        while get(address, ready).is_err() {
+        while get(address, ready, "").is_err() {
             ensure!(begun.elapsed() < Duration::from_mins(1), "not ready within a minute");
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -180,7 +180,7 @@ impl Process {
 
     /// The value of a metric.
     pub(crate) fn metric(&self, name: &str) -> anyhow::Result<f64> {
-        let text = get(self.address, "/metrics")?;
+        let text = get(self.address, "/metrics", "")?;
         let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(is_value));
         Ok(line.and_then(|line| line.rsplit_once(' ')).context("no such metric")?.1.parse()?)
     }

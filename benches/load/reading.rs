@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 
 use crate::Bench;
-use crate::client::get;
-use crate::client::post;
+use crate::client::{get, post, read_header};
 use crate::history::{self, Moment};
 use crate::process::{Process, Storage};
 use crate::table::{Row, Samples, Target};
@@ -111,7 +110,7 @@ fn build_index(dir: &Path, events: usize) -> anyhow::Result<Vec<Row>> {
     let server = Process::server(dir, &Storage::Jsonl)?;
     let begun = Instant::now();
     let mut latencies = Samples::default();
-    while !get(server.address, "/health")?.contains("\"ready\":true") {
+    while !get(server.address, "/health", "")?.contains("\"ready\":true") {
         ensure!(begun.elapsed() < Duration::from_mins(30), "the index is not built");
         let sent = Instant::now();
         post(&mut connect(server.address)?, "/events", &event("building", latencies.0.len()))?;
@@ -148,9 +147,10 @@ fn import(file: &Path, server: &Process) -> anyhow::Result<()> {
 }
 
 fn queries(storage: &str, server: &Process, sample: &[Moment]) -> anyhow::Result<Vec<Row>> {
+    let read_header = read_header(server.address)?;
     let run = |path: &str| -> anyhow::Result<f64> {
         let begun = Instant::now();
-        let Ok(body) = get(server.address, path) else {
+        let Ok(body) = get(server.address, path, &read_header) else {
             // The query exceeded its timeout.
             return Ok(f64::INFINITY);
         };
@@ -206,9 +206,11 @@ fn drop_caches() -> bool {
 
 /// Exports three days, a tenth of all events.
 fn export(storage: &str, server: &Process) -> anyhow::Result<Row> {
+    let read_header = read_header(server.address)?;
     let mut stream = connect(server.address)?;
     let path = "/events/export?format=ndjson&since=72h";
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")?;
+    let head = "HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n";
+    write!(stream, "GET {path} {head}{read_header}\r\n")?;
     let (mut buffer, mut lines, begun) = (vec![0; 1 << 16], 0, Instant::now());
     loop {
         let bytes = stream.read(&mut buffer)?;
@@ -251,7 +253,8 @@ fn streamed(storage: &str, server: &Process) -> anyhow::Result<Row> {
 fn delays(server: &Process, session: &str) -> anyhow::Result<Samples> {
     let mut stream = connect(server.address)?;
     let path = format!("/events/stream?session_id={session}");
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")?;
+    let read_header = read_header(server.address)?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{read_header}\r\n")?;
     let mut lines = BufReader::new(stream).lines();
     lines
         .find(|line| line.as_ref().is_ok_and(|line| line == "event: begin"))

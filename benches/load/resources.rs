@@ -30,7 +30,7 @@ pub(crate) fn memory(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     send(bench, &Process::server(&dir.0, &Storage::Jsonl)?, WINDOW_FULL)?;
     let server = Process::server(&dir.0, &Storage::Jsonl)?;
     while server.metric("hooks_index_lag_bytes")? > 0.0
-        || !get(server.address, "/health")?.contains("\"ready\":true")
+        || !get(server.address, "/health", "")?.contains("\"ready\":true")
     {
         std::thread::sleep(Duration::from_millis(100));
     }

@@ -9,6 +9,7 @@ use super::install::{Agent, Obstacle, Registered, SettingsScope, names, plugin, 
 use super::say;
 use super::spool::Spool;
 use crate::event::Timestamp;
+use crate::visible::one_line;
 
 /// Maximum time for a response of a healthy server.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,11 +36,11 @@ struct Report {
 impl Report {
     #[expect(clippy::unused_self, reason = "the counterpart of `bad`")]
     fn good(&self, line: &str) {
-        say(format_args!("  ok  {line}"));
+        say(format_args!("  ok  {}", one_line(line)));
     }
 
     fn bad(&mut self, line: &str, advice: &str) {
-        say(format_args!("  !!  {line}\n      -> {advice}"));
+        say(format_args!("  !!  {}\n      -> {}", one_line(line), one_line(advice)));
         self.problems += 1;
     }
 }
@@ -65,6 +66,8 @@ pub(super) fn run(args: &Args) -> bool {
 }
 
 fn server(client: &Client, report: &mut Report) {
+    // A first read finds the read token: a client that may read gets reasons and warnings from /health.
+    let _ = client.get("/events?limit=1");
     let health = match client.get("/health") {
         Ok(health) => health,
         Err(error) => {
@@ -102,6 +105,9 @@ fn server(client: &Client, report: &mut Report) {
         }
     }
     round_trip(client, report);
+    for warning in body["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        report.bad(warning, "correct the modes, or share the files with a group by FILE_MODE");
+    }
 }
 
 /// Sends a test event, and reads events.
@@ -147,6 +153,9 @@ fn round_trip(client: &Client, report: &mut Report) {
         Ok(response) => {
             let (status, detail) = (response.status, detail(&response.text));
             report.bad(&format!("events cannot be read ({status}): {detail}"), SEE_LOG);
+        }
+        Err(error @ ClientError::ReadToken { .. }) => {
+            report.good(&format!("events cannot be read ({error}); agents need only write"));
         }
         Err(error) => report.bad(&format!("events cannot be read: {error}"), SEE_LOG),
     }

@@ -14,6 +14,8 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
 use super::client::{Client, Target};
 use super::install::{Agent, SettingsScope, is_registered};
 use super::spool::{Drained, Sent, Spool};
@@ -41,16 +43,16 @@ const INPUT_BYTES_MAX: usize = 128 << 20;
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Payload of the hook; not given: standard input
-    #[arg(value_name = "PAYLOAD")]
+    #[arg(value_name = "PAYLOAD", value_parser = lossy())]
     payload: Option<String>,
 
     /// Agent: claude-code, codex, gemini, cursor, copilot, vscode, opencode, qwen, cline, openhands,
     /// windsurf, or auto to recognize it by the payload
-    #[arg(long, value_name = "NAME", default_value = "auto")]
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = lossy())]
     agent: String,
 
     /// Name of the hook event, for payloads without one
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = lossy())]
     event: Option<String>,
 
     /// Name of this registration, if the same hook is registered twice: an event that two registrations
@@ -67,19 +69,24 @@ pub struct Args {
     drain: bool,
 
     /// Workflow that the event belongs to
-    #[arg(long, env, value_name = "ID")]
+    #[arg(long, env, value_name = "ID", value_parser = lossy())]
     workflow_id: Option<String>,
 
     /// Phase that the event belongs to
-    #[arg(long, env, value_name = "ID")]
+    #[arg(long, env, value_name = "ID", value_parser = lossy())]
     phase_id: Option<String>,
 
     /// Milestone that the event belongs to
-    #[arg(long, env, value_name = "ID")]
+    #[arg(long, env, value_name = "ID", value_parser = lossy())]
     milestone_id: Option<String>,
 
     #[command(flatten)]
     target: Target,
+}
+
+/// Accepts any bytes: an event must not be lost because its texts are not UTF-8.
+fn lossy() -> impl TypedValueParser<Value = String> {
+    OsStringValueParser::new().map(|text| text.to_string_lossy().into_owned())
 }
 
 /// Appends the payload to the spool, and sends the spool.

@@ -1,13 +1,15 @@
 //! `hooks-backend export`: writes all events to a file or to standard output.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 
 use super::client::Client;
+use super::output::TerminalLines;
 use super::progress::ProgressLine;
 use super::selection::Selection;
 
@@ -63,8 +65,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let mut response = client.stream(&path, &[])?;
     let (mut out, mut progress): (Box<dyn Write>, _) = match &args.output {
         Some(path) => {
-            let file = File::create(path).with_context(|| path.display().to_string())?;
+            // A new file is for the user alone, as the events are.
+            let mut options = OpenOptions::new();
+            let options = options.write(true).create(true).truncate(true).mode(0o600);
+            let file = options.open(path).with_context(|| path.display().to_string())?;
             (Box::new(BufWriter::new(file)), ProgressLine::new())
+        }
+        None if io::stdout().is_terminal() => {
+            (Box::new(TerminalLines::new(io::stdout().lock())), ProgressLine::beside_results())
         }
         None => (Box::new(io::stdout().lock()), ProgressLine::beside_results()),
     };

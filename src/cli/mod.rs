@@ -26,6 +26,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::client::ClientError;
 use crate::config::Config;
+use crate::visible;
 
 /// Event store for the hook events of AI agents
 ///
@@ -161,11 +162,16 @@ fn say(text: impl Display) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// Prints an error or a warning on one line; it can have words of a server or of a file.
+fn complain(text: impl Display) {
+    eprintln!("{}", visible::one_line(&text.to_string()));
+}
+
 fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error:#}");
+            complain(format_args!("{error:#}"));
             let advice = error.downcast_ref::<ClientError>().and_then(ClientError::advice);
             if let Some(advice) = advice {
                 eprintln!("  -> {advice}");

@@ -14,7 +14,7 @@ pub(super) struct Selection {
     #[arg(
         help = "Parameters of GET /events: session_id, event_id, event_type, workflow_id, phase_id, \
         milestone_id, agent, tool_name, tool_use_id, since, until (a time, or an age such as 15m), q, \
-        fields, data; export also has order"
+        fields, data; export also has order, and spreadsheet for CSV"
     )]
     #[arg(value_name = "NAME=VALUE", value_parser = parse_parameter)]
     pub(super) parameters: Vec<(String, String)>,

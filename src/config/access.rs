@@ -9,7 +9,8 @@ use clap::Args;
 #[command(next_help_heading = "Access")]
 pub(crate) struct AccessConfig {
     /// API keys as name:key:scope, separated by commas; scopes: ingest, read, ingest+read. Without
-    /// keys, anyone who reaches the port can write, and only this machine can read
+    /// keys, anyone who reaches the port can write, and reading needs the read token in the file
+    /// that the server's log names
     #[arg(long, env = "API_KEYS", value_name = "KEYS", hide_env_values = true)]
     pub(crate) api_keys: Option<String>,
 

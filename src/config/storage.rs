@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::values::{KIB, bytes_from};
+use super::values::{KIB, bytes_from, parse_file_mode};
 use crate::postgres::Address;
 
 /// The choice of storage.
@@ -25,6 +25,12 @@ pub(crate) struct StorageConfig {
     #[arg(long, env = "REJECTED_MAX_BYTES", value_name = "SIZE", default_value = "256MiB")]
     #[arg(value_parser = bytes_from(KIB))]
     pub(crate) rejected_max_bytes: u64,
+
+    /// Mode of new files: 0600 for the server's user alone; 0640 or 0660 for its group too, to read or
+    /// to write. New directories can also be entered. Existing files keep their modes
+    #[arg(long, env = "FILE_MODE", value_name = "MODE", default_value = "0600")]
+    #[arg(value_parser = parse_file_mode)]
+    pub(crate) file_mode: u32,
 }
 
 /// `STORAGE_TYPE`.

@@ -83,6 +83,15 @@ fn number_and_unit(text: &str) -> Option<(u64, String)> {
     Some((digits.trim().parse().ok()?, unit))
 }
 
+pub(super) fn parse_file_mode(text: &str) -> Result<u32, String> {
+    match text.trim_start_matches('0') {
+        "600" => Ok(0o600),
+        "640" => Ok(0o640),
+        "660" => Ok(0o660),
+        _ => Err("expected 0600, 0640 or 0660".to_owned()),
+    }
+}
+
 pub(super) fn parse_rotate(text: &str) -> Result<Rotate, String> {
     let mut rotate = Rotate::default();
     for part in text.split(',').map(str::trim) {

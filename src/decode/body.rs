@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use super::decoded::DecodeError;
+use crate::json::text::skip_byte_order_marks;
 
 /// A content encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,10 +105,8 @@ impl Read for Inflate<'_> {
 
 /// Returns a body as text. On Windows, some agents start it with a byte order mark, and shells that pass it
 /// on with another.
-pub(super) fn text(mut body: &[u8]) -> Result<&str, DecodeError> {
-    while let Some(rest) = body.strip_prefix(b"\xEF\xBB\xBF") {
-        body = rest;
-    }
+pub(super) fn text(body: &[u8]) -> Result<&str, DecodeError> {
+    let body = skip_byte_order_marks(body);
     simdutf8::compat::from_utf8(body)
         .map_err(|error| DecodeError::NotUtf8 { at: error.valid_up_to() })
 }

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use super::body;
 use super::context::Context;
 use super::decoded::{DecodeError, Decoded, Invalid};
 use super::fields::{Field, Fields};
@@ -45,7 +46,8 @@ pub(super) fn map_fields(mut event: Fields<'_>) -> Result<Fields<'_>, Invalid> {
             None => mapped.keep_extra(name, raw),
         }
     }
-    if version.as_deref() != Some("\"1.0\"") {
+    let version = version.as_deref().filter(|raw| raw.starts_with('"')).map(text::unescape);
+    if version.as_deref() != Some("1.0") {
         return Err(Invalid::field("specversion", "must be \"1.0\"".to_owned()));
     }
     if mapped.get(Field::EventId).is_none() {
@@ -85,8 +87,7 @@ pub fn from_headers<'h>(
         event.push_str(&serde_json::Value::from(percent_decode(value)).to_string());
         event.push(',');
     }
-    let data = std::str::from_utf8(body)
-        .map_err(|error| DecodeError::NotUtf8 { at: error.valid_up_to() })?;
+    let data = body::text(body)?;
     let data = if data.trim().is_empty() { "null" } else { data };
     // Parsed separately first, so that errors have positions within the body.
     serde_json::from_str::<&serde_json::value::RawValue>(data).map_err(|error| {

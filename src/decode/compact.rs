@@ -110,8 +110,12 @@ impl<'a> TopLevel<'a> {
 
     fn string(&mut self, token: &'a str) {
         if self.is_name_next {
-            self.column = PromotedColumn::from_data(&token[1..token.len() - 1]);
+            self.column = PromotedColumn::from_token(token);
             self.is_name_next = false;
+            // The last of two members with one name counts, of any type.
+            if let Some(column) = self.column {
+                self.promoted[column] = None;
+            }
         } else if let Some(column) = self.column.take() {
             self.promoted.set_json(column, token);
         }

@@ -30,10 +30,10 @@ impl Decoded {
     }
 
     /// A body that could not be decoded, as one rejected event.
-    pub fn undecodable(context: &Context<'_>, error: &DecodeError, body: &[u8]) -> Self {
+    pub fn undecodable(context: &Context<'_>, reason: String, body: &[u8]) -> Self {
         let mut decoded = Self::new(context, 0);
         let original = String::from_utf8_lossy(body).into_owned();
-        decoded.reject(context, 0, Invalid::event(error.to_string()), original);
+        decoded.reject(context, 0, Invalid::event(reason), original);
         decoded
     }
 
@@ -48,9 +48,11 @@ impl Decoded {
         if let Some(redactor) = context.redactor {
             original = redactor.original(&original, &mut self.redactions).into_owned();
             // The reason can quote the event, whose secrets have been counted already.
-            let counted = &mut Redactions::default();
+            let mut again = self.redactions.next();
+            let counted = &mut again;
             reason.error = redactor.plain(&reason.error, counted).into_owned();
             reason.field = reason.field.map(|name| redactor.plain(&name, counted).into_owned());
+            self.redactions.spend(&again);
         }
         self.rejected.push(Rejected { index, reason, original });
     }

@@ -101,6 +101,8 @@ pub(super) fn lines(
     let mut first_error = None;
     let mut any_json = false;
     for (number, line) in body.lines().enumerate() {
+        // Files that were joined have marks in the middle.
+        let line = line.trim_start_matches('\u{feff}');
         if line.trim().is_empty() {
             continue;
         }

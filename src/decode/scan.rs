@@ -111,7 +111,10 @@ impl<'a> Scanner<'a> {
         loop {
             let token = self.at;
             let is_complete = if let b'{' | b'[' = next {
-                column = None;
+                // The last of two members with one name counts.
+                if let (Some(column), Some(scanned)) = (column.take(), &mut scanned) {
+                    scanned.promoted[column] = None;
+                }
                 !self.open(next == b'{', &mut nesting)?
             } else {
                 self.scalar(next)?;
@@ -127,7 +130,7 @@ impl<'a> Scanner<'a> {
                 let name = self.string()?;
                 self.take(b':')?;
                 if nesting.depth == 1 && scanned.is_some() {
-                    column = PromotedColumn::from_data(&name[1..name.len() - 1]);
+                    column = PromotedColumn::from_token(name);
                 }
             }
             next = self.peek()?;

@@ -49,5 +49,5 @@ fn is_stored(fields: &Fields<'_>) -> bool {
 
 /// Returns the promoted column with this name, a JSON string token.
 fn column(name: &str) -> Option<PromotedColumn> {
-    PromotedColumn::from_data(name.get(1..name.len() - 1)?)
+    PromotedColumn::from_token(name)
 }

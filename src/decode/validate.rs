@@ -22,13 +22,14 @@ impl Fields<'_> {
         out: &mut Vec<u8>,
     ) -> Result<u128, Invalid> {
         // Counted apart: the secrets of an invalid event are counted when its original is redacted.
-        let mut found = Redactions::default();
+        let mut found = redactions.next();
         let known = self.promoted.take();
         let scanned = self.scanned.take();
         let event_type = self.required_text(Field::EventType)?;
-        let session_id = self.required_text(Field::SessionId)?;
+        let event_type = context.redact_text(event_type, &mut found);
+        let session_id = context.redact_id(self.required_text(Field::SessionId)?, &mut found);
         let event_id = match self.text(Field::EventId, 1)? {
-            Some(id) => id,
+            Some(id) => context.redact_id(id, &mut found),
             None => Cow::Owned(uuid::Uuid::now_v7().to_string()),
         };
         let sent = self.get(Field::Data).map(|raw| context.redact(raw, &mut found));
@@ -43,11 +44,17 @@ impl Fields<'_> {
             Some(known) => known.or(promoted),
             None => promoted,
         };
+        // Those of an agent or an exporter are from the payload as it was sent. They are in `data`, too, so
+        // they are not counted.
+        let mut again = found.next();
+        promoted.map_texts(|text| context.redact_text(text, &mut again));
+        found.spend(&again);
+        promoted.keep_valid();
         promoted[PromotedColumn::KeyName] = context.key_name.map(Cow::Borrowed);
         let event = Event {
-            workflow_id: self.text(Field::WorkflowId, 0)?,
-            phase_id: self.text(Field::PhaseId, 0)?,
-            milestone_id: self.text(Field::MilestoneId, 0)?,
+            workflow_id: self.redacted_text(Field::WorkflowId, context, &mut found)?,
+            phase_id: self.redacted_text(Field::PhaseId, context, &mut found)?,
+            milestone_id: self.redacted_text(Field::MilestoneId, context, &mut found)?,
             timestamp: self.timestamp(context.received_at)?,
             received_at: context.received_at,
             extra: self.extra(context, &mut found)?.map(Cow::Owned),
@@ -67,6 +74,15 @@ impl Fields<'_> {
             let error = format!("is required: a string of 1 to {TEXT_BYTES_MAX} bytes");
             Invalid::field(field.name(), error)
         })
+    }
+
+    fn redacted_text(
+        &self,
+        field: Field,
+        context: &Context<'_>,
+        found: &mut Redactions,
+    ) -> Result<Option<Cow<'_, str>>, Invalid> {
+        Ok(self.text(field, 0)?.map(|text| context.redact_text(text, found)))
     }
 
     fn text(&self, field: Field, bytes_min: usize) -> Result<Option<Cow<'_, str>>, Invalid> {

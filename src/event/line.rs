@@ -5,11 +5,9 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
-
 use super::{ColumnKind, Event, PromotedColumn, PromotedColumns, Timestamp, key, timestamp};
-use crate::json::text;
 use crate::json::text::write_string;
+use crate::json::{each_member, text};
 
 impl<'a> Event<'a> {
     /// Appends the event as one JSON line without a line feed.
@@ -67,21 +65,22 @@ impl<'a> Event<'a> {
 
 /// Returns the key of a stored line, also of one that another program wrote; `None` if it has no IDs.
 pub fn line_key(line: &[u8]) -> Option<u128> {
-    #[derive(Deserialize)]
-    struct LineIds<'a> {
-        #[serde(borrow)]
-        session_id: Cow<'a, str>,
-        #[serde(borrow)]
-        event_id: Cow<'a, str>,
-    }
     let line = text::skip_byte_order_marks(line);
     // The line is parsed to its end: the event of a torn line was never acknowledged, so a torn line
     // must not have a key.
     if let Ok(event) = Event::from_line(line) {
         return Some(event.key());
     }
-    let ids: LineIds<'_> = serde_json::from_slice(line).ok()?;
-    Some(key(&ids.session_id, &ids.event_id))
+    let (mut session_id, mut event_id) = (None, None);
+    let is_whole = each_member(line, |name, raw| {
+        let text = Some(raw).filter(|raw| raw.starts_with('"')).map(text::unescape);
+        match name {
+            "session_id" => session_id = text,
+            "event_id" => event_id = text,
+            _ => {}
+        }
+    });
+    if is_whole { Some(key(&session_id?, &event_id?)) } else { None }
 }
 
 /// A position in a line. Each method reads one token or value; `None` if the line has something else.

@@ -52,7 +52,13 @@ columns! {
     },
     "tool_use_id" ToolUseId: Definition {
         payload: &["tool_use_id", "toolUseId", "tool_call_id", "call_id"],
-        attributes: &["tool_use_id", "gen_ai.tool.call.id", "call_id"],
+        attributes: &[
+            "tool_use_id",
+            "gen_ai.tool.call.id",
+            "call_id",
+            "gen_ai.tool.call_id",
+            "tool.call_id",
+        ],
         is_indexed: true,
         is_unique: true,
         ..text("ID of the tool call, which the events of one call share")
@@ -66,12 +72,12 @@ columns! {
     "input_tokens" InputTokens: Definition {
         attributes: &["input_tokens", "gen_ai.usage.input_tokens", "input_token_count"],
         is_indexed: true,
-        ..count("Number of tokens the model read")
+        ..count("Number of tokens that the model read, from a cache or not")
     },
     "output_tokens" OutputTokens: Definition {
         attributes: &["output_tokens", "gen_ai.usage.output_tokens", "output_token_count"],
         is_indexed: true,
-        ..count("Number of tokens the model wrote")
+        ..count("Number of tokens that the model wrote, reasoning included")
     },
     "cost_usd" CostUsd: Definition {
         attributes: &["cost_usd", "gen_ai.usage.cost"],
@@ -85,7 +91,8 @@ columns! {
     },
     "parent_session_id" ParentSessionId: Definition {
         payload: &["parent_session_id"],
-        attributes: &["parent_session.id", "parent_session_id"],
+        attributes: &["parent_session.id", "parent_session_id", "parent.conversation.id"],
+        is_indexed: true,
         ..text("ID of the session that started this session")
     },
     "key_name" KeyName: Definition {
@@ -148,7 +155,7 @@ macro_rules! columns {
 
             /// The column that takes its value from a member of `data` with this name.
             #[inline]
-            pub(crate) fn from_data(name: &str) -> Option<Self> {
+            fn from_data(name: &str) -> Option<Self> {
                 match name {
                     $($name if const { Self::TABLE[Self::$column as usize].is_from_data } => {
                         Some(Self::$column)
@@ -162,6 +169,16 @@ macro_rules! columns {
 use columns;
 
 impl PromotedColumn {
+    /// The column that takes its value from a member of `data` with this name, a JSON string token.
+    #[inline]
+    pub(crate) fn from_token(token: &str) -> Option<Self> {
+        let name = &token[1..token.len() - 1];
+        Self::from_data(name).or_else(|| {
+            // A name with escapes never matches without unescaping.
+            name.contains('\\').then(|| Self::from_data(&unescape(token))).flatten()
+        })
+    }
+
     const fn definition(self) -> &'static Definition {
         static TABLE: [Definition; PromotedColumn::COUNT] = PromotedColumn::TABLE;
         &TABLE[self as usize]
@@ -210,21 +227,44 @@ impl PromotedColumn {
 pub struct PromotedColumns<'a>([Option<Cow<'a, str>>; PromotedColumn::COUNT]);
 
 impl<'a> PromotedColumns<'a> {
-    /// Sets a column to a raw JSON value. Values of another type, and strings that are too long, are
-    /// ignored.
+    /// Sets a column to a raw JSON value. In a text column, a number is text.
     pub(crate) fn set_json(&mut self, column: PromotedColumn, raw: &'a str) {
-        let value = match (column.kind(), raw.as_bytes()[0]) {
-            (ColumnKind::Text, b'"') => {
-                let text = unescape(raw);
-                if text.len() > TEXT_BYTES_MAX {
-                    return;
-                }
-                text
-            }
-            (ColumnKind::Count | ColumnKind::Measure, b'-' | b'0'..=b'9') => Cow::Borrowed(raw),
-            _ => return,
+        self[column] = match (column.kind(), raw.as_bytes()[0]) {
+            (ColumnKind::Text, b'"') => Some(unescape(raw)),
+            (_, b'-' | b'0'..=b'9') => Some(Cow::Borrowed(raw)),
+            _ => None,
         };
-        self[column] = Some(value);
+    }
+
+    /// Replaces the values of the text columns.
+    pub(crate) fn map_texts(&mut self, mut map: impl FnMut(Cow<'a, str>) -> Cow<'a, str>) {
+        for (column, value) in PromotedColumn::ALL.into_iter().zip(&mut self.0) {
+            if column.kind() == ColumnKind::Text {
+                *value = value.take().map(&mut map);
+            }
+        }
+    }
+
+    /// Removes values that the columns cannot hold: empty or long texts, and numbers out of range. A count
+    /// becomes a whole number.
+    pub(crate) fn keep_valid(&mut self) {
+        for (column, value) in PromotedColumn::ALL.into_iter().zip(&mut self.0) {
+            match column.kind() {
+                ColumnKind::Text => {
+                    value.take_if(|text| text.is_empty() || text.len() > TEXT_BYTES_MAX);
+                }
+                ColumnKind::Measure => {
+                    value.take_if(|number| parse_measure(number).is_none());
+                }
+                ColumnKind::Count => {
+                    let is_plain = |number: &str| number.bytes().all(|byte| byte.is_ascii_digit());
+                    if value.as_ref().is_some_and(|number| !is_plain(number) || number.len() > 18) {
+                        let count = value.take().and_then(|number| parse_count(&number));
+                        *value = count.map(|count| count.to_string().into());
+                    }
+                }
+            }
+        }
     }
 
     /// Fills in the values that are missing from others.

@@ -8,6 +8,7 @@ use super::access::Access;
 use super::ingest::{Drain, IngestState};
 use super::read::ReadState;
 use crate::config::Config;
+use crate::file_modes::StorageFiles;
 use crate::journal::{Journal, Reader};
 use crate::metrics::Metrics;
 use crate::postgres::deliver::ForwarderStatus;
@@ -19,6 +20,7 @@ pub(crate) struct App {
     pub(crate) storage: &'static str,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access: Arc<Access>,
+    pub(crate) files: StorageFiles,
     pub(crate) drain: Drain,
     pub(crate) journal: Journal,
     /// `None` in `jsonl` storage.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,6 +15,10 @@ use crate::store::Store;
 
 /// Lag from which the server counts as degraded although the database is connected.
 const LAG_DEGRADED_SECONDS: f64 = 60.0;
+
+/// The error for clients that may not read.
+const NO_DETAILS: &str =
+    "the log has the reason, and so has this response to a client that may read";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -37,6 +41,10 @@ struct HealthReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     error: Option<String>,
+    /// What an administrator should correct; only in responses to requests that may read events.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    warnings: Vec<String>,
     #[serde(flatten)]
     delivery: DeliveryReport,
 }
@@ -63,6 +71,7 @@ struct DeliveryReport {
 #[derive(Serialize, ToSchema)]
 struct DatabaseReport {
     reachable: bool,
+    /// What went wrong; its words only in responses to requests that may read events.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     error: Option<String>,
@@ -99,6 +108,18 @@ impl DeliveryReport {
             (_, Some(forwarding)) => Self::of_forwarder(app, forwarding),
             (_, None) => Self::default(),
         }
+    }
+
+    /// Removes the words of the database and of the index, which can have names and values.
+    fn without_details(mut self) -> Self {
+        let errors = [
+            self.database.as_mut().and_then(|database| database.error.as_mut()),
+            self.index.as_mut().and_then(|index| index.error.as_mut()),
+        ];
+        for error in errors.into_iter().flatten() {
+            NO_DETAILS.clone_into(error);
+        }
+        self
     }
 
     fn of_index(index: &Index) -> Self {
@@ -153,7 +174,7 @@ fn not_ready_reason(app: &App) -> Option<String> {
         (status = 503, description = "Unhealthy: the server cannot accept events.", body = HealthReport)
     )
 )]
-pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
+pub(super) async fn health(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let error = not_ready_reason(&app);
     let delivery = DeliveryReport::of(&app);
     let (code, status) = match (&error, delivery.is_degraded) {
@@ -161,15 +182,78 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
         (None, true) => (StatusCode::OK, Health::Degraded),
         (None, false) => (StatusCode::OK, Health::Healthy),
     };
+    let may_read = app.access.may_read(&headers);
     let report = HealthReport {
         status,
         storage: app.storage,
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: app.metrics.uptime_seconds() as u64,
         error,
-        delivery,
+        warnings: if may_read { warnings(&app).await } else { Vec::new() },
+        delivery: if may_read { delivery } else { delivery.without_details() },
     };
     (code, Json(report)).into_response()
+}
+
+/// The name of the server and its readiness.
+#[derive(Serialize, ToSchema)]
+struct Root {
+    name: &'static str,
+    version: &'static str,
+    status: &'static str,
+    /// Why the server is not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    error: Option<String>,
+    /// Path of the API description.
+    api: &'static str,
+    /// Path of the state of the server.
+    health: &'static str,
+}
+
+/// Returns the readiness of the server, for load balancers, which check this path by default.
+#[utoipa::path(
+    get,
+    path = "/",
+    operation_id = "getRoot",
+    tag = "Server",
+    responses(
+        (status = 200, description = "The server accepts events.", body = Root),
+        (status = 503, description = "The server cannot accept events; see `error`.", body = Root)
+    )
+)]
+pub(super) async fn root(State(app): State<Arc<App>>) -> Response {
+    let error = not_ready_reason(&app);
+    let (code, status) = match error {
+        None => (StatusCode::OK, "ready"),
+        Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+    };
+    let root = Root {
+        name: "hooks-backend",
+        version: env!("CARGO_PKG_VERSION"),
+        status,
+        error,
+        api: "/openapi.json",
+        health: "/health",
+    };
+    (code, Json(root)).into_response()
+}
+
+/// Returns the response to `OPTIONS` for a path. HAProxy checks servers with `OPTIONS /` by default, so `/`
+/// and `*` have the status of the readiness.
+pub(super) fn options(app: &App, path: &str) -> Response {
+    if matches!(path, "/" | "*") && not_ready_reason(app).is_some() {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// Returns what an administrator should correct.
+async fn warnings(app: &App) -> Vec<String> {
+    let (files, mode) = (app.files.clone(), app.config.storage.file_mode);
+    let exposed = tokio::task::spawn_blocking(move || files.exposed(mode)).await;
+    let exposed = exposed.ok().and_then(Result::ok).flatten();
+    exposed.iter().map(ToString::to_string).collect()
 }
 
 /// The state of the process or of its readiness.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::header::{CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::App;
+use super::negotiation::{MediaType, preferred_type};
 use super::openapi::schemas::Text;
 use super::problem::Problem;
 
@@ -23,8 +24,17 @@ struct MetricsSummary {
     uptime_seconds: f64,
 }
 
-/// Returns the metrics as Prometheus text, or a summary as JSON if `Accept` contains
-/// `application/json`.
+const PROMETHEUS: MediaType =
+    MediaType { kind: "text", subtype: "plain", parameter: Some(("version", "0.0.4")) };
+const OPEN_METRICS: MediaType = MediaType {
+    kind: "application",
+    subtype: "openmetrics-text",
+    parameter: Some(("version", "1.0.0")),
+};
+const JSON: MediaType = MediaType { kind: "application", subtype: "json", parameter: None };
+
+/// Returns the metrics as Prometheus text, as OpenMetrics text, or a summary as JSON, whichever `Accept`
+/// prefers.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -33,27 +43,30 @@ struct MetricsSummary {
     responses((
         status = 200,
         description = "The metrics.",
-        content((Text = "text/plain"), (MetricsSummary = "application/json"))
+        content(
+            (Text = "text/plain"),
+            (MetricsSummary = "application/json"),
+            (Text = "application/openmetrics-text")
+        )
     ))
 )]
 pub(super) async fn metrics(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if accept.contains("application/json") {
-        return Ok(Json(MetricsSummary {
-            events_received_total: app.metrics.events_received.get(),
-            events_stored_total: app.metrics.events_stored.get(),
-            storage_errors_total: app.metrics.storage_errors.get(),
-            uptime_seconds: app.metrics.uptime_seconds(),
-        })
-        .into_response());
+    if preferred_type(&headers, &[PROMETHEUS, JSON, OPEN_METRICS]) != 1 {
+        return prometheus(State(app), headers).await;
     }
-    prometheus(State(app)).await
+    let summary = MetricsSummary {
+        events_received_total: app.metrics.events_received.get(),
+        events_stored_total: app.metrics.events_stored.get(),
+        storage_errors_total: app.metrics.storage_errors.get(),
+        uptime_seconds: app.metrics.uptime_seconds(),
+    };
+    Ok(([(VARY, "accept")], Json(summary)).into_response())
 }
 
-/// Returns the metrics as Prometheus text.
+/// Returns the metrics as Prometheus text, or as OpenMetrics text if `Accept` prefers it.
 #[utoipa::path(
     get,
     path = "/metrics/prometheus",
@@ -62,16 +75,24 @@ pub(super) async fn metrics(
     responses((
         status = 200,
         description = "The metrics.",
-        body = Text,
-        content_type = "text/plain"
+        content((Text = "text/plain"), (Text = "application/openmetrics-text"))
     ))
 )]
-pub(super) async fn prometheus(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+pub(super) async fn prometheus(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     refresh_gauges(&app);
-    let text = app.metrics.text().map_err(|error| {
+    let (content_type, text) = if preferred_type(&headers, &[PROMETHEUS, OPEN_METRICS]) == 0 {
+        ("text/plain; version=0.0.4; charset=utf-8", app.metrics.text())
+    } else {
+        let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        (content_type, Ok(app.metrics.open_metrics()))
+    };
+    let text = text.map_err(|error| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("metrics: {error}"))
     })?;
-    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+    Ok(([(CONTENT_TYPE, content_type), (VARY, "accept")], text).into_response())
 }
 
 /// Sets the gauges that are read when they are asked for.

@@ -12,6 +12,7 @@ mod access;
 mod app;
 mod endpoint;
 mod middleware;
+mod negotiation;
 mod openapi;
 mod problem;
 mod router;
@@ -21,7 +22,7 @@ mod ingest;
 mod metrics;
 mod read;
 
-pub use access::Access;
+pub use access::{Access, KeySettings};
 pub(crate) use app::{App, Forwarding};
 pub(crate) use ingest::{Drain, IngestState};
 pub(crate) use read::ReadState;

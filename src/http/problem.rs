@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problem documents.
 
+use std::path::Path;
+
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -35,7 +37,12 @@ pub(super) struct Problem {
     /// The parameter that is not valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
-    parameter: Option<String>,
+    parameter: Option<Box<str>>,
+    /// The file with the header that permits reading, if the server has no API keys and the client can
+    /// be on its machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    token_file: Option<Box<str>>,
     #[serde(skip)]
     retry_after_seconds: Option<u16>,
     #[serde(skip)]
@@ -83,6 +90,7 @@ impl Problem {
             detail: detail.into(),
             rejected: Vec::new(),
             parameter: None,
+            token_file: None,
             retry_after_seconds: None,
             limit: None,
         }
@@ -107,8 +115,13 @@ impl Problem {
         }
     }
 
-    pub(super) fn unauthorized(detail: &str) -> Self {
+    pub(super) fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, detail)
+    }
+
+    /// Names the file of the read token; one that is not UTF-8 cannot be named.
+    pub(super) fn with_token_file(self, path: &Path) -> Self {
+        Self { token_file: path.to_str().map(Box::from), ..self }
     }
 
     pub(super) fn too_large(detail: impl Into<String>, limit: Limit) -> Self {
@@ -151,6 +164,11 @@ impl Problem {
         Self { rejected, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
     }
 
+    /// True if agents and OpenTelemetry exporters do not send a request again after this status.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self.status, 400 | 408 | 413)
+    }
+
     pub(super) fn detail(&self) -> &str {
         &self.detail
     }
@@ -158,10 +176,7 @@ impl Problem {
     /// The problem of a parameter; `error` continues a sentence that begins with its name.
     pub(super) fn parameter(name: &str, error: &str) -> Self {
         let detail = format!("the parameter {name} {error}");
-        Self {
-            parameter: Some(name.to_owned()),
-            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
-        }
+        Self { parameter: Some(name.into()), ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
     }
 
     pub(super) fn not_found() -> Self {

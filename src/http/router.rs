@@ -3,9 +3,9 @@
 use std::sync::{Arc, LazyLock};
 
 use axum::Router;
-use axum::extract::Request;
-use axum::http::HeaderMap;
-use axum::http::header::CONTENT_TYPE;
+use axum::extract::{Request, State};
+use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::http::{HeaderMap, Method, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use utoipa_axum::routes;
@@ -36,6 +36,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         needs(Read, routes!(read::sessions::sessions)),
         needs(Read, routes!(read::sessions::session)),
         needs(Read, routes!(read::sessions::stats)),
+        public(routes!(health::root)),
         public(routes!(openapi_document)),
         public(routes!(health::health)),
         public(routes!(health::live)),
@@ -63,10 +64,28 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         }
     }
     router
-        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-        .fallback(|| async { Problem::not_found() })
+        .method_not_allowed_fallback(other_method)
+        .fallback(unknown_path)
         .layer(from_fn_with_state(app.clone(), middleware::outermost))
         .with_state(app)
+}
+
+/// Responds to a method that a route does not have. The header `allow` is added by axum.
+async fn other_method(State(app): State<Arc<App>>, method: Method, uri: Uri) -> Response {
+    match method {
+        Method::OPTIONS => health::options(&app, uri.path()),
+        _ => Problem::method_not_allowed().into_response(),
+    }
+}
+
+/// Responds to a path without a route. `OPTIONS *` asks about the server as a whole.
+async fn unknown_path(State(app): State<Arc<App>>, method: Method, uri: Uri) -> Response {
+    match (method, uri.path()) {
+        (Method::OPTIONS, "*") => {
+            ([(ALLOW, "GET,HEAD,POST")], health::options(&app, "*")).into_response()
+        }
+        _ => Problem::not_found().into_response(),
+    }
 }
 
 /// Runs the handler if the request has the scope.
@@ -78,7 +97,10 @@ async fn check_access(
     next: Next,
 ) -> Response {
     match app.access.check(scope, &mut request) {
-        Ok(()) => next.run(request).await,
+        Ok(permission) => {
+            let response = next.run(request).await;
+            if scope == Scope::Read { permission.guard(response) } else { response }
+        }
         Err(problem) => deny(request.headers(), problem),
     }
 }

@@ -1,16 +1,14 @@
 //! Lines of a JSON Lines file: reading events for the index, and reading a line back for a query.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use serde::Deserialize;
-
 use crate::decode::{Context, Format, decode, is_object};
 use crate::event::{Event, Timestamp};
 use crate::journal::Framing;
-use crate::json::text::skip_byte_order_marks;
+use crate::json::each_member;
+use crate::json::text::{replace_lone_surrogates, skip_byte_order_marks, unescape};
 
 /// Maximum length of an event's line; longer lines are ignored.
 pub(super) const LINE_BYTES_MAX: usize = 256 << 20;
@@ -32,12 +30,6 @@ pub(super) enum ParsedLine<'a> {
     Foreign(Vec<u8>),
 }
 
-#[derive(Deserialize)]
-struct Id<'a> {
-    #[serde(borrow)]
-    event_id: Option<Cow<'a, str>>,
-}
-
 impl<'a> ParsedLine<'a> {
     /// Parses a line; `None` if it is not an event. `read_at` is the timestamp of a foreign event that
     /// has none.
@@ -46,11 +38,20 @@ impl<'a> ParsedLine<'a> {
         if let Some(event) = own(line) {
             return Some(Self::Own(event));
         }
-        let id: Id<'_> = serde_json::from_slice(line).ok()?;
-        // Derived from the line, so that a rebuilt index has the same id.
-        let id = id
-            .event_id
-            .map_or_else(|| format!("{:032x}", xxhash_rust::xxh3::xxh3_128(line)), Cow::into_owned);
+        let mut sent = None;
+        if !each_member(line, |name, raw| {
+            if name == "event_id" {
+                sent = Some(raw).filter(|raw| *raw != "null");
+            }
+        }) {
+            return None;
+        }
+        let id = match sent {
+            Some(raw) if raw.starts_with('"') => unescape(raw),
+            Some(_) => return None,
+            // Derived from the line, so that a rebuilt index has the same id.
+            None => format!("{:032x}", xxhash_rust::xxh3::xxh3_128(line)).into(),
+        };
         foreign(line, &id, read_at).map(Self::Foreign)
     }
 
@@ -77,8 +78,8 @@ pub(super) fn prefetch(file: &File, offset: u64) {
     let _ = rustix::fs::fadvise(file, offset, bytes, rustix::fs::Advice::WillNeed);
 }
 
-/// Reads the line at an offset in the stored form; `None` if it is not an event any more. A foreign line
-/// gets the id and the timestamp that it lacks from the index.
+/// Reads the line at an offset in the stored form, with U+FFFD for lone surrogates; `None` if it is not an
+/// event any more. A foreign line gets the id and the timestamp that it lacks from the index.
 pub(super) fn read_back(
     file: &File,
     offset: u64,
@@ -88,6 +89,7 @@ pub(super) fn read_back(
     let Some(mut line) = read_line(file, offset)? else { return Ok(None) };
     let marks = line.len() - skip_byte_order_marks(&line).len();
     line.drain(..marks);
+    replace_lone_surrogates(&mut line);
     if own(&line).is_none() {
         return Ok(foreign(&line, event_id, timestamp));
     }

@@ -27,6 +27,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use error::{AppendError, Fatal, OpenError};
+pub(crate) use file::write_atomically;
 pub(crate) use jsonl::file_names::RotatedNames;
 pub use jsonl::{Rotate, Rotation};
 pub use record::{Batch, Framing};

@@ -38,6 +38,34 @@ pub fn string_end(json: &[u8], start: usize) -> usize {
     json.len()
 }
 
+/// Returns a text, which need not be valid JSON, with the escapes of visible ASCII characters replaced: those that
+/// need no escape.
+pub(crate) fn with_plain_ascii(json: &str) -> Cow<'_, str> {
+    let mut plain = String::new();
+    let (mut copied, mut at) = (0, 0);
+    while let Some(found) = memchr::memchr(b'\\', json.as_bytes().get(at..).unwrap_or_default()) {
+        at += found;
+        let (length, character) = match (json.as_bytes().get(at + 1), unit(json.as_bytes(), at)) {
+            (Some(b'/'), _) => (2, '/'),
+            (_, Some(unit @ 0x20..=0x7e)) => (6, char::from(unit as u8)),
+            // Also an escaped backslash.
+            _ => {
+                at += 2;
+                continue;
+            }
+        };
+        plain.push_str(&json[copied..at]);
+        plain.push(character);
+        at += length;
+        copied = at;
+    }
+    if copied == 0 {
+        return Cow::Borrowed(json);
+    }
+    plain.push_str(&json[copied..]);
+    Cow::Owned(plain)
+}
+
 /// A `\uXXXX` escape that PostgreSQL cannot store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Escape {
@@ -71,6 +99,69 @@ pub fn replace_unicode_escapes(json: &mut [u8], replace: impl Fn(Escape) -> bool
             json[at + 2..at + 6].copy_from_slice(b"fffd");
         }
         at += 6;
+    }
+}
+
+/// Replaces lone surrogates, which many parsers refuse, with U+FFFD. `json` must be valid JSON, and stays
+/// valid and of the same length.
+pub fn replace_lone_surrogates(json: &mut [u8]) {
+    if has_surrogates(json) {
+        replace_unicode_escapes(json, |escape| escape == Escape::LoneSurrogate);
+    }
+}
+
+/// Returns true if a JSON text may have escapes of surrogates.
+pub fn has_surrogates(json: &[u8]) -> bool {
+    let has = |escape: &[u8]| memchr::memmem::find(json, escape).is_some();
+    has(b"\\ud") || has(b"\\uD")
+}
+
+/// Returns valid JSON with only the escapes that strings need, as PostgreSQL writes it.
+pub fn with_minimal_escapes(json: &str) -> Cow<'_, str> {
+    let bytes = json.as_bytes();
+    if memchr::memchr(b'\\', bytes).is_none() {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(json.len());
+    let (mut copied, mut at) = (0, 0);
+    while let Some(found) = memchr::memchr(b'\\', bytes.get(at..).unwrap_or_default()) {
+        at += found;
+        let (len, character) = match unit(bytes, at) {
+            None if bytes.get(at + 1) == Some(&b'/') => (2, '/'),
+            None => {
+                at += 2;
+                continue;
+            }
+            Some(high @ 0xD800..=0xDBFF) => match unit(bytes, at + 6) {
+                Some(low @ 0xDC00..=0xDFFF) => {
+                    let code = 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
+                    (12, char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER))
+                }
+                _ => (6, char::REPLACEMENT_CHARACTER),
+            },
+            Some(unit) => (6, char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER)),
+        };
+        out.push_str(&json[copied..at]);
+        push_escaped(character, &json[at..at + len], &mut out);
+        at += len;
+        copied = at;
+    }
+    out.push_str(&json[copied..]);
+    Cow::Owned(out)
+}
+
+/// Appends a character of a string, which was escaped in some form.
+fn push_escaped(character: char, escape: &str, out: &mut String) {
+    match character {
+        '"' => out.push_str("\\\""),
+        '\\' => out.push_str("\\\\"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        '\u{8}' => out.push_str("\\b"),
+        '\u{c}' => out.push_str("\\f"),
+        '\0'..='\u{1f}' => out.push_str(&escape.to_ascii_lowercase()),
+        character => out.push(character),
     }
 }
 
@@ -142,4 +233,22 @@ pub fn quoted(text: &str) -> String {
     write_string(text, &mut out);
     // Escapes are ASCII, so this is valid UTF-8.
     String::from_utf8(out).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minimal_escapes_are_those_that_strings_need() {
+        for (json, minimal) in [
+            (r#""plain""#, r#""plain""#),
+            (r#""\u00e9\u0041\/""#, "\"\u{e9}A/\""),
+            (r#""\ud83d\ude00 \ud83d \udE00""#, "\"\u{1f600} \u{fffd} \u{fffd}\""),
+            (r#""\u0022\u005C\\u0041\"""#, r#""\"\\\\u0041\"""#),
+            (r#""\u000A\u0008\u000c\u001F\n""#, r#""\n\b\f\u001f\n""#),
+        ] {
+            assert_eq!(with_minimal_escapes(json), minimal);
+        }
+    }
 }

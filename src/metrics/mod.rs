@@ -4,11 +4,13 @@
 //! the table.
 
 mod labels;
+mod open_metrics;
 mod table;
 
 use std::fmt::Write as _;
 use std::time::Instant;
 
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     TextEncoder,
@@ -24,8 +26,12 @@ const LATENCY: [f64; 14] =
 
 const COUNTS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 500.0, 1000.0, 5000.0, 10_000.0];
 
+/// The storages, as the label `storage`.
+const JSONL: &str = "jsonl";
+const POSTGRES: &str = "postgres";
+
 metrics! {
-    build_info: IntCounterVec["version", "storage"],
+    build_info: IntGaugeVec["version", "storage"],
         "hooks_build_info",
         "Always 1, labelled with the version and the storage in use.";
     uptime: Gauge,
@@ -84,33 +90,33 @@ metrics! {
     sync_records: Histogram {COUNTS},
         "hooks_journal_sync_records",
         "Records made durable by one fsync (group commit).";
-    journal_bytes: IntGauge,
+    journal_bytes: IntGauge (POSTGRES),
         "hooks_journal_bytes",
         "Size of the journal in bytes.";
-    journal_waiting_bytes: IntGauge,
+    journal_waiting_bytes: IntGauge (POSTGRES),
         "hooks_journal_waiting_bytes",
         "Bytes in the journal not yet in the store, limited by JOURNAL_MAX_BYTES.";
-    journal_segments: IntGauge,
+    journal_segments: IntGauge (POSTGRES),
         "hooks_journal_segments",
         "Segments in the journal.";
-    journal_missing_bytes: IntCounter,
+    journal_missing_bytes: IntCounter (POSTGRES),
         "hooks_journal_missing_bytes_total",
         "Bytes found missing from the journal when the forwarder read it.";
 
-    lag_events: IntGauge,
+    lag_events: IntGauge (POSTGRES),
         "hooks_forwarder_lag_events",
         "Events in the journal not yet in the store; until the first connection to the database, all \
          events in the journal.";
-    lag_seconds: Gauge,
+    lag_seconds: Gauge (POSTGRES),
         "hooks_forwarder_lag_seconds",
         "Age of the oldest event in the journal not yet in the store.";
-    index_lag_bytes: IntGauge,
+    index_lag_bytes: IntGauge (JSONL),
         "hooks_index_lag_bytes",
-        "Bytes of the JSON Lines files not yet indexed; 0 in postgres storage.";
-    database_up: IntGauge,
+        "Bytes of the JSON Lines files not yet indexed.";
+    database_up: IntGauge (POSTGRES),
         "hooks_database_up",
-        "1 while the database is connected; 0 in jsonl storage.";
-    database_problem: IntGaugeVec["problem"],
+        "1 while the database is connected.";
+    database_problem: IntGaugeVec["problem"] (POSTGRES),
         "hooks_database_problem",
         "1 for the current kind of database error. unreachable resolves by itself; login, rights and \
          schema need an administrator, and /health says what to do.";
@@ -125,8 +131,8 @@ impl Metrics {
     /// # Errors
     /// If two rows of the table have the same name.
     pub fn new(storage: &str) -> prometheus::Result<Self> {
-        let metrics = Self::register(Registry::new())?;
-        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), storage]).inc();
+        let metrics = Self::register(Registry::new(), storage)?;
+        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), storage]).set(1);
         Ok(metrics)
     }
 
@@ -149,8 +155,17 @@ impl Metrics {
 
     /// Renders the Prometheus text format, version 0.0.4.
     pub(crate) fn text(&self) -> prometheus::Result<String> {
+        TextEncoder::new().encode_to_string(&self.gather())
+    }
+
+    /// Renders the OpenMetrics text format, version 1.0.
+    pub(crate) fn open_metrics(&self) -> String {
+        open_metrics::encode(&self.gather())
+    }
+
+    fn gather(&self) -> Vec<MetricFamily> {
         self.uptime.set(self.uptime_seconds());
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+        self.registry.gather()
     }
 }
 
@@ -158,16 +173,24 @@ impl Metrics {
 pub fn reference() -> String {
     let mut page = String::from(
         "# Metrics\n\n\
-         Served at `GET /metrics` in the Prometheus text format. Generated from \
+         Served at `GET /metrics` in the text format of Prometheus, or that of OpenMetrics 1.0 if `Accept` \
+         prefers it.\nMetrics of the other storage are absent. Generated from \
          `src/metrics/mod.rs`; after a change there, run\n\
          `UPDATE_DOCS=1 cargo test --lib metrics`.\n\n\
-         | name | type | labels | |\n|---|---|---|---|\n",
+         | name | type | labels | storage | |\n|---|---|---|---|---|\n",
     );
     for row in TABLE {
         let labels: Vec<_> = row.labels.iter().map(|label| format!("`{label}`")).collect();
         let labels = labels.join(", ");
         // Writing to a string cannot fail.
-        let _ = writeln!(page, "| `{}` | {} | {labels} | {} |", row.name, row.kind, row.help);
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {labels} | {} | {} |",
+            row.name,
+            row.kind,
+            row.storage.unwrap_or("both"),
+            row.help
+        );
     }
     page
 }
@@ -189,10 +212,11 @@ mod tests {
 
     #[test]
     fn names_follow_the_conventions_of_prometheus() {
-        Metrics::new("jsonl").unwrap();
+        Metrics::new(JSONL).unwrap();
+        Metrics::new(POSTGRES).unwrap();
         for row in TABLE {
             assert!(row.name.starts_with("hooks_"), "{row:?}");
-            let is_total = row.name.ends_with("_total") || row.name == "hooks_build_info";
+            let is_total = row.name.ends_with("_total");
             assert_eq!(row.kind == "counter", is_total, "{row:?}");
             assert_eq!(row.kind == "histogram", !row.buckets.is_empty(), "{row:?}");
             assert!(row.help.ends_with('.'), "{row:?}");

@@ -17,13 +17,17 @@ pub(super) struct MetricRow {
     pub(super) buckets: &'static [f64],
     /// The Prometheus type: `counter`, `gauge` or `histogram`.
     pub(super) kind: &'static str,
+    /// The only storage that has the metric; `None` for both.
+    pub(super) storage: Option<&'static str>,
 }
 
 impl MetricRow {
-    /// Creates the row's metric and adds it to the registry.
-    pub(super) fn register<M: Metric>(&self, registry: &Registry) -> Result<M> {
+    /// Creates the row's metric, and adds it to the registry if the storage has it.
+    pub(super) fn register<M: Metric>(&self, registry: &Registry, storage: &str) -> Result<M> {
         let metric = M::new(self)?;
-        registry.register(Box::new(metric.clone()))?;
+        if self.storage.is_none_or(|only| only == storage) {
+            registry.register(Box::new(metric.clone()))?;
+        }
         Ok(metric)
     }
 
@@ -67,11 +71,12 @@ metric_types! {
 }
 
 /// Declares the struct `Metrics`, one field a row, and `TABLE`. A row is
-/// `field: Type ["label", ...] {BUCKETS}, "name", "help";` with labels and buckets where the type has
-/// them.
+/// `field: Type ["label", ...] {BUCKETS} (STORAGE), "name", "help";` with labels and buckets where the
+/// type has them, and the storage if only one has the metric.
 macro_rules! metrics {
     ($(
-        $field:ident: $metric:ident $([$($label:literal),+])? $({$buckets:ident})?,
+        $field:ident: $metric:ident $([$($label:literal),+])? $({$buckets:ident})?
+        $(($storage:ident))?,
         $name:literal, $help:literal;
     )+) => {
         /// All metrics of one server.
@@ -83,9 +88,9 @@ macro_rules! metrics {
         }
 
         impl Metrics {
-            fn register(registry: Registry) -> prometheus::Result<Self> {
+            fn register(registry: Registry, storage: &str) -> prometheus::Result<Self> {
                 Ok(Self {
-                    $($field: rows::$field.register(&registry)?,)+
+                    $($field: rows::$field.register(&registry, storage)?,)+
                     registry,
                     started: Instant::now(),
                 })
@@ -102,12 +107,15 @@ macro_rules! metrics {
                 labels: &[$($($label),+)?],
                 buckets: metrics!(@buckets $($buckets)?),
                 kind: <$metric as Metric>::KIND,
+                storage: metrics!(@storage $($storage)?),
             };)+
         }
 
         /// All rows, in the order of declaration.
         const TABLE: &[MetricRow] = &[$(rows::$field),+];
     };
+    (@storage) => { None };
+    (@storage $storage:ident) => { Some($storage) };
     (@buckets) => { &[] };
     (@buckets $buckets:ident) => { &$buckets };
 }

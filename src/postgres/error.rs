@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_postgres::error::SqlState;
 
 use crate::metrics::DatabaseProblem;
+use crate::visible;
 
 /// Time limits for a connection, and for one batch.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -79,7 +80,11 @@ pub(super) async fn within<T, E: Into<StoreError>>(
     }
 }
 
-/// The database's error message, followed by advice where there is one.
+/// Maximum size of a message of the database in bytes.
+const MESSAGE_BYTES_MAX: usize = 500;
+
+/// The database's error message on one line, followed by advice where there is one. Without its detail for an
+/// invalid row, which has the values of the row.
 pub(super) fn describe(error: &tokio_postgres::Error) -> String {
     use std::error::Error as _;
     let Some(db) = error.as_db_error() else {
@@ -88,13 +93,13 @@ pub(super) fn describe(error: &tokio_postgres::Error) -> String {
             None => error.to_string(),
         };
     };
-    let mut text = db.message().to_owned();
-    if let Some(detail) = db.detail() {
-        text.push_str(" (");
-        text.push_str(detail);
-        text.push(')');
-    }
     let code = db.code();
+    let has_values = matches!(&code.code()[..2], "22" | "23");
+    let text = match db.detail() {
+        Some(detail) if !has_values => format!("{} ({detail})", db.message()),
+        _ => db.message().to_owned(),
+    };
+    let mut text = visible::one_line(&visible::cut(&text, MESSAGE_BYTES_MAX)).into_owned();
     let advice = if *code == SqlState::INVALID_PASSWORD
         || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
     {

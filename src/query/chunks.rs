@@ -8,6 +8,7 @@ use super::error::ReadError;
 use super::page::{PageKey, PageQuery, SelectedMembers};
 use super::tail::StreamPosition;
 use crate::json::each_member;
+use crate::json::text::with_minimal_escapes;
 
 /// Bytes of events in one chunk.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -168,7 +169,7 @@ fn data_contains(line: &[u8], text: &str) -> bool {
     let mut contains = false;
     each_member(line, |name, value| {
         if name == "data" {
-            let value = value.to_ascii_lowercase();
+            let value = with_minimal_escapes(value).to_ascii_lowercase();
             contains = memchr::memmem::find(value.as_bytes(), text.as_bytes()).is_some();
         }
     });

@@ -6,13 +6,13 @@ use super::Redactor;
 pub(super) struct Candidates<'r, 't> {
     redactor: &'r Redactor,
     json: &'t [u8],
-    /// The next place of each source: two searchers, and [`hidden_text`].
-    next: [Option<usize>; 3],
+    /// The next place of each source: two searchers, and two kinds of escapes.
+    next: [Option<usize>; 4],
 }
 
 impl<'r, 't> Candidates<'r, 't> {
     pub(super) fn new(redactor: &'r Redactor, json: &'t [u8]) -> Self {
-        Self { redactor, json, next: [None; 3] }
+        Self { redactor, json, next: [None; 4] }
     }
 
     /// Returns the first place from `at` on.
@@ -34,7 +34,8 @@ impl<'r, 't> Candidates<'r, 't> {
     fn find(&self, source: usize, at: usize) -> Option<usize> {
         let Self { redactor, json, .. } = self;
         match &redactor.scan {
-            _ if source == 2 => hidden_text(json, at),
+            _ if source == 2 => memchr::memmem::find(&json[at..], b"\\/").map(|found| at + found),
+            _ if source == 3 => escaped_ascii(json, at),
             Some(searchers) => {
                 let mut at = at;
                 loop {
@@ -56,12 +57,11 @@ impl<'r, 't> Candidates<'r, 't> {
     }
 }
 
-/// Returns the first escape, from `at` on, of a character that needs none: `\/`, and `\u0020` to `\u007f`.
-/// These can hide a literal from the searchers. An escaped backslash can be taken for the start of one.
-fn hidden_text(json: &[u8], at: usize) -> Option<usize> {
+/// Returns the first escape `\u0020` to `\u007f` from `at` on. Like `\/`, it is of a character that needs no
+/// escape, and can hide a literal from the searchers. An escaped backslash can be taken for the start of one.
+fn escaped_ascii(json: &[u8], at: usize) -> Option<usize> {
     let rest = json.get(at..)?;
-    let slash = memchr::memmem::find(rest, b"\\/");
-    let plain = memchr::memmem::find_iter(&rest[..slash.unwrap_or(rest.len())], b"\\u00")
+    let found = memchr::memmem::find_iter(rest, b"\\u00")
         .find(|found| matches!(rest.get(found + 4), Some(b'2'..=b'7')));
-    plain.or(slash).map(|found| at + found)
+    found.map(|found| at + found)
 }

@@ -3,17 +3,21 @@
 
 use std::path::Path;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
-use super::mark::{NAME_BYTES_MAX, is_name_byte};
+use super::mark::{NAME_BYTES_MAX, UNSEARCHED, is_name_byte};
 use super::rules;
+use crate::text_file;
 
 /// Maximum number of rules in a file. Each rule takes time for every string of every event.
 const RULES_MAX: usize = 100;
 
+/// Maximum size of a compiled pattern in bytes. The time of the slowest patterns grows with it.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
+
 /// Reads a file. Returns whether it includes the standard rules, and its own rules.
 pub(super) fn read(path: &Path) -> Result<(bool, Vec<(String, Regex)>), String> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = text_file::read(path).map_err(|error| {
         format!(
             "REDACT is '{}', which cannot be read: {error}; expected off, standard, or the path of \
              a patterns file",
@@ -44,10 +48,14 @@ pub(super) fn read(path: &Path) -> Result<(bool, Vec<(String, Regex)>), String> 
         }
         if own.iter().any(|(other, _)| other == name)
             || rules::STANDARD.iter().any(|rule| rule.name == name)
+            || name == UNSEARCHED
         {
             return Err(wrong(&format!("the name '{name}' is already in use")));
         }
-        let regex = Regex::new(pattern.trim()).map_err(|error| wrong(&reason(&error)))?;
+        let regex = RegexBuilder::new(pattern.trim())
+            .size_limit(PATTERN_BYTES_MAX)
+            .build()
+            .map_err(|error| wrong(&reason(&error)))?;
         // In an empty text, and beside a character.
         if ["", "a"].iter().any(|text| regex.find_iter(text).any(|found| found.is_empty())) {
             return Err(wrong("the pattern matches the empty string"));
@@ -65,6 +73,13 @@ pub(super) fn read(path: &Path) -> Result<(bool, Vec<(String, Regex)>), String> 
 
 /// Returns the error of a pattern in one line, without the library's drawing of the position.
 fn reason(error: &regex::Error) -> String {
+    if let regex::Error::CompiledTooBig(_) = error {
+        let mib = PATTERN_BYTES_MAX >> 20;
+        return format!(
+            "the compiled pattern is larger than {mib} MiB: repeat fewer or smaller classes; [0-9A-Za-z_] is \
+             smaller than \\w"
+        );
+    }
     let text = error.to_string();
     let last = text.lines().last().unwrap_or_default();
     format!("not a regular expression: {}", last.trim_start_matches("error: "))

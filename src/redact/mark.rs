@@ -2,6 +2,9 @@
 
 const START: &str = "[redacted:";
 
+/// The name in marks of strings that were not searched. No rule has it.
+pub(super) const UNSEARCHED: &str = "unsearched";
+
 /// Maximum length of a rule's name in bytes.
 pub(super) const NAME_BYTES_MAX: usize = 50;
 
@@ -21,7 +24,8 @@ pub(super) fn contains(text: &str, start: usize, end: usize) -> bool {
     let window = text.floor_char_boundary(start.saturating_sub(START.len() + NAME_BYTES_MAX));
     let Some(mark) = text[window..end].rfind(START).map(|at| window + at) else { return false };
     let name = &text[mark + START.len()..];
-    let length = name.bytes().take_while(|byte| is_name_byte(*byte)).count();
+    let length =
+        name.bytes().take(NAME_BYTES_MAX + 1).take_while(|byte| is_name_byte(*byte)).count();
     let mark_end = mark + START.len() + length + 1;
     length <= NAME_BYTES_MAX && name[length..].starts_with(']') && mark <= start && end <= mark_end
 }

@@ -20,7 +20,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 
 use self::candidates::Candidates;
 pub use self::redactions::Redactions;
-use self::rule::Rule;
+use self::rule::{Rule, TimeSpent};
 pub use self::setting::Redact;
 use crate::json::text;
 
@@ -40,7 +40,7 @@ pub struct Redactor {
     literals: AhoCorasick,
     /// The rule of each literal of `literals`.
     rule_of_literal: Vec<usize>,
-    /// Whether a rule has no literals, so that every string is searched.
+    /// True if there are rules of a file, so that every string is searched.
     is_always_tried: bool,
 }
 
@@ -84,17 +84,18 @@ impl Redactor {
             .match_kind(MatchKind::LeftmostFirst)
             .build(literals)
             .map_err(|error| error.to_string())?;
-        let is_always_tried = rules.iter().any(|rule| rule.is_always_tried);
+        let is_always_tried = rules.iter().any(|rule| rule.is_own);
         Ok(Some(Self { rules, scan, scanned, literals, rule_of_literal, is_always_tried }))
     }
 
-    /// Returns the names of the rules that replaced secrets, with the number of secrets.
+    /// Returns the names of the rules that replaced secrets, with the number of secrets. `unsearched` are strings
+    /// that were replaced as a whole, because the patterns of the file are too slow for them.
     pub fn by_rule<'r>(
         &'r self,
         found: &'r Redactions,
     ) -> impl Iterator<Item = (&'r str, u64)> + 'r {
-        let counts = self.rules.iter().zip(found.counts());
-        counts.filter(|(_, count)| **count > 0).map(|(rule, count)| (rule.name.as_str(), *count))
+        let counts = self.rules.iter().map(|rule| rule.name.as_str()).zip(found.counts().to_vec());
+        counts.chain([(mark::UNSEARCHED, found.unsearched)]).filter(|(_, count)| *count > 0)
     }
 
     /// Replaces secrets in the strings of a valid JSON text, also in names of members. The result is valid
@@ -130,7 +131,9 @@ impl Redactor {
     pub fn plain<'t>(&self, text: &'t str, found: &mut Redactions) -> Cow<'t, str> {
         let mut redacted = Cow::Borrowed(text);
         for _ in 0..ROUNDS_MAX {
-            let spans = self.spans(&redacted);
+            let Ok(spans) = self.spans(&redacted, found) else {
+                return Cow::Owned(mark_unsearched(found));
+            };
             if spans.is_empty() {
                 break;
             }
@@ -149,9 +152,18 @@ impl Redactor {
 
     /// Replaces secrets in a rejected event, which may not be valid JSON. Invalid JSON is searched as text.
     pub fn original<'t>(&self, sent: &'t str, found: &mut Redactions) -> Cow<'t, str> {
-        match serde_json::from_str::<serde::de::IgnoredAny>(sent) {
-            Ok(_) => self.json(sent, found),
-            Err(_) => self.plain(sent, found),
+        if serde_json::from_str::<serde::de::IgnoredAny>(sent).is_ok() {
+            return self.json(sent, found);
+        }
+        // Escapes can hide a secret.
+        let unescaped = text::with_plain_ascii(sent);
+        let mut hidden = found.next();
+        match self.plain(&unescaped, &mut hidden) {
+            Cow::Owned(redacted) if matches!(unescaped, Cow::Owned(_)) => {
+                found.add(&hidden);
+                Cow::Owned(redacted)
+            }
+            _ => self.plain(sent, found),
         }
     }
 
@@ -160,7 +172,9 @@ impl Redactor {
         let mut redacted: Option<String> = None;
         for _ in 0..ROUNDS_MAX {
             let token = redacted.as_deref().unwrap_or(token);
-            let spans = self.spans(&text::unescape(token));
+            let Ok(spans) = self.spans(&text::unescape(token), found) else {
+                return Some(format!("\"{}\"", mark_unsearched(found)));
+            };
             if spans.is_empty() {
                 break;
             }
@@ -184,14 +198,15 @@ impl Redactor {
     }
 
     /// Returns the matches of all rules in a text, in order and without overlaps.
-    fn spans(&self, text: &str) -> Vec<RuleMatch> {
-        let mut wanted: Vec<bool> = self.rules.iter().map(|rule| rule.is_always_tried).collect();
+    fn spans(&self, text: &str, found: &mut Redactions) -> Result<Vec<RuleMatch>, TimeSpent> {
+        let mut wanted: Vec<bool> = self.rules.iter().map(|rule| rule.is_own).collect();
         for literal in self.literals.find_iter(text) {
             wanted[self.rule_of_literal[literal.pattern().as_usize()]] = true;
         }
         let mut spans = Vec::new();
         for (rule, _) in wanted.into_iter().enumerate().filter(|(_, wanted)| *wanted) {
-            self.rules[rule].find(text, |start, end| spans.push(RuleMatch { start, end, rule }));
+            let take = |start, end| spans.push(RuleMatch { start, end, rule });
+            self.rules[rule].find(text, &mut found.spent, take)?;
         }
         // Overlapping matches are replaced together, with the name of the first.
         spans.sort_by_key(|span| (span.start, std::cmp::Reverse(span.end)));
@@ -202,8 +217,16 @@ impl Redactor {
             }
             overlaps
         });
-        spans
+        Ok(spans)
     }
+}
+
+/// Returns the mark of a text that was not searched because the time was spent: it may have secrets.
+fn mark_unsearched(found: &mut Redactions) -> String {
+    found.unsearched += 1;
+    let mut text = String::new();
+    mark::write(mark::UNSEARCHED, &mut text);
+    text
 }
 
 /// Returns the offset in a string token of the character at offset `wanted` in its unescaped text. `raw` and
@@ -211,8 +234,9 @@ impl Redactor {
 fn raw_offset(token: &str, raw: &mut usize, unescaped: &mut usize, wanted: usize) -> usize {
     let bytes = token.as_bytes();
     while *unescaped < wanted {
-        let plain = memchr::memchr(b'\\', &bytes[*raw..]).unwrap_or(bytes.len() - *raw);
-        let plain = plain.min(wanted - *unescaped);
+        // Searched no further than needed: a search to the end for each match would take quadratic time.
+        let missing = wanted - *unescaped;
+        let plain = memchr::memchr(b'\\', &bytes[*raw..][..missing]).unwrap_or(missing);
         *raw += plain;
         *unescaped += plain;
         if *unescaped < wanted {

@@ -1,25 +1,46 @@
-//! The number of replaced secrets.
+//! What redaction did to the events of a request.
 
-/// The number of replaced secrets, by rule.
+use std::time::Duration;
+
+/// The number of replaced secrets, by rule, and the time spent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Redactions(Vec<u64>);
+pub struct Redactions {
+    counts: Vec<u64>,
+    /// Strings that were replaced as a whole because the time was spent.
+    pub(super) unsearched: u64,
+    /// CPU time spent with the patterns of a file.
+    pub(super) spent: Duration,
+}
 
 impl Redactions {
-    /// Adds the numbers of others, which must be of the same redactor.
-    pub fn add(&mut self, others: &Self) {
-        self.0.resize(self.0.len().max(others.0.len()), 0);
-        for (count, more) in self.0.iter_mut().zip(&others.0) {
+    /// Returns a count from 0 that spends what is left of the time of `self`.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        Self { spent: self.spent, ..Self::default() }
+    }
+
+    /// Takes over the time that followed, and no counts.
+    pub(crate) fn spend(&mut self, following: &Self) {
+        self.spent = self.spent.max(following.spent);
+    }
+
+    /// Adds what followed, which must be of the same redactor and begun with [`Redactions::next`].
+    pub fn add(&mut self, following: &Self) {
+        self.counts.resize(self.counts.len().max(following.counts.len()), 0);
+        for (count, more) in self.counts.iter_mut().zip(&following.counts) {
             *count += more;
         }
+        self.unsearched += following.unsearched;
+        self.spend(following);
     }
 
     pub(super) fn count(&mut self, rule: usize) {
-        self.0.resize(self.0.len().max(rule + 1), 0);
-        self.0[rule] += 1;
+        self.counts.resize(self.counts.len().max(rule + 1), 0);
+        self.counts[rule] += 1;
     }
 
     /// The numbers, in the order of the rules. Rules at the end can be missing.
     pub(super) fn counts(&self) -> &[u64] {
-        &self.0
+        &self.counts
     }
 }

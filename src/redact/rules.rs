@@ -134,11 +134,12 @@ pub(super) const STANDARD: &[Standard] = &[
         &["eyJ"],
         r"(?-u:\b)eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
     ),
-    // Up to the end line; in a truncated text, as far as it is base64.
+    // Up to the end line; in a truncated text, as far as it is base64. Never past another line of dashes: a
+    // search to the end of the text from each begin line would take quadratic time.
     rule(
         "private-key",
         &["-----BEGIN "],
-        r"(?s)-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----(?:.*?-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----|(?:\s|\\[nr])*[A-Za-z0-9+/=]{16}(?:[A-Za-z0-9+/=]|[ \t]*(?:[\r\n]|\\[nr])[ \t]*)*)",
+        r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----(?:(?:[^-]|-{1,4}[^-])*?-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----|(?:\s|\\[nr])*[A-Za-z0-9+/=]{16}(?:[A-Za-z0-9+/=]|[ \t]*(?:[\r\n]|\\[nr])[ \t]*)*)",
     ),
     Standard {
         name: "bearer-token",

@@ -1,10 +1,16 @@
 //! The store that events are read from, and what is computed from its rows: sessions and statistics.
 
+mod open_tools;
+mod payload_text;
 mod recent_sessions;
+mod session_parent;
+mod session_state;
 mod sessions;
 mod stats;
 
-pub use sessions::{Session, SessionDetails, SessionState, Sessions, SubAgent};
+pub use open_tools::OpenTool;
+pub use session_state::SessionState;
+pub use sessions::{Session, SessionDetails, Sessions, SubAgent};
 pub use stats::{Distribution, Stats, StatsBucket, ToolStats};
 
 use crate::index;

@@ -1,34 +1,16 @@
 //! Sessions, computed from their events.
 
 use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::Store;
+use super::open_tools::OpenTool;
+use super::payload_text::{CWD, PROMPT, member_text, payload_text};
+use super::session_state::{self, NewestEvents, SessionState, literals};
 use crate::event::Timestamp;
-use crate::json::each_member;
-use crate::json::text::unescape;
 use crate::query::{
     Chunk, Filter, Order, PageKey, PageQuery, ReadError, Select, SelectedMembers, output_row,
 };
-
-/// A session without events for longer than this is quiet.
-const QUIET_MICROS: i64 = 10 * 60 * 1_000_000;
-
-/// Events that end a session. The session of `doctor` has one event.
-const ENDED: [&str; 3] = ["session_completed", "session_ended", "doctor_tested"];
-
-/// Events that do not reopen a session that has ended.
-const AFTER_END: [&str; 4] =
-    ["agent_failed", "context_compacting", "context_compacted", "subagent_stopped"];
-
-/// Events after which an agent waits for a person.
-const WAITING: [&str; 4] =
-    ["agent_stopped", "agent_failed", "permission_requested", "system_notification"];
-
-/// Events after which an agent that waited still waits. A session starts again when its context is compacted.
-const WHILE_WAITING: [&str; 4] =
-    ["session_started", "context_compacting", "context_compacted", "subagent_stopped"];
 
 /// Events of hooks that have the working directory.
 const WITH_CWD: [&str; 7] = [
@@ -42,38 +24,18 @@ const WITH_CWD: [&str; 7] = [
 ];
 
 /// Events that end the use of a tool.
-const TOOL_ENDED: [&str; 2] = ["tool_execution_completed", TOOL_FAILED];
+pub(super) const TOOL_ENDED: [&str; 2] = ["tool_execution_completed", TOOL_FAILED];
 const TOOL_FAILED: &str = "tool_execution_failed";
 
 /// Number of first events in which the working directory of a session is looked for.
 const CWD_EVENTS: usize = 20;
 
-/// Maximum time between the start of a sub-agent in the hooks of its parent and in its own session.
-const PARENT_MICROS: i64 = 60 * 1_000_000;
-
-/// Maximum number of starts of sub-agents among which that of a session is looked for.
-const PARENT_EVENTS: usize = 200;
-
 /// The members of lines that details are taken from.
-const LINE_MEMBERS: [&str; 6] =
+pub(super) const LINE_MEMBERS: [&str; 6] =
     ["data", "extra", "timestamp", "session_id", "subagent_id", "parent_session_id"];
 
 /// Maximum number of sub-agents and of tools that are listed.
 const LIST_MAX: usize = 100;
-
-/// The state of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SessionState {
-    /// Its last event ended it. Events of telemetry decide no state.
-    Ended,
-    /// Its last event was a stop, a failure, a request for permission or a notification.
-    Waiting,
-    /// Otherwise, if it had no event for ten minutes.
-    Quiet,
-    /// Otherwise.
-    Running,
-}
 
 /// A session.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -92,7 +54,7 @@ pub struct Session {
     pub last_event_at: Timestamp,
     /// Number of events.
     pub events: i64,
-    /// Number of prompts.
+    /// Number of prompts that people wrote.
     pub prompts: i64,
     /// Number of uses of tools that completed or failed.
     pub tool_uses: i64,
@@ -100,9 +62,9 @@ pub struct Session {
     pub tool_failures: i64,
     /// Number of uses of tools that were blocked.
     pub tools_blocked: i64,
-    /// Tokens that models read, as far as events report them.
+    /// Tokens that models read, from a cache or not, as far as events report them.
     pub input_tokens: i64,
-    /// Tokens that models wrote, as far as events report them.
+    /// Tokens that models wrote, reasoning included, as far as events report them.
     pub output_tokens: i64,
     /// Cost of the models in US dollars, as far as events report it.
     pub cost_usd: f64,
@@ -112,6 +74,9 @@ pub struct Session {
     /// The agent.
     #[schema(required = true)]
     pub agent: Option<String>,
+    /// The session that started this one as a sub-agent.
+    #[schema(required = true)]
+    pub parent_session_id: Option<String>,
 }
 
 /// A page of sessions, in descending order of their newest events.
@@ -132,14 +97,13 @@ pub struct SessionDetails {
     /// Working directory.
     #[schema(required = true)]
     pub cwd: Option<String>,
-    /// The session that started this one as a sub-agent.
-    #[schema(required = true)]
-    pub parent_session_id: Option<String>,
     /// The first prompt.
     #[schema(required = true)]
     pub first_prompt: Option<String>,
     /// Tools, in descending order of uses; up to 100.
     pub tools: Vec<ToolUse>,
+    /// Tool calls that have not ended, in order of their start. A call ends with its turn at the latest.
+    pub open_tools: Vec<OpenTool>,
     /// The first 100 sub-agents.
     pub subagents: Vec<SubAgent>,
 }
@@ -179,11 +143,16 @@ output_row! {
         session_id: String = "session_id",
         started_at: Timestamp = "min(\"timestamp\")",
         last_event_at: Timestamp = "max(\"timestamp\")",
-        last_ended_at: Option<Timestamp> = latest_of(&ENDED),
-        last_reopening_at: Option<Timestamp> = latest_hook_except(&[&ENDED, &AFTER_END]),
-        last_waiting_at: Option<Timestamp> = latest_of(&WAITING),
-        last_working_at: Option<Timestamp> = latest_hook_except(&[&WAITING, &WHILE_WAITING]),
-        last_hook_at: Option<Timestamp> = latest_hook_except(&[]),
+        newest_ended: Option<Timestamp> = session_state::newest_ended(),
+        newest_turn_ended: Option<Timestamp> = session_state::newest_turn_ended(),
+        newest_reopening: Option<Timestamp> = session_state::newest_reopening(),
+        newest_started: Option<Timestamp> = session_state::newest_started(),
+        newest_compacted: Option<Timestamp> = session_state::newest_compacted(),
+        newest_asked: Option<Timestamp> = session_state::newest_asked(),
+        newest_working: Option<Timestamp> = session_state::newest_working(),
+        newest_begun: Option<Timestamp> = session_state::newest_begun(),
+        newest_hook: Option<Timestamp> = session_state::newest_hook(),
+        parent_session_id: Option<String> = "max(parent_session_id)",
         events: i64 = "count(*)",
         prompts: i64 = count_of(&["user_prompt_submitted"]),
         tool_uses: i64 = count_of(&TOOL_ENDED),
@@ -210,51 +179,33 @@ fn count_of(types: &[&str]) -> String {
     format!("count(CASE WHEN event_type IN ({}) THEN 1 END)", literals(types))
 }
 
-/// SQL for the time of the newest event of these types.
-fn latest_of(types: &[&str]) -> String {
-    format!("max(CASE WHEN event_type IN ({}) THEN \"timestamp\" END)", literals(types))
-}
-
-/// SQL for the time of the newest event that is not of these types, and not of telemetry: names of telemetry
-/// have a dot, and a log record without a name is a `log`.
-fn latest_hook_except(types: &[&[&str]]) -> String {
-    let others = std::iter::once("log").chain(types.iter().copied().flatten().copied());
-    let others = literals(&others.collect::<Vec<_>>());
-    format!(
-        "max(CASE WHEN event_type NOT LIKE '%.%' AND event_type NOT IN ({others}) \
-         THEN \"timestamp\" END)"
-    )
-}
-
 /// SQL for the sum of a column, in floating point, which no client's numbers can overflow.
 fn sum_of(column: &str) -> String {
     format!("sum(CAST({column} AS double precision))")
 }
 
-fn literals(types: &[&str]) -> String {
-    types.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
-}
-
 impl From<SessionTotalsRow> for Session {
     fn from(row: SessionTotalsRow) -> Self {
-        let quiet_since = Timestamp::now().micros() - QUIET_MICROS;
-        let active_at = row.last_hook_at.unwrap_or(row.last_event_at);
-        let state = if row.last_ended_at.is_some() && row.last_ended_at >= row.last_reopening_at {
-            SessionState::Ended
-        } else if row.last_waiting_at.is_some() && row.last_waiting_at >= row.last_working_at {
-            SessionState::Waiting
-        } else if active_at.micros() < quiet_since {
-            SessionState::Quiet
-        } else {
-            SessionState::Running
+        let newest = NewestEvents {
+            ended: row.newest_ended,
+            turn_ended: row.newest_turn_ended,
+            reopening: row.newest_reopening,
+            started: row.newest_started,
+            compacted: row.newest_compacted,
+            asked: row.newest_asked,
+            working: row.newest_working,
+            begun: row.newest_begun,
+            any: row.newest_hook.unwrap_or(row.last_event_at),
         };
+        let is_subagent = row.parent_session_id.is_some();
         Self {
             session_id: row.session_id,
-            state,
+            state: SessionState::new(newest, is_subagent),
             started_at: row.started_at,
             last_event_at: row.last_event_at,
             events: row.events,
-            prompts: row.prompts,
+            // Those of a sub-agent's session are the agent's.
+            prompts: if is_subagent { 0 } else { row.prompts },
             tool_uses: row.tool_uses,
             tool_failures: row.tool_failures,
             tools_blocked: row.tools_blocked,
@@ -264,6 +215,7 @@ impl From<SessionTotalsRow> for Session {
             cost_usd: (row.cost_usd.unwrap_or_default() * 1e9).round() / 1e9,
             workflow_id: row.workflow_id,
             agent: row.agent,
+            parent_session_id: row.parent_session_id,
         }
     }
 }
@@ -301,27 +253,29 @@ impl Store {
     /// If the query fails.
     pub async fn session(&self, session_id: &str) -> Result<Option<SessionDetails>, ReadError> {
         let mut found = self.sessions_by_id(vec![session_id.to_owned()]).await?;
-        let Some(session) = found.pop() else { return Ok(None) };
-        let find_cwd =
-            |begin: Vec<Vec<u8>>| begin.iter().find_map(|line| payload_text(line, "cwd"));
+        let Some(mut session) = found.pop() else { return Ok(None) };
+        let find_cwd = |begin: Vec<Vec<u8>>| begin.iter().find_map(|line| payload_text(line, CWD));
         let mut cwd = find_cwd(self.first_events(session_id, &WITH_CWD, CWD_EVENTS).await?);
         if cwd.is_none() {
             cwd = find_cwd(self.first_events(session_id, &[], CWD_EVENTS).await?);
         }
         let prompts = self.first_events(session_id, &["user_prompt_submitted"], 1).await?;
         let subagents = self.first_events(session_id, &["subagent_started"], LIST_MAX).await?;
-        let parent_session_id = self.parent_of(&session).await?;
+        if session.parent_session_id.is_none() {
+            session.parent_session_id = self.find_parent(&session).await?;
+        }
         Ok(Some(SessionDetails {
             session,
-            parent_session_id,
             cwd,
-            first_prompt: prompts.first().and_then(|line| payload_text(line, "prompt")),
+            first_prompt: prompts.first().and_then(|line| payload_text(line, PROMPT)),
             tools: self.tools_of(session_id).await?,
+            open_tools: self.open_tools(session_id).await?,
             subagents: subagents
                 .iter()
                 .map(|line| SubAgent {
-                    agent_id: payload_text(line, "agent_id"),
-                    agent_type: payload_text(line, "agent_type"),
+                    agent_id: member_text(line, "subagent_id")
+                        .or_else(|| payload_text(line, &["agent_id"])),
+                    agent_type: payload_text(line, &["agent_type", "agentType", "subagent_type"]),
                     started_at: member_text(line, "timestamp"),
                 })
                 .collect(),
@@ -357,29 +311,8 @@ impl Store {
         self.fold(&select, Vec::new(), add).await
     }
 
-    /// The session that started this one. Telemetry of a sub-agent of Codex has a session of its own, whose ID
-    /// is that of the sub-agent in the hooks of the parent.
-    async fn parent_of(&self, session: &Session) -> Result<Option<String>, ReadError> {
-        let own = self.first_events(&session.session_id, &[], 1).await?;
-        let own = own.first().and_then(|line| member_text(line, "parent_session_id"));
-        if own.is_some() {
-            return Ok(own);
-        }
-        let starts = Filter {
-            event_types: vec!["subagent_started".to_owned()],
-            since: Timestamp::from_micros(session.started_at.micros() - PARENT_MICROS),
-            until: Timestamp::from_micros(session.started_at.micros() + PARENT_MICROS),
-            ..Filter::default()
-        };
-        let lines = self.first_lines(starts, PARENT_EVENTS).await?;
-        Ok(lines.iter().find_map(|line| {
-            let is_this = member_text(line, "subagent_id").as_ref() == Some(&session.session_id);
-            member_text(line, "session_id").filter(|id| is_this && *id != session.session_id)
-        }))
-    }
-
     /// The lines of a session's first events of these types, or of any if there are none.
-    async fn first_events(
+    pub(super) async fn first_events(
         &self,
         session_id: &str,
         event_types: &[&str],
@@ -390,12 +323,19 @@ impl Store {
             event_types: event_types.iter().map(|&name| name.to_owned()).collect(),
             ..Filter::default()
         };
-        self.first_lines(filter, limit).await
+        self.lines(filter, Order::Ascending, limit, &LINE_MEMBERS).await
     }
 
-    async fn first_lines(&self, filter: Filter, limit: usize) -> Result<Vec<Vec<u8>>, ReadError> {
-        let members = SelectedMembers::Only(LINE_MEMBERS.map(str::to_owned).to_vec());
-        let page = PageQuery { filter, order: Order::Ascending, limit, members, after: None };
+    /// The lines of the first events that match a filter.
+    pub(super) async fn lines(
+        &self,
+        filter: Filter,
+        order: Order,
+        limit: usize,
+        members: &[&str],
+    ) -> Result<Vec<Vec<u8>>, ReadError> {
+        let members = SelectedMembers::Only(members.iter().map(|&name| name.to_owned()).collect());
+        let page = PageQuery { filter, order, limit, members, after: None };
         let mut reader = self.page(page).await?;
         let mut lines = Vec::new();
         while let Some(chunk) = reader.next().await {
@@ -405,30 +345,4 @@ impl Store {
         }
         Ok(lines)
     }
-}
-
-/// A text in the payload of a line: in `data`, or in `extra`.
-fn payload_text(line: &[u8], name: &str) -> Option<String> {
-    let mut found = None;
-    each_member(line, |member, value| {
-        if (member == "data" || member == "extra") && found.is_none() {
-            found = member_text(value.as_bytes(), name);
-        }
-    });
-    found
-}
-
-/// A text member of a JSON object.
-fn member_text(object: &[u8], name: &str) -> Option<String> {
-    let mut found = None;
-    each_member(object, |member, value| {
-        if member == name {
-            found = serde_json::from_str::<&RawValue>(value)
-                .ok()
-                .map(RawValue::get)
-                .filter(|raw| raw.starts_with('"'))
-                .map(|raw| unescape(raw).into_owned());
-        }
-    });
-    found
 }

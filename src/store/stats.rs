@@ -35,9 +35,9 @@ pub struct Stats {
 /// Tokens and cost of models, as far as events report them.
 #[derive(Clone, Copy, Debug, Default, Serialize, PartialEq, ToSchema)]
 pub struct Usage {
-    /// Tokens that models read.
+    /// Tokens that models read, from a cache or not.
     pub input_tokens: i64,
-    /// Tokens that models wrote.
+    /// Tokens that models wrote, reasoning included.
     pub output_tokens: i64,
     /// Cost in US dollars, rounded to the billionth.
     pub cost_usd: f64,

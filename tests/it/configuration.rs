@@ -40,6 +40,8 @@ fn wrong_value_is_reported_with_the_allowed_ones() {
         ("MAX_DEPTH", "1001", "1000"),
         ("REDACT", "no-such-file", "standard"),
         ("REJECTED_MAX_BYTES", "none", "1KiB"),
+        ("FILE_MODE", "0644", "0640"),
+        ("FILE_MODE", "rw", "0640"),
         ("MAX_INFLIGHT_BYTES", "lots", "1MiB"),
         ("MAX_INFLIGHT_BYTES", "32MiB", "four times MAX_BODY_BYTES"),
         ("MAX_CONNECTIONS", "0", "1"),

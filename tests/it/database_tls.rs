@@ -79,7 +79,7 @@ fn sslmode_and_sslrootcert_control_certificate_checks() {
         let Some(problem) = problem else {
             forwarded(&server);
             assert_eq!(workspace.events().len(), 1, "{host} {options}");
-            let query = "SELECT ssl::text FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+            let query = "SELECT DISTINCT ssl::text FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
                  WHERE application_name = 'hooks-backend' AND datname = current_database()";
             assert_eq!(workspace.database().query(query), ["true"], "{host} {options}");
             continue;

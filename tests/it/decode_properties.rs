@@ -80,9 +80,17 @@ fn lines(decoded: &Decoded) -> Vec<&[u8]> {
 /// The expected value of a column, from the members of `data`.
 fn promoted(data: &Map<String, Value>, column: PromotedColumn) -> Option<String> {
     let value = data.get(column.name()).filter(|_| column != PromotedColumn::KeyName)?;
+    let number = value.is_number().then(|| value.to_string());
     match column.kind() {
-        ColumnKind::Text => value.as_str().filter(|text| text.len() <= 255).map(str::to_owned),
-        ColumnKind::Count | ColumnKind::Measure => value.is_number().then(|| value.to_string()),
+        ColumnKind::Text => {
+            let text = value.as_str().map(str::to_owned).or(number);
+            text.filter(|text| (1..=255).contains(&text.len()))
+        }
+        ColumnKind::Count => {
+            let fraction = || value.as_f64().map(|number| number as i64);
+            value.as_i64().or_else(fraction).map(|count| count.to_string())
+        }
+        ColumnKind::Measure => number,
     }
 }
 

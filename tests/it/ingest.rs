@@ -150,7 +150,7 @@ fn promoted_columns_are_read_from_data(storage: Storage) {
     });
     let deeper = json!({ "input": { "tool_name": "inner" }, "list": [{ "agent": "no" }] });
     let wrong_types =
-        json!({ "agent": 1, "tool_name": null, "tool_use_id": {}, "duration_ms": "1" });
+        json!({ "agent": true, "tool_name": null, "tool_use_id": {}, "duration_ms": "1" });
     server
         .client
         .batch(&[

@@ -24,9 +24,11 @@ mod ids;
 mod ingest;
 mod otlp;
 mod timestamps;
+mod usage;
 
 // Rejected input: bad requests, invalid events, random input.
 mod bad_input;
+mod corpus;
 mod decode_properties;
 mod errors;
 mod fuzz;
@@ -34,8 +36,10 @@ mod invalid_events;
 
 // Protection: access, transport security, limits, secrets.
 mod access;
+mod file_modes;
 mod https;
 mod limits;
+mod linear;
 mod middleware;
 mod rates;
 mod redaction;
@@ -65,6 +69,7 @@ mod index;
 mod openapi;
 mod reading;
 mod recorded;
+mod sequences;
 mod sessions;
 mod streaming;
 
@@ -76,4 +81,6 @@ mod health_and_metrics;
 mod import;
 mod install;
 mod people;
+mod prometheus;
+mod proxies;
 mod terminal;

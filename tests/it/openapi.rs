@@ -45,7 +45,7 @@ fn the_document_has_every_method_of_every_route() {
     for (path, item) in document["paths"].as_object().expect("paths") {
         let concrete = path.replace(['{', '}'], "");
         let response = server.client.send("OPTIONS", &concrete, &[], b"").expect("a response");
-        assert_eq!(response.status, 405, "{path}: {response:?}");
+        assert_eq!(response.status, 204, "{path}: {response:?}");
         let mut allowed = set(response.header("allow").split(',').map(str::trim));
         allowed.remove("HEAD");
         let documented = item.as_object().expect("methods").keys();
@@ -182,6 +182,7 @@ fn cases() -> Vec<Case> {
     const LINES: &[(&str, &str)] = &[("content-type", NDJSON)];
     const PROTOBUF: &[(&str, &str)] = &[("content-type", "application/x-protobuf")];
     const REMOTE: &[(&str, &str)] = &[("host", "events.example")];
+    const OTHER_PAGE: &[(&str, &str)] = &[("origin", "http://events.example")];
     const CSV: &str = "/events/export?format=csv";
     let hook = json!({
         "hook_event_name": "PreToolUse", "session_id": "session-2", "tool_name": "Bash",
@@ -231,6 +232,7 @@ fn cases() -> Vec<Case> {
         get("/sessions/{session_id}", "/sessions/none", 404),
         get("/sessions/{session_id}", "/sessions/session-1", 200),
         get("/openapi.json", "/openapi.json", 200),
+        get("/", "/", 200),
         get("/health", "/health", 200),
         get("/health/live", "/health/live", 200),
         get("/health/ready", "/health/ready", 200),
@@ -244,7 +246,8 @@ fn cases() -> Vec<Case> {
     for path in ["/events", "/events/export", "/events/stream", "/sessions", "/stats"] {
         let unknown = format!("{path}?unknown=1").leak();
         cases.push(get(path, unknown, 422));
-        cases.push(Case { headers: REMOTE, ..get(path, path, 403) });
+        cases.push(Case { headers: REMOTE, ..get(path, path, 401) });
+        cases.push(Case { headers: OTHER_PAGE, ..get(path, path, 403) });
         if path != "/events/stream" {
             cases.push(get(path, path, 200));
         }

@@ -38,12 +38,21 @@ fn required_column_stops_the_forwarder_and_rejects_nothing() {
         .database()
         .execute("ALTER TABLE hook_events ADD COLUMN tenant text NOT NULL DEFAULT ''");
     workspace.database().execute("ALTER TABLE hook_events ALTER COLUMN tenant DROP DEFAULT");
-    server.client.event(&event("2")).expect(202);
+    let mut second = event("2");
+    second["session_id"] = json!("secret-session\n2026-11-27T00:00:00Z ERROR forged\u{1b}[31m");
+    server.client.event(&second).expect(202);
     eventually("the health report names the problem", || {
         let error = server.client.health()["database"]["error"].to_string();
         if error.contains("tenant") && error.contains("default") { Ok(()) } else { Err(error) }
     });
     assert_eq!(server.client.metric("hooks_database_problem{problem=\"schema\"}"), 1);
+    // The row is in neither the log nor the report, and the reason is only for readers.
+    server.logged("tenant");
+    let open = server.client.send_once("GET", "/health", &[], b"").expect("a response").text;
+    assert!(open.contains("\"reachable\":") && !open.contains("tenant"), "{open}");
+    for text in [server.log(), server.client.health().to_string(), open] {
+        assert!(!text.contains("secret-session") && !text.contains("forged"), "{text}");
+    }
     workspace.database().execute("ALTER TABLE hook_events ALTER COLUMN tenant SET DEFAULT 'x'");
     assert_exactly(&workspace.settled(&server), ["1", "2"]);
     assert!(workspace.rejected().is_empty());

@@ -278,6 +278,55 @@ fn originals_are_kept_if_all_records_or_the_export_are_invalid() {
     assert!(metrics.contains("hooks_events_rejected_total{reason=\"invalid\"} 5"), "{metrics}");
 }
 
+/// Agents and exporters do not send again what is answered 400 or 413.
+#[test]
+fn originals_that_are_too_large_or_corrupt_are_kept_in_part() {
+    let workspace = Workspace::jsonl();
+    let server =
+        workspace.server().set("MAX_BODY_BYTES", "100KiB").set("REDACT", "standard").start();
+    let secret = format!("ghp_{}", "a".repeat(36));
+    let large = format!("{{\"prompt\":\"{secret} {}\"}}", "x".repeat(200_000));
+    let chunked = |path: &str| {
+        let mut connection = server.client.connect();
+        connection.write(format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {JSON}\r\n\
+             transfer-encoding: chunked\r\n\r\n{:x}\r\n{large}\r\n0\r\n\r\n",
+            large.len()
+        ));
+        let response = connection.read_to_end();
+        assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
+    };
+    let compressed = zstd::encode_all(large.as_bytes(), 3).expect("in memory");
+    let zstd = [("content-encoding", "zstd")];
+    for path in ["/hooks/claude-code", "/hooks/codex/Stop", "/v1/logs", "/v1/traces"] {
+        server.client.post(path, JSON, &[], &large).expect(413);
+        chunked(path);
+        server.client.post(path, JSON, &zstd, &compressed).expect(413);
+        server.client.post(path, JSON, &zstd, &compressed[..compressed.len() / 2]).expect(400);
+        server.client.post(path, JSON, &[], "{\"prompt\":\"fix the").expect(400);
+        let rejected = workspace.rejected();
+        let [.., announced, chunked, decompressed, corrupt, malformed] = &*rejected else {
+            panic!("{path}: only {} entries", rejected.len())
+        };
+        for entry in [announced, chunked, decompressed] {
+            let text = entry["text"].as_str().expect("a text");
+            assert!(
+                text.starts_with("{\"prompt\":\"[redacted:github-token] xxx"),
+                "{path}: {entry}"
+            );
+            assert!((60_000..70_000).contains(&text.len()), "{path}: {} bytes", text.len());
+            let error = entry["error"].to_string();
+            assert!(error.contains("MAX_BODY_BYTES"), "{path}: {error}");
+        }
+        assert!(corrupt["error"].to_string().contains("Zstd"), "{path}: {corrupt}");
+        assert_eq!(malformed["text"], "{\"prompt\":\"fix the");
+    }
+    assert_eq!(server.client.metric("hooks_events_rejected_total{reason=\"invalid\"}"), 20);
+    // Other senders are told, and keep their events.
+    server.client.post("/events", JSON, &[], &large).expect(413);
+    assert_eq!(workspace.rejected().len(), 20);
+}
+
 #[test]
 fn spans_of_agents_become_events_and_other_records_are_counted() {
     let workspace = Workspace::jsonl();

@@ -1,5 +1,6 @@
 //! Redaction: secrets are replaced before they are stored, and all other text is kept.
 
+use std::fmt::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -160,6 +161,99 @@ fn all_endpoints_redact() {
     assert!(text.lines().all(|line| line.contains("[redacted:github-token]")), "{text}");
 }
 
+/// Each way in, with a token in every string that is stored in a column, in names, and where it makes the event
+/// invalid.
+#[test]
+fn no_column_and_no_copy_has_a_secret() {
+    let token = format!("ghp_{}", "aB3d".repeat(9));
+    let event = json!({ "event_type": token, "session_id": token, "event_id": token, "workflow_id": token,
+        "phase_id": token, "milestone_id": token, "data": { "agent": token, "tool_name": token,
+        "tool_use_id": token, "subagent_id": token, "parent_session_id": token }, token.clone(): token });
+    let cloud = json!({ "specversion": "1.0", "id": token, "source": token, "type": token, "subject": token,
+        "dataschema": format!("https://u:{token}@h/"), "data": { "tool_name": token } });
+    let hook = json!({ "hook_event_name": token, "session_id": token, "tool_name": token, "agent_id": token,
+        "tool_use_id": token, "cwd": token, "transcript_path": token });
+    let text = |key: &str| json!({ "key": key, "value": { "stringValue": token } });
+    let attributes = [
+        "event.name",
+        "session.id",
+        "tool_name",
+        "call_id",
+        "agent_id",
+        "gen_ai.agent.name",
+        "gen_ai.tool.name",
+        "gen_ai.operation.name",
+        "gen_ai.conversation.id",
+        "parent_session.id",
+        &token,
+    ]
+    .map(text);
+    let resource = json!({ "attributes": [text("service.name"), text("host.name")] });
+    let scope = json!({ "name": token, "version": token, "attributes": [text("k")] });
+    let logs = json!({ "resourceLogs": [{ "resource": resource, "scopeLogs": [{ "scope": scope, "logRecords": [{
+        "eventName": token, "severityText": token, "body": { "stringValue": token },
+        "attributes": attributes }] }] }] });
+    let spans = json!({ "resourceSpans": [{ "resource": resource, "scopeSpans": [{ "scope": scope, "spans": [{
+        "name": token, "traceState": token, "attributes": attributes, "status": { "message": token },
+        "events": [{ "name": token, "attributes": attributes }] }] }] }] });
+    let emitted = json!({ "agent": token, "event": token, "workflow_id": token, "payload": hook });
+    let escaped = token.replace('g', "\\u0067");
+    let invalid = format!("{{\"event_type\":\"{token}\",\"data\":{{\"{escaped}\":\"{escaped}\"");
+    let wrong =
+        json!({ "event_type": "t", "session_id": [token], "timestamp": token, token.clone(): 1 });
+    let cloud_events = "application/cloudevents+json";
+    let cases = [
+        ("/events", JSON, event.to_string()),
+        ("/events/batch", JSON, json!([event, wrong]).to_string()),
+        ("/events/batch", NDJSON, format!("{event}\n{wrong}\n{invalid}\n")),
+        ("/events", cloud_events, cloud.to_string()),
+        ("/hooks/claude-code", JSON, hook.to_string()),
+        ("/hooks/auto", JSON, hook.to_string()),
+        ("/hooks/auto", JSON, invalid.clone()),
+        ("/hooks", NDJSON, format!("{emitted}\n{invalid}\n")),
+        ("/v1/logs", JSON, logs.to_string()),
+        ("/v1/logs", JSON, invalid.clone()),
+        ("/v1/traces", JSON, spans.to_string()),
+        ("/v1/traces", JSON, invalid),
+    ];
+    for (path, kind, body) in cases {
+        let workspace = Workspace::jsonl();
+        let server = workspace.server().set("REDACT", "standard").start();
+        let headers = [("x-workflow-id", &*token), ("x-phase-id", &token)];
+        let answer = server.client.post(path, kind, &headers, &body);
+        let file = std::fs::read_to_string(workspace.file()).unwrap_or_default();
+        let kept = serde_json::to_string(&workspace.rejected()).expect("JSON");
+        let all = format!("{file}{kept}");
+        assert!(all.contains("[redacted:github-token]"), "{path} {body}: {answer:?}");
+        // Also without its first letter, which can be escaped.
+        assert!(!all.contains(&token[1..]), "{path} {body}: {all}");
+        assert!(!server.log().contains(&token), "{}", server.log());
+    }
+}
+
+/// Equal IDs would make one event of two, and one session of two.
+#[test]
+fn ids_with_different_secrets_stay_different() {
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("REDACT", "standard").start();
+    let token = |letter: &str| format!("ghp_{}", letter.repeat(36));
+    for (session, id) in [("a", "a"), ("a", "b"), ("b", "a"), ("a", "a")] {
+        let mut sent = event(&token(id));
+        sent["session_id"] = json!(token(session));
+        server.client.event(&sent).expect(202);
+    }
+    let stored = workspace.events();
+    assert_eq!(stored.len(), 3, "{stored:?}");
+    for stored in &stored {
+        for id in [&stored["session_id"], &stored["event_id"]] {
+            assert!(
+                id.as_str().is_some_and(|id| id.starts_with("[redacted:github-token]-")),
+                "{id}"
+            );
+        }
+    }
+}
+
 #[test]
 fn escaped_secrets_are_replaced_and_other_bytes_are_unchanged() {
     let workspace = Workspace::jsonl();
@@ -270,7 +364,8 @@ fn patterns_file_adds_rules_and_can_include_the_standard_rules() {
     for (id, standard, kept) in
         [("own", "", &*token), ("both", "standard\n", "[redacted:github-token]")]
     {
-        let path = patterns(&workspace, &format!("{rules}{standard}"));
+        let windows = format!("\u{feff}{}", format!("{standard}{rules}").replace('\n', "\r\n"));
+        let path = patterns(&workspace, if id == "own" { rules } else { &windows });
         let server = workspace.server().set("REDACT", &path).start();
         let mut sent = event(id);
         sent["data"] = json!({ "x": format!("é B-1234 B-12345 Password: p\"w, {token}") });
@@ -298,13 +393,65 @@ fn invalid_patterns_file_fails_at_startup_with_the_line_number() {
         ("a = x*", "empty string"),
         ("a = \\b", "empty string"),
         ("a =", "empty string"),
+        ("a = \\w{100}\\w{100}", "larger than 1 MiB"),
         ("ok = x", "already in use"),
         ("jwt = x", "already in use"),
-        ("a = (?:x{1000}){1000}{1000}", "size limit"),
+        ("a = (?:x{1000}){1000}{1000}", "larger than 1 MiB"),
     ] {
         let log = refused(&patterns(&workspace, &format!("# first\nok = y\n{line}\n")));
         assert!(log.contains("line 3") && log.contains(reason), "{line}: {log}");
     }
     assert!(refused(&patterns(&workspace, "# nothing\n")).contains("no rules"));
     assert!(refused(workspace.directory()).contains("cannot be read"));
+}
+
+/// Nested repetitions are slow: this pattern takes far more than the limit for a megabyte.
+#[test]
+fn strings_are_replaced_unsearched_once_the_patterns_of_the_file_are_too_slow() {
+    let workspace = Workspace::jsonl();
+    let path = patterns(&workspace, "slow = (?:a{1,40}){1,40}b\nbadge = B-\\d{4}\n");
+    let server = workspace.server().set("REDACT", &path).start();
+    let mut slow = event("slow");
+    slow["data"] = json!({ "a": "B-1234", "b": "a".repeat(1 << 20), "c": "not searched" });
+    let mut next = event("next");
+    next["data"] = json!({ "a": "not searched" });
+    server.client.batch(&[slow, next]).expect(202);
+    let mut fast = event("fast");
+    fast["data"] = json!({ "x": "aab, B-1234, aaa" });
+    server.client.event(&fast).expect(202);
+    let stored = workspace.events();
+    let data = &only(&stored, "slow")["data"];
+    let unsearched = "[redacted:unsearched]";
+    // The name, too.
+    assert_eq!(*data, json!({ "a": "[redacted:badge]", "b": unsearched, unsearched: unsearched }));
+    // The IDs, too, which stay different.
+    let next = &stored[1];
+    assert!(
+        next["event_id"].as_str().is_some_and(|id| id.starts_with(&format!("{unsearched}-"))),
+        "{next}"
+    );
+    assert_eq!(next["data"], json!({ unsearched: unsearched }));
+    let data = &only(&stored, "fast")["data"];
+    assert_eq!(data["x"], "[redacted:slow], [redacted:badge], aaa");
+    assert!(server.client.metric("hooks_redacted_total{rule=\"unsearched\"}") >= 2);
+}
+
+/// Long strings are searched in windows, at whose edges no match is lost or made up.
+#[test]
+fn patterns_of_the_file_match_anywhere_in_a_long_string() {
+    let workspace = Workspace::jsonl();
+    let path = patterns(&workspace, "badge = \\bB-\\d{4,}\\b\nblock = <[^<>]*>\n");
+    let server = workspace.server().set("REDACT", &path).start();
+    let mut sent = event("1");
+    let mut text = String::new();
+    let mut expected = String::new();
+    for number in 0..4000 {
+        let block = format!("<{}>", "é".repeat(number % 50));
+        writeln!(text, "{number} B-12345 B-123 {block} xB-1234").expect("memory");
+        writeln!(expected, "{number} [redacted:badge] B-123 [redacted:block] xB-1234")
+            .expect("memory");
+    }
+    sent["data"] = json!({ "x": text });
+    server.client.event(&sent).expect(202);
+    assert!(only(&workspace.events(), "1")["data"]["x"] == expected);
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::harness::load::Load;
-use crate::harness::{Server, Storage, Workspace, assert_exactly, event, eventually, ids};
+use crate::harness::{Client, Server, Storage, Workspace, assert_exactly, event, eventually, ids};
 
 both!(
     events_arrive_when_they_are_accepted,
@@ -37,13 +37,14 @@ struct Stream {
 
 impl Stream {
     /// Connects after a position, else with the next event; `None` if the server is not ready.
-    fn try_open(address: SocketAddr, query: &str, after: &str) -> Option<Self> {
-        let mut connection = TcpStream::connect(address).ok()?;
+    fn try_open(client: &Client, query: &str, after: &str) -> Option<Self> {
+        let mut connection = TcpStream::connect(client.address).ok()?;
         connection.set_read_timeout(Some(Duration::from_mins(1))).expect("a timeout");
         let after =
             if after.is_empty() { String::new() } else { format!("last-event-id: {after}\r\n") };
         // HTTP/1.0: no chunked encoding.
-        let head = format!("GET /events/stream?{query} HTTP/1.0\r\nhost: localhost\r\n{after}\r\n");
+        let read_header = client.read_header();
+        let head = format!("GET /events/stream?{query} HTTP/1.0\r\n{read_header}{after}\r\n");
         connection.write_all(head.as_bytes()).ok()?;
         let mut lines = BufReader::new(connection);
         let mut status = String::new();
@@ -62,7 +63,7 @@ impl Stream {
 
     #[track_caller]
     fn open(server: &Server, query: &str, after: &str) -> Self {
-        let open = || Self::try_open(server.client.address, query, after).ok_or("not open");
+        let open = || Self::try_open(&server.client, query, after).ok_or("not open");
         eventually("the stream is open", open)
     }
 

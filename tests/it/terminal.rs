@@ -1,6 +1,6 @@
 //! `hooks-backend query`, `tail` and `export`, in a pipe and on a terminal.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -87,6 +87,87 @@ fn query_and_export_write_json_lines(storage: Storage) {
         "{}",
         away.log
     );
+}
+
+/// Text from outside that would change colors, forge lines, hide or reorder text.
+const HOSTILE: &str = "a\u{1b}[31m\rb\u{202e}c\u{200b}d\u{9b}2Je\nf";
+
+/// No character of a text is hidden, but for those that end lines and this program's own colors.
+#[track_caller]
+fn is_visible(text: &str) {
+    let own = ["\u{1b}[0m", "\u{1b}[2m", "\u{1b}[3", "\u{1b}[K"];
+    let text = own.iter().fold(text.replace("\r\n", "\n"), |text, own| text.replace(own, ""));
+    let hidden = text.replace('\r', "").find(|character: char| {
+        (character.is_control() && character != '\n')
+            || ['\u{202e}', '\u{200b}'].contains(&character)
+    });
+    assert_eq!(hidden, None, "{text:?}");
+}
+
+#[test]
+fn hidden_characters_of_events_are_shown_as_escapes() {
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
+    let mut hostile = event("1");
+    hostile["event_type"] = json!(HOSTILE);
+    hostile["session_id"] = json!(format!("s{HOSTILE}"));
+    hostile["data"] = json!({ "prompt": HOSTILE, "tool_name": HOSTILE });
+    server.client.event(&hostile).expect(202);
+    crate::reading::shown(&server.client, 1);
+    let escaped = "a\\u{1b}[31m\\rb\\u{202e}c\\u{200b}d\\u{9b}2Je\\nf";
+    let shown = on_a_terminal(&server, &["query"]);
+    assert!(shown.contains(escaped), "{shown:?}");
+    is_visible(&shown);
+    for format in ["csv", "ndjson"] {
+        let shown = on_a_terminal(&server, &["export", "--format", format]);
+        assert!(shown.contains("\\u{202e}"), "{format}: {shown:?}");
+        is_visible(&shown);
+    }
+    // In a pipe, another program reads the event as it is.
+    assert_eq!(lines(&run(&server, &["query"]).output)[0]["data"]["prompt"], HOSTILE);
+}
+
+#[test]
+fn hidden_characters_of_a_server_are_shown_as_escapes() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let problem =
+        json!({ "detail": HOSTILE, "status": "unhealthy", "error": HOSTILE, "version": HOSTILE });
+    let body = problem.to_string();
+    std::thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            let head = BufReader::new(&connection).lines().map_while(Result::ok);
+            head.take_while(|line| !line.is_empty()).for_each(drop);
+            let _ = write!(
+                &connection,
+                "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n\
+                 retry-after: 1\u{9b}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+        }
+    });
+    let workspace = Workspace::jsonl();
+    let file = workspace.directory().join("events.jsonl");
+    std::fs::write(&file, format!("{}\n", event("1"))).expect("a file");
+    let file = file.to_str().expect("a path");
+    for arguments in [
+        &["query"][..],
+        &["tail"],
+        &["export"],
+        &["doctor"],
+        &["demo"],
+        &["healthcheck"],
+        &["import", file],
+    ] {
+        let builder = Server::builder().set("HOOKS_URL", &url).set("HOME", workspace.directory());
+        let ended = arguments.iter().fold(builder, Builder::argument).run();
+        let text = format!("{}{}", ended.output, ended.log);
+        is_visible(&text);
+        assert!(!text.lines().any(|line| line.starts_with('f')), "{arguments:?}: {text:?}");
+        if !["demo", "healthcheck"].contains(&arguments[0]) {
+            assert!(text.contains("\\u{202e}"), "{arguments:?}: {text:?}");
+        }
+    }
 }
 
 /// A process that is ended with the test.

@@ -4,6 +4,8 @@ mod proxy;
 
 use std::io::Read;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
@@ -12,6 +14,7 @@ use ureq::http::Uri;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsConfigBuilder};
 
 use crate::event::Timestamp;
+use crate::{read_token, visible};
 
 /// Address of the server unless another one is given.
 pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:8080";
@@ -22,6 +25,9 @@ pub(super) const START_SERVER: &str =
 
 /// Maximum time until a stream begins; above the server's own limit for a query.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Maximum size of the reason of an error response that is shown.
+const REASON_BYTES_MAX: usize = 1000;
 
 /// Maximum size of a response that is read whole.
 const RESPONSE_BYTES_MAX: u64 = 16 << 20;
@@ -82,6 +88,9 @@ pub(super) enum ClientError {
     /// The request could not be sent. A retry cannot help.
     #[error("request to {url} failed: {reason}")]
     Request { url: String, reason: String },
+    /// The server has no API keys, and its read token is not available.
+    #[error("reading needs the read token of the server in {path:?}: {reason}")]
+    ReadToken { path: PathBuf, reason: String },
     /// The server responded with an error.
     #[error("{detail} ({status})")]
     Status { status: u16, detail: String },
@@ -96,15 +105,19 @@ impl ClientError {
             Self::Status { status: 401, .. } => {
                 Some("set HOOKS_API_KEY (or --api-key) to a key of the server")
             }
+            Self::ReadToken { .. } => Some(
+                "run the command as the user of the server, or set API_KEYS there and HOOKS_API_KEY here",
+            ),
             Self::Proxy(_) | Self::Request { .. } | Self::Status { .. } => None,
         }
     }
 }
 
-/// Returns the reason that an error response gives.
+/// Returns the reason that an error response gives, on one line.
 pub(super) fn detail(body: &str) -> String {
     let problem: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-    problem["detail"].as_str().unwrap_or("no reason given").to_owned()
+    let reason = problem["detail"].as_str().unwrap_or("no reason given");
+    visible::one_line(&visible::cut(reason, REASON_BYTES_MAX)).into_owned()
 }
 
 type Builder = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
@@ -113,7 +126,10 @@ type Builder = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
 pub(super) struct Client {
     agent: ureq::Agent,
     url: String,
-    api_key: Option<String>,
+    /// True if the server is reached by a loopback address: only there, a read token is sent.
+    is_local: bool,
+    /// The API key, replaced by the read token if the server has no keys.
+    secret: Mutex<Option<String>>,
 }
 
 impl Client {
@@ -136,7 +152,8 @@ impl Client {
         let config = builder().timeout_global(Some(timeout)).proxy(None).tls_config(tls);
         let scheme = if https { "https" } else { "http" };
         let url = format!("{scheme}://{address}");
-        Self { agent: config.build().new_agent(), url, api_key: None }
+        let secret = Mutex::new(None);
+        Self { agent: config.build().new_agent(), url, is_local: false, secret }
     }
 
     fn with(target: &Target, limits: impl FnOnce(Builder) -> Builder) -> Result<Self, ClientError> {
@@ -145,6 +162,9 @@ impl Client {
             uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https"))
         });
         let uri = uri.ok_or_else(|| ClientError::Url(url.clone()))?;
+        let is_local = uri.host().is_some_and(|host| {
+            proxy::is_this_machine(&host.trim_matches(['[', ']']).to_ascii_lowercase())
+        });
         let proxy = proxy::of(&uri)?;
         let mut config = limits(builder()).proxy(proxy.clone());
         // Loading the certificates of the system takes a while.
@@ -152,8 +172,8 @@ impl Client {
         if is_https(uri.scheme_str()) || proxy.is_some_and(|p| is_https(p.uri().scheme_str())) {
             config = config.tls_config(tls().root_certs(system_roots()).build());
         }
-        let api_key = target.api_key.clone().filter(|key| !key.is_empty());
-        Ok(Self { agent: config.build().new_agent(), url, api_key })
+        let secret = Mutex::new(target.api_key.clone().filter(|key| !key.is_empty()));
+        Ok(Self { agent: config.build().new_agent(), url, is_local, secret })
     }
 
     pub(super) fn url(&self) -> &str {
@@ -161,7 +181,11 @@ impl Client {
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Response, ClientError> {
-        self.send("GET", path, &[], ())
+        let response = self.send("GET", path, &[], ())?;
+        if self.learn_read_token(response.status, &response.text)? {
+            return self.send("GET", path, &[], ());
+        }
+        Ok(response)
     }
 
     pub(super) fn post(
@@ -180,13 +204,35 @@ impl Client {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<impl Read + use<>, ClientError> {
-        let mut response = self.run("GET", path, headers, ())?;
-        let status = response.status().as_u16();
-        if status == 200 {
-            return Ok(response.into_body().into_reader());
+        loop {
+            let mut response = self.run("GET", path, headers, ())?;
+            let status = response.status().as_u16();
+            if status == 200 {
+                return Ok(response.into_body().into_reader());
+            }
+            let text = self.read(&mut response)?;
+            if !self.learn_read_token(status, &text)? {
+                return Err(ClientError::Status { status, detail: detail(&text) });
+            }
         }
-        let detail = detail(&self.read(&mut response)?);
-        Err(ClientError::Status { status, detail })
+    }
+
+    /// Reads the read token in the file that a response names. Returns false if there is none, or none
+    /// but the one that was sent.
+    fn learn_read_token(&self, status: u16, text: &str) -> Result<bool, ClientError> {
+        let problem: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+        let Some(path) = problem["token_file"].as_str().map(Path::new) else { return Ok(false) };
+        if status != 401 || !self.is_local {
+            return Ok(false);
+        }
+        let failed = |reason| ClientError::ReadToken { path: path.to_owned(), reason };
+        let token = read_token::in_use(path).map_err(|error| failed(error.to_string()))?;
+        let token =
+            token.ok_or_else(|| failed("no running server has this file open".to_owned()))?;
+        let mut secret = self.secret.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = secret.as_ref() != Some(&token);
+        *secret = Some(token);
+        Ok(is_new)
     }
 
     fn send(
@@ -221,8 +267,9 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        if let Some(key) = &self.api_key {
-            request = request.header("authorization", format!("Bearer {key}"));
+        let secret = self.secret.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(secret) = secret {
+            request = request.header("authorization", format!("Bearer {secret}"));
         }
         let request = request.body(body).map_err(ureq::Error::from);
         request.and_then(|request| self.agent.run(request)).map_err(|error| self.failed(&error))

@@ -40,7 +40,7 @@ fn first(variables: &[&'static str]) -> Option<(&'static str, String)> {
     })
 }
 
-fn is_this_machine(host: &str) -> bool {
+pub(super) fn is_this_machine(host: &str) -> bool {
     host == "localhost"
         || host.ends_with(".localhost")
         || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())

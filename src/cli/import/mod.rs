@@ -12,9 +12,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::client::Target;
+use super::complain;
 use super::progress::ProgressLine;
 use crate::config::{Ack, parse_duration};
 use crate::decode::STORED_LINES;
+use crate::json::text::skip_byte_order_marks;
 use lines::ImportLine;
 use server::{BatchOutcome, ImportTarget};
 use source::{ImportSource, Next};
@@ -65,11 +67,11 @@ pub(super) fn run(args: &Args) -> ExitCode {
         let from_line = if at == 0 { args.from_line } else { 1 };
         if let Err(stopped) = import.file(path, from_line) {
             import.progress.clear();
-            eprintln!("import stopped: {}", stopped.reason);
+            complain(format_args!("import stopped: {}", stopped.reason));
             let rest: Vec<_> =
                 args.files[at..].iter().map(|file| file.display().to_string()).collect();
             let (line, rest) = (stopped.line, rest.join(" "));
-            eprintln!("to continue: hooks-backend import --from-line {line} {rest}");
+            complain(format_args!("to continue: hooks-backend import --from-line {line} {rest}"));
             import.tally.print();
             return ExitCode::FAILURE;
         }
@@ -180,7 +182,7 @@ impl Import {
         let waiting = |reason: &str| {
             if waits_for != reason {
                 progress.clear();
-                eprintln!("retrying: {reason}");
+                complain(format_args!("retrying: {reason}"));
                 reason.clone_into(waits_for);
             }
         };
@@ -213,7 +215,7 @@ impl Import {
         self.tally.rejected += 1;
         if self.tally.rejected <= LISTED_MAX {
             self.progress.clear();
-            eprintln!("{}:{number}: {reason}", path.display());
+            complain(format_args!("{}:{number}: {reason}", path.display()));
         }
     }
 }
@@ -224,7 +226,7 @@ fn parse(
     number: u64,
     known_by: crate::event::Timestamp,
 ) -> Option<Result<ImportLine, String>> {
-    let text = text.strip_prefix(b"\xEF\xBB\xBF").filter(|_| number == 1).unwrap_or(text);
+    let text = skip_byte_order_marks(text);
     if text.trim_ascii().is_empty() {
         return None;
     }
@@ -243,7 +245,7 @@ struct Tally {
 impl Tally {
     fn print(&self) {
         if self.rejected > LISTED_MAX {
-            eprintln!("... and {} more", self.rejected - LISTED_MAX);
+            complain(format_args!("... and {} more", self.rejected - LISTED_MAX));
         }
         println!("read {}, accepted {}, rejected {}", self.read, self.accepted, self.rejected);
     }

@@ -176,8 +176,9 @@ fn write(path: &Path, text: &str, like: &Path) -> io::Result<()> {
     let mut new = path.to_owned().into_os_string();
     new.push(".new");
     let mut file = fs::File::create(&new)?;
-    let mode = fs::metadata(like).map_or(0o644, |metadata| metadata.permissions().mode());
-    file.set_permissions(fs::Permissions::from_mode(mode & 0o777))?;
+    if let Ok(metadata) = fs::metadata(like) {
+        file.set_permissions(fs::Permissions::from_mode(metadata.permissions().mode() & 0o777))?;
+    }
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&new, path)

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::names::{EventTypes, event_type, snake_case};
+use super::names::{EventTypes, common_type_from_content, event_type, snake_case};
 use super::payload::Payload;
-use crate::event::{ColumnKind, PromotedColumn, PromotedColumns, TEXT_BYTES_MAX};
+use crate::event::{ColumnKind, PromotedColumn, PromotedColumns};
 
 /// An agent whose payloads are understood. Paths are tried in order.
 pub(super) struct AgentProfile {
@@ -28,7 +28,7 @@ pub(super) struct AgentProfile {
     /// another one, which is given.
     pub(super) type_from_content: fn(&str, &Payload<'_>) -> Option<&'static str>,
     /// Corrects the promoted columns that the paths found.
-    pub(super) correct_columns: fn(&Payload<'_>, &mut PromotedColumns<'_>),
+    pub(super) correct_columns: for<'a> fn(&Payload<'a>, &mut PromotedColumns<'a>),
     /// Returns payloads of further events that the payload reports.
     pub(super) further_payloads: fn(&Payload<'_>) -> Vec<String>,
     /// Returns true if a payload is this agent's, or most likely so.
@@ -55,7 +55,8 @@ impl AgentProfile {
     /// Returns the `event_type` of an event with this name.
     pub(super) fn event_type(&self, event_name: &str, payload: &Payload<'_>) -> String {
         let by_name = event_type(event_name, self.event_types);
-        let by_content = (self.type_from_content)(&by_name, payload);
+        let by_content = (self.type_from_content)(&by_name, payload)
+            .or_else(|| common_type_from_content(&by_name, payload));
         by_content.map_or(by_name, str::to_owned)
     }
 
@@ -75,9 +76,6 @@ impl AgentProfile {
                 ColumnKind::Text => payload.text(paths),
                 ColumnKind::Count | ColumnKind::Measure => payload.number(paths),
             });
-            if column.kind() == ColumnKind::Text {
-                promoted[column].take_if(|text| text.len() > TEXT_BYTES_MAX);
-            }
         }
         promoted[PromotedColumn::KeyName] = None;
         promoted[PromotedColumn::Agent] =

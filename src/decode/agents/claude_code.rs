@@ -14,9 +14,6 @@ pub(super) const AGENT: AgentProfile = AgentProfile {
         "subagent_stopped" if payload.raw("agent_type") == Some("\"\"") => {
             Some("internal_agent_stopped")
         }
-        "session_started" if payload.text(&["source"]).as_deref() == Some("compact") => {
-            Some("session_resumed")
-        }
         _ => prompt_type(event_type, payload),
     },
     further_payloads: denied_calls,

@@ -37,12 +37,6 @@ pub(super) const AGENT: AgentProfile = AgentProfile {
         }
         _ => prompt_type(event_type, payload),
     },
-    correct_columns: |payload, promoted| {
-        // The start and end of a sub-agent are events of the parent's session.
-        let session = payload.text(SESSION_ID);
-        promoted[PromotedColumn::ParentSessionId]
-            .take_if(|parent| Some(&*parent) == session.as_ref());
-    },
     recognizes: |payload| {
         // Like Claude Code with the time. The agents before it in the list have other members, too.
         let session =

@@ -15,7 +15,7 @@ use crate::decode::compact::{TooDeep, compact};
 use crate::decode::context::Context;
 use crate::decode::decoded::{DecodeError, Decoded, Invalid};
 use crate::decode::fields::{Field, Fields};
-use crate::event::Timestamp;
+use crate::event::{PromotedColumn, Timestamp};
 use crate::json::text::quoted;
 
 /// Decodes the payload of a hook.
@@ -98,7 +98,7 @@ fn fields<'a>(
     firings: &Firings,
 ) -> Fields<'a> {
     let name = name_of(agent, payload, hook);
-    let promoted = agent.promoted(payload, &name);
+    let mut promoted = agent.promoted(payload, &name);
     let event_type = agent.event_type(&name, payload);
     let identity = FiringIdentity::new(agent, payload, &promoted, &name, &data);
     let (event_id, timestamp) = match (identity, hook.event_id) {
@@ -119,6 +119,8 @@ fn fields<'a>(
     };
     let session_id =
         session_of(agent, payload).unwrap_or_else(|| no_session(agent, payload, timestamp));
+    // The start and end of a sub-agent are events of the parent's session.
+    promoted[PromotedColumn::ParentSessionId].take_if(|parent| **parent == session_id);
     let mut fields = Fields::default();
     fields.set(Field::EventId, format!("\"{event_id:032x}\""));
     fields.set(Field::EventType, quoted(&event_type));

@@ -34,6 +34,30 @@ pub(super) const TOOL_COMPLETED: &str = "tool_execution_completed";
 pub(super) const TOOL_FAILED: &str = "tool_execution_failed";
 pub(super) const TOOL_BLOCKED: &str = "tool_blocked";
 
+/// Returns the `event_type` that the content of the payload shows, for what most agents report in the same way.
+pub(super) fn common_type_from_content(
+    event_type: &str,
+    payload: &Payload<'_>,
+) -> Option<&'static str> {
+    match event_type {
+        // The same session goes on with a shorter context.
+        "session_started" if payload.text(&["source"]).as_deref() == Some("compact") => {
+            Some("session_resumed")
+        }
+        "agent_stopped" if has_running_tasks(payload) => Some("background_tasks_awaited"),
+        _ => None,
+    }
+}
+
+/// Returns true if background tasks are running, so that the agent goes on when they end.
+fn has_running_tasks(payload: &Payload<'_>) -> bool {
+    let is_running = |task: &&str| {
+        let status = Payload::parse(task).ok().and_then(|task| task.text(&["status"]));
+        matches!(status.as_deref(), Some("running" | "pending"))
+    };
+    payload.elements("background_tasks").iter().any(is_running)
+}
+
 /// Returns the `event_type` of a prompt that no person wrote: a notification of a background task, or the
 /// prompt that an agent gives its sub-agent.
 pub(super) fn prompt_type(event_type: &str, payload: &Payload<'_>) -> Option<&'static str> {

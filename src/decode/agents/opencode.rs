@@ -6,6 +6,15 @@ use super::names::{PROMPT, TOOL_BLOCKED, TOOL_COMPLETED, TOOL_FAILED};
 use super::payload::Payload;
 use crate::event::PromotedColumn;
 
+/// Each counts tokens that the others do not have.
+const INPUT_TOKENS: [&str; 3] = [
+    "properties/info/tokens/input",
+    "properties/info/tokens/cache/read",
+    "properties/info/tokens/cache/write",
+];
+const OUTPUT_TOKENS: [&str; 2] =
+    ["properties/info/tokens/output", "properties/info/tokens/reasoning"];
+
 pub(super) const AGENT: AgentProfile = AgentProfile {
     name: "opencode",
     event_name_paths: &["type"],
@@ -22,10 +31,6 @@ pub(super) const AGENT: AgentProfile = AgentProfile {
             PromotedColumn::ToolUseId,
             &["properties/callID", "properties/part/callID", "properties/tool/callID", "callID"],
         ),
-        (PromotedColumn::InputTokens, &["properties/info/tokens/input"]),
-        (PromotedColumn::OutputTokens, &["properties/info/tokens/output"]),
-        (PromotedColumn::CostUsd, &["properties/info/cost"]),
-        (PromotedColumn::ParentSessionId, &["properties/info/parentID"]),
     ],
     event_types: &[
         ("tool_execute_before", "tool_execution_started"),
@@ -45,13 +50,17 @@ pub(super) const AGENT: AgentProfile = AgentProfile {
         _ => None,
     },
     correct_columns: |payload, promoted| {
+        let event = payload.text(&["type"]).unwrap_or_default();
+        if event.starts_with("session.") {
+            // The parent of a message is a message.
+            promoted[PromotedColumn::ParentSessionId] = payload.text(&["properties/info/parentID"]);
+        }
         // A message is updated with each piece of the answer. Its tokens are complete at the end; those of
         // a session are a sum.
-        let is_message = payload.text(&["type"]).as_deref() == Some("message.updated");
-        if !is_message || !payload.has("properties/info/time/completed") {
-            promoted[PromotedColumn::InputTokens] = None;
-            promoted[PromotedColumn::OutputTokens] = None;
-            promoted[PromotedColumn::CostUsd] = None;
+        if event == "message.updated" && payload.has("properties/info/time/completed") {
+            promoted[PromotedColumn::InputTokens] = payload.sum(&INPUT_TOKENS);
+            promoted[PromotedColumn::OutputTokens] = payload.sum(&OUTPUT_TOKENS);
+            promoted[PromotedColumn::CostUsd] = payload.number(&["properties/info/cost"]);
         }
     },
     recognizes: |payload| {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+use crate::event::parse_count;
 use crate::json::{text, visit_members};
 
 /// The members of a JSON object, unparsed. If a name occurs twice, the last one counts.
@@ -70,6 +71,12 @@ impl<'a> Payload<'a> {
         }
         let elements: Vec<&RawValue> = serde_json::from_str(raw).unwrap_or_default();
         elements.into_iter().map(RawValue::get).collect()
+    }
+
+    /// Returns the sum of the counts at these paths; `None` if none of them has one.
+    pub(super) fn sum(&self, paths: &[&str]) -> Option<Cow<'a, str>> {
+        let counts = paths.iter().filter_map(|path| parse_count(&self.number(&[path])?));
+        counts.reduce(i64::saturating_add).map(|sum| Cow::Owned(sum.to_string()))
     }
 
     /// Returns the number at the first of these paths that has one, as it was sent.

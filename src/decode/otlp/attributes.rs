@@ -14,7 +14,8 @@ pub(super) struct Attributes<'a> {
 impl Attributes<'_> {
     fn find<T>(&self, names: &[&str], read: impl Fn(&AttributeValue) -> Option<T>) -> Option<T> {
         names.iter().find_map(|name| {
-            let mut all = self.record.iter().chain(self.resource);
+            // The last of two with one name counts.
+            let mut all = self.record.iter().rev().chain(self.resource.iter().rev());
             let found = all.find(|attribute| attribute.key == name.as_bytes())?;
             read(found.value.as_ref()?.value.as_ref()?)
         })
@@ -23,9 +24,10 @@ impl Attributes<'_> {
     pub(super) fn text(&self, names: &[&str]) -> Option<String> {
         self.find(names, |value| match value {
             AttributeValue::String(text) => {
-                Some(lossy(text).trim().to_owned()).filter(|text| !text.is_empty())
+                Some(lossy(text).into_owned()).filter(|text| !text.is_empty())
             }
             AttributeValue::Int(number) => Some(number.to_string()),
+            AttributeValue::Double(number) => number.is_finite().then(|| number.to_string()),
             _ => None,
         })
     }

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use super::TimedFields;
 use super::attributes::{Attributes, write_object, write_value};
-use super::origin::{RecordOrigin, remove_usage, write_id, write_text};
+use super::origin::{RecordOrigin, write_id, write_text};
+use super::usage;
 use super::wire::{AttributeValue, LogRecord, lossy};
 use crate::event::TEXT_BYTES_MAX;
 
@@ -13,11 +14,10 @@ pub(super) fn event(origin: RecordOrigin<'_>, record: &LogRecord) -> TimedFields
     let attributes = Attributes { record: &record.attributes, resource };
     let event_type = event_type(record, &attributes);
     // Gemini CLI reports the tokens of a response in its own event and in that of the conventions.
-    let is_repeated =
-        event_type.starts_with("gen_ai.") && origin.known_agent(&attributes).is_some();
+    let is_repeated = event_type.starts_with("gen_ai.") && origin.repeats_usage(&attributes);
     let mut fields = origin.fields(event_type, &record.trace_id, &attributes);
     if is_repeated {
-        remove_usage(&mut fields);
+        usage::remove(&mut fields);
     }
     let nanos = Some(record.time_unix_nano).filter(|nanos| *nanos > 0);
     TimedFields {

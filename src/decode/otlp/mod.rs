@@ -15,13 +15,13 @@ mod log_record;
 mod origin;
 mod proto_json;
 mod span;
+mod usage;
 mod wire;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Display;
 
-use memchr::memmem;
 use prost::Message;
 
 use origin::{RecordOrigin, timestamp};
@@ -33,7 +33,7 @@ use super::context::Context;
 use super::decoded::{DecodeError, Decoded, Invalid};
 use super::fields::{Field, Fields};
 use crate::json::each_member;
-use crate::json::text::{Escape, replace_unicode_escapes};
+use crate::json::text::{has_surrogates, replace_lone_surrogates};
 
 /// The encoding of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,12 +154,11 @@ fn resources(signal: Signal, text: &str) -> serde_json::Result<Vec<ResourceGroup
 
 /// Replaces lone surrogates by U+FFFD. Exporters that cut texts by UTF-16 units write them.
 fn without_lone_surrogates(text: &str) -> Cow<'_, str> {
-    let has = |escape: &str| memmem::find(text.as_bytes(), escape.as_bytes()).is_some();
-    if !has("\\ud") && !has("\\uD") {
+    if !has_surrogates(text.as_bytes()) {
         return Cow::Borrowed(text);
     }
     let mut replaced = text.to_owned().into_bytes();
-    replace_unicode_escapes(&mut replaced, |escape| escape == Escape::LoneSurrogate);
+    replace_lone_surrogates(&mut replaced);
     String::from_utf8(replaced).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 

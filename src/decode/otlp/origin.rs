@@ -6,19 +6,25 @@ use std::fmt::Write as _;
 use data_encoding::HEXLOWER;
 
 use super::attributes::{Attributes, write_object};
+use super::usage;
 use super::wire::{InstrumentationScope, Resource, lossy};
 use crate::decode::agents::bounded;
 use crate::decode::fields::{Field, Fields};
-use crate::event::{ColumnKind, PromotedColumn, PromotedColumns, TEXT_BYTES_MAX, Timestamp};
+use crate::event::{ColumnKind, PromotedColumn, PromotedColumns, Timestamp};
 use crate::json::text::quoted;
 
 /// Attributes with the ID of a session.
 const SESSION: [&str; 4] =
     ["session.id", "conversation.id", "gen_ai.conversation.id", "session_id"];
 
-/// The columns that are summed by session.
-const USAGE: [PromotedColumn; 3] =
-    [PromotedColumn::InputTokens, PromotedColumn::OutputTokens, PromotedColumn::CostUsd];
+/// A part of the names of service or scope, and the agent that has it.
+const AGENTS: [(&str, &str); 5] = [
+    ("claude", "claude-code"),
+    ("codex", "codex"),
+    ("gemini", "gemini"),
+    ("qwen", "qwen"),
+    ("copilot", "copilot"),
+];
 
 /// Resource and scope of a record.
 #[derive(Clone, Copy)]
@@ -37,7 +43,8 @@ impl RecordOrigin<'_> {
     ) -> Fields<'static> {
         let mut fields = Fields::default();
         fields.set(Field::EventType, quoted(&bounded(event_type)));
-        fields.set(Field::SessionId, quoted(&bounded(session_id(trace_id, attributes))));
+        let session_id = bounded(session_id(trace_id, attributes));
+        fields.set(Field::SessionId, quoted(&session_id));
         for (field, names) in [
             (Field::WorkflowId, &["workflow.id", "workflow_id"]),
             (Field::PhaseId, &["phase.id", "phase_id"]),
@@ -47,7 +54,9 @@ impl RecordOrigin<'_> {
                 fields.set(field, quoted(&bounded(id)));
             }
         }
-        fields.promoted = Some(self.promoted(attributes));
+        let mut promoted = self.promoted(attributes);
+        promoted[PromotedColumn::ParentSessionId].take_if(|parent| **parent == session_id);
+        fields.promoted = Some(promoted);
         fields
     }
 
@@ -56,26 +65,29 @@ impl RecordOrigin<'_> {
         for column in PromotedColumn::ALL {
             let names = column.log_attributes();
             let value = match column.kind() {
-                ColumnKind::Text => {
-                    attributes.text(names).filter(|text| text.len() <= TEXT_BYTES_MAX)
-                }
+                ColumnKind::Text => attributes.text(names),
                 ColumnKind::Count | ColumnKind::Measure => attributes.number(names),
             };
             promoted[column] = value.map(Cow::Owned);
         }
         if let Some(agent) = self.known_agent(attributes) {
+            usage::correct(agent, attributes, &mut promoted);
             promoted[PromotedColumn::Agent] = Some(Cow::Borrowed(agent));
         }
         promoted
     }
 
-    /// The agent, if it is one whose records report the same usage in more than one form.
-    pub(super) fn known_agent(self, attributes: &Attributes<'_>) -> Option<&'static str> {
-        let known = [("claude", "claude-code"), ("codex", "codex"), ("gemini", "gemini")];
+    /// Returns the name of the agent, if it is a known one.
+    fn known_agent(self, attributes: &Attributes<'_>) -> Option<&'static str> {
         let service = attributes.text(&["service.name"]).unwrap_or_default();
         let scope = lossy(&self.scope.name);
         let has_mark = |mark: &str| scope.contains(mark) || service.contains(mark);
-        known.iter().find(|(mark, _)| has_mark(mark)).map(|(_, agent)| *agent)
+        AGENTS.iter().find(|(mark, _)| has_mark(mark)).map(|(_, agent)| *agent)
+    }
+
+    /// Returns true if the agent reports usage in log records of its own, and the same in another form.
+    pub(super) fn repeats_usage(self, attributes: &Attributes<'_>) -> bool {
+        self.known_agent(attributes).is_some_and(|agent| agent != "copilot")
     }
 
     /// Appends the members `resource` and `scope`, and the end of the object.
@@ -89,15 +101,6 @@ impl RecordOrigin<'_> {
             let _ = write!(out, ",\"scope_version\":{version}");
         }
         out.push('}');
-    }
-}
-
-/// Removes tokens and cost that another record reports, too.
-pub(super) fn remove_usage(fields: &mut Fields<'_>) {
-    if let Some(promoted) = &mut fields.promoted {
-        for column in USAGE {
-            promoted[column] = None;
-        }
     }
 }
 

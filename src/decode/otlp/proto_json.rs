@@ -5,6 +5,9 @@ use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::json::text::unescape;
 
 /// Reads null as the default.
 pub(super) fn null_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -51,10 +54,11 @@ pub(super) struct Number<T>(pub(super) T);
 
 impl<'de, T: std::str::FromStr> Deserialize<'de> for Number<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        let text = match &value {
-            Value::String(text) => text.trim().to_owned(),
-            Value::Number(number) => number.to_string(),
+        // Not every number fits a `serde_json` number.
+        let value = Box::<RawValue>::deserialize(deserializer)?;
+        let text = match value.get().as_bytes()[0] {
+            b'"' => unescape(value.get()).trim().to_owned(),
+            b'-' | b'0'..=b'9' => value.get().to_owned(),
             _ => return Err(Error::custom(format!("{value} is not a number"))),
         };
         let whole = || {

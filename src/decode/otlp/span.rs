@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 
 use super::TimedFields;
 use super::attributes::{Attributes, write_object};
-use super::origin::{RecordOrigin, remove_usage, timestamp, write_id, write_text};
+use super::origin::{RecordOrigin, timestamp, write_id, write_text};
 use super::proto_json::{SPAN_KINDS, STATUS_CODES};
+use super::usage;
 use super::wire::{Span, SpanEvent, lossy};
 use crate::event::PromotedColumn;
 use crate::json::text::quoted;
@@ -15,7 +16,7 @@ use crate::json::text::quoted;
 const AGENT_ATTRIBUTES: [&str; 5] = ["gen_ai.", "agent.", "agent_", "tool.", "tool_"];
 
 /// Prefixes of the names of agents' own spans.
-const AGENT_SPANS: [&str; 3] = ["claude_code.", "codex.", "gemini_cli."];
+const AGENT_SPANS: [&str; 4] = ["claude_code.", "codex.", "gemini_cli.", "qwen-code."];
 
 /// Operations whose usage is the sum of that of other spans.
 const SUMS: [&str; 3] = ["invoke_agent", "invoke_workflow", "create_agent"];
@@ -35,8 +36,8 @@ pub(super) fn event(origin: RecordOrigin<'_>, span: &Span) -> Option<TimedFields
     let operation = attributes.text(&["gen_ai.operation.name"]).unwrap_or_default();
     let mut fields = origin.fields(event_type(&name, &operation), &span.trace_id, &attributes);
     // The known agents report usage in log records.
-    if origin.known_agent(&attributes).is_some() || SUMS.contains(&&*operation) {
-        remove_usage(&mut fields);
+    if origin.repeats_usage(&attributes) || SUMS.contains(&&*operation) {
+        usage::remove(&mut fields);
     }
     if let Some(nanos) = span.end_time_unix_nano.checked_sub(span.start_time_unix_nano)
         && span.start_time_unix_nano > 0

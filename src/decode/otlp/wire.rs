@@ -268,6 +268,36 @@ pub(super) struct ScopeGroupJson<'a> {
     pub(super) records: Vec<&'a RawValue>,
 }
 
+/// An `intValue`. Some exporters also send numbers that no 64 bits hold.
+enum IntOrDouble {
+    Int(i64),
+    Double(f64),
+}
+
+impl std::str::FromStr for IntOrDouble {
+    type Err = std::num::ParseFloatError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self::Int).or_else(|_| text.parse().map(Self::from_double))
+    }
+}
+
+impl IntOrDouble {
+    fn from_double(number: f64) -> Self {
+        let is_int = number.fract() == 0.0 && number.abs() < 9e15;
+        if is_int { Self::Int(number as i64) } else { Self::Double(number) }
+    }
+}
+
+impl From<IntOrDouble> for AttributeValue {
+    fn from(number: IntOrDouble) -> Self {
+        match number {
+            IntOrDouble::Int(number) => Self::Int(number),
+            IntOrDouble::Double(number) => Self::Double(number),
+        }
+    }
+}
+
 /// An object such as `{"stringValue":"..."}`. Unknown kinds are no value, and so is null.
 impl<'de> Deserialize<'de> for AnyValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -280,7 +310,7 @@ impl<'de> Deserialize<'de> for AnyValue {
             #[serde(alias = "bool_value")]
             bool_value: Option<bool>,
             #[serde(alias = "int_value")]
-            int_value: Option<Number<i64>>,
+            int_value: Option<Number<IntOrDouble>>,
             #[serde(alias = "double_value")]
             double_value: Option<Number<f64>>,
             #[serde(alias = "array_value")]
@@ -293,7 +323,7 @@ impl<'de> Deserialize<'de> for AnyValue {
         let kinds = Option::<Kinds>::deserialize(deserializer)?.unwrap_or_default();
         let value = (kinds.string_value.map(AttributeValue::String))
             .or(kinds.bool_value.map(AttributeValue::Bool))
-            .or(kinds.int_value.map(|number| AttributeValue::Int(number.0)))
+            .or(kinds.int_value.map(|number| number.0.into()))
             .or(kinds.double_value.map(|number| AttributeValue::Double(number.0)))
             .or(kinds.array_value.map(AttributeValue::Array))
             .or(kinds.kvlist_value.map(AttributeValue::Map))

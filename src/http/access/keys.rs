@@ -6,6 +6,7 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 use super::Scope;
+use crate::text_file;
 
 /// An API key. Implements no `Debug`, so that its secret cannot reach a log.
 pub(super) struct ApiKey {
@@ -49,7 +50,7 @@ pub(super) fn find<'k>(keys: &'k [ApiKey], secret: &[u8]) -> Option<&'k ApiKey> 
 }
 
 /// Reads the keys of both settings.
-pub(super) fn read(inline: &str, file: Option<&Path>) -> Result<Arc<[ApiKey]>, String> {
+pub(super) fn read(inline: &str, file: Option<&Path>) -> Result<Box<[ApiKey]>, String> {
     let mut keys = Vec::new();
     for (at, entry) in inline.split(',').map(str::trim).enumerate() {
         if !entry.is_empty() {
@@ -71,7 +72,7 @@ pub(super) fn read(inline: &str, file: Option<&Path>) -> Result<Arc<[ApiKey]>, S
 /// Appends the keys of a file: one a line; blank lines and lines that begin with `#` are ignored.
 fn read_file(path: &Path, keys: &mut Vec<ApiKey>) -> Result<(), String> {
     let inline_keys = keys.len();
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = text_file::read(path)?;
     for (at, line) in text.lines().map(str::trim).enumerate() {
         if line.is_empty() || line.starts_with('#') {
             continue;

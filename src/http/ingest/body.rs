@@ -16,59 +16,127 @@ use crate::metrics::Limit;
 /// bodies are smaller, and it is little enough for every connection to claim it.
 const PREALLOCATED_BYTES_MAX: usize = 256 << 10;
 
-/// Receives a whole body of at most `bytes_max` bytes within the timeout.
-pub(super) async fn receive(
-    body: Body,
-    bytes_max: usize,
-    timeout: Duration,
-    reservation: &mut Reservation,
-) -> Result<Bytes, Problem> {
-    let received = tokio::time::timeout(timeout, collect(body, bytes_max, reservation)).await;
-    received.unwrap_or_else(|_| {
-        let seconds = timeout.as_secs();
-        let detail = format!("the body did not arrive within {seconds} s (BODY_TIMEOUT)");
-        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail).of(Limit::BodyTimeout))
-    })
+/// Number of bytes that are kept of a body that is too large or does not arrive as a whole.
+const BEGINNING_BYTES_MAX: usize = 64 << 10;
+
+/// Time for the beginning of a body that is announced as too large.
+const BEGINNING_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// A body that is not decoded.
+pub(super) struct UnusableBody {
+    pub(super) problem: Problem,
+    /// The body without its content encoding, or its beginning.
+    pub(super) original: Bytes,
 }
 
-async fn collect(
+impl UnusableBody {
+    pub(super) fn new(problem: Problem, original: Bytes) -> Box<Self> {
+        Box::new(Self { problem, original })
+    }
+}
+
+/// Receives a whole body of at most `bytes_max` bytes within the timeout. `keeps_beginning`: also of a body
+/// that is announced as too large.
+pub(super) async fn receive(
     mut body: Body,
     bytes_max: usize,
+    timeout: Duration,
+    keeps_beginning: bool,
     reservation: &mut Reservation,
-) -> Result<Bytes, Problem> {
-    let too_large = || {
-        let detail = format!("the body is larger than {bytes_max} bytes (MAX_BODY_BYTES)");
-        Problem::too_large(detail, Limit::BodyBytes)
+) -> Result<Bytes, Box<UnusableBody>> {
+    let mut arrived =
+        Arrived { announced: hyper::body::Body::size_hint(&body).lower(), ..Arrived::default() };
+    let collected = arrived.collect(&mut body, bytes_max, reservation);
+    let problem = match tokio::time::timeout(timeout, collected).await {
+        Ok(Ok(())) => return Ok(arrived.bytes()),
+        Ok(Err(problem)) => problem,
+        Err(_) => {
+            let seconds = timeout.as_secs();
+            let detail = format!("the body did not arrive within {seconds} s (BODY_TIMEOUT)");
+            Problem::new(StatusCode::REQUEST_TIMEOUT, detail).of(Limit::BodyTimeout)
+        }
     };
-    let announced = hyper::body::Body::size_hint(&body).lower();
-    if announced > bytes_max as u64 {
-        return Err(too_large());
+    if keeps_beginning && arrived.announced > bytes_max as u64 {
+        // The beginning is kept as far as it has arrived.
+        let _ =
+            tokio::time::timeout(BEGINNING_TIME_MAX, arrived.collect_beginning(&mut body)).await;
     }
-    // Most bodies arrive in one frame and are not copied.
-    let mut first = Bytes::new();
-    let mut collected = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            Problem::bad_request(format!("the body could not be received: {error}"))
-        })?;
-        let Ok(data) = frame.into_data() else { continue };
-        let bytes = first.len() + collected.len() + data.len();
-        if bytes > bytes_max {
+    Err(UnusableBody::new(problem, beginning(&arrived.bytes())))
+}
+
+fn beginning(bytes: &Bytes) -> Bytes {
+    bytes.slice(..bytes.len().min(BEGINNING_BYTES_MAX))
+}
+
+/// The part of a body that has arrived. Most bodies arrive in one frame and are not copied.
+#[derive(Default)]
+struct Arrived {
+    /// The length in the `content-length` header, in bytes; 0 if there is none.
+    announced: u64,
+    first: Bytes,
+    /// All frames, once there is a second.
+    collected: BytesMut,
+}
+
+impl Arrived {
+    async fn collect(
+        &mut self,
+        body: &mut Body,
+        bytes_max: usize,
+        reservation: &mut Reservation,
+    ) -> Result<(), Problem> {
+        let too_large = || {
+            let detail = format!("the body is larger than {bytes_max} bytes (MAX_BODY_BYTES)");
+            Problem::too_large(detail, Limit::BodyBytes)
+        };
+        if self.announced > bytes_max as u64 {
             return Err(too_large());
         }
-        // Reserved only for what has arrived: an announced length costs its sender nothing.
-        reservation.grow_to(bytes)?;
-        if first.is_empty() && collected.is_empty() {
-            first = data;
-        } else {
-            if collected.is_empty() {
-                collected.reserve((announced as usize).min(PREALLOCATED_BYTES_MAX));
-                collected.extend_from_slice(&std::mem::take(&mut first));
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| {
+                Problem::bad_request(format!("the body could not be received: {error}"))
+            })?;
+            let Ok(data) = frame.into_data() else { continue };
+            let bytes = self.len() + data.len();
+            if bytes > bytes_max {
+                return Err(too_large());
             }
-            collected.extend_from_slice(&data);
+            // Reserved only for what has arrived: an announced length costs its sender nothing.
+            reservation.grow_to(bytes)?;
+            self.push(data);
+        }
+        Ok(())
+    }
+
+    /// Collects the beginning of a body that is already known to be too large.
+    async fn collect_beginning(&mut self, body: &mut Body) {
+        while self.len() < BEGINNING_BYTES_MAX {
+            let Some(Ok(frame)) = body.frame().await else { return };
+            if let Ok(data) = frame.into_data() {
+                self.push(data);
+            }
         }
     }
-    Ok(if collected.is_empty() { first } else { collected.freeze() })
+
+    fn len(&self) -> usize {
+        self.first.len() + self.collected.len()
+    }
+
+    fn push(&mut self, data: Bytes) {
+        if self.len() == 0 {
+            self.first = data;
+            return;
+        }
+        if self.collected.is_empty() {
+            self.collected.reserve((self.announced as usize).min(PREALLOCATED_BYTES_MAX));
+            self.collected.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.collected.extend_from_slice(&data);
+    }
+
+    fn bytes(self) -> Bytes {
+        if self.collected.is_empty() { self.first } else { self.collected.freeze() }
+    }
 }
 
 /// Decompresses a body to at most `bytes_max` bytes.
@@ -77,12 +145,20 @@ pub(super) fn decompress(
     body: &[u8],
     bytes_max: usize,
     reservation: &mut Reservation,
-) -> Result<Bytes, Problem> {
+) -> Result<Bytes, Box<UnusableBody>> {
     let mut decompressed = Vec::new();
-    for part in decode::decompress(encoding, body, bytes_max)? {
-        let part = part?;
-        reservation.grow_to(body.len() + decompressed.len() + part.len())?;
-        decompressed.extend_from_slice(&part);
+    let mut append_parts = || -> Result<(), Problem> {
+        for part in decode::decompress(encoding, body, bytes_max)? {
+            let part = part?;
+            reservation.grow_to(body.len() + decompressed.len() + part.len())?;
+            decompressed.extend_from_slice(&part);
+        }
+        Ok(())
+    };
+    let result = append_parts();
+    let bytes = Bytes::from(decompressed);
+    match result {
+        Ok(()) => Ok(bytes),
+        Err(problem) => Err(UnusableBody::new(problem, beginning(&bytes))),
     }
-    Ok(decompressed.into())
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::IngestRequest;
-use super::headers::media_type;
+use super::headers::{header_text, media_type};
 use super::pipeline::{Outcome, ingest};
 use crate::decode::{self, Context, DecodeError, Decoded, Format, STORED_LINES};
 use crate::http::openapi::parameters::IngestParameters;
@@ -114,7 +114,7 @@ fn cloudevent_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
         .filter(|(name, _)| name.as_str().starts_with("ce-"))
-        .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
+        .map(|(name, value)| (name.to_string(), header_text(value)))
         .collect()
 }
 

@@ -1,7 +1,7 @@
 //! The headers and parameters that all ingest endpoints read.
 
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, HeaderValue, Uri};
 
 use crate::config::Ack;
 use crate::decode::Encoding;
@@ -14,6 +14,11 @@ pub(super) fn media_type(headers: &HeaderMap) -> Result<String, Problem> {
         .to_str()
         .map_err(|_| Problem::unsupported("the content type contains bytes that are not ASCII"))?;
     Ok(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// Returns the value of a header as text, with U+FFFD for bytes that are not UTF-8.
+pub(super) fn header_text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
 pub(super) fn content_encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Problem> {

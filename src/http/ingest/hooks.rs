@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::IngestRequest;
 use super::events::IngestResponse;
-use super::headers::media_type;
+use super::headers::{header_text, media_type};
 use super::pipeline::ingest;
 use crate::decode::{self, Context, Hook, agent_names, is_agent};
 use crate::http::App;
@@ -88,7 +88,7 @@ async fn payload(
     app: &App,
     agent: String,
     event: Option<String>,
-    request: IngestRequest,
+    mut request: IngestRequest,
 ) -> Result<Response, Problem> {
     if !is_agent(&agent) {
         let allowed = agent_names().collect::<Vec<_>>().join(", ");
@@ -99,7 +99,7 @@ async fn payload(
     if media_type != "application/json" {
         return Err(Problem::unsupported_type(&media_type, "application/json"));
     }
-    let header = |name| Some(request.headers.get(name)?.to_str().ok()?.to_owned().into());
+    let header = |name| Some(header_text(request.headers.get(name)?).into());
     let hook = Hook {
         event_id: None,
         agent: agent.into(),
@@ -109,6 +109,8 @@ async fn payload(
         phase_id: header("x-phase-id"),
         milestone_id: header("x-milestone-id"),
     };
+    // Agents do not send a hook again.
+    request.keeps_originals = true;
     let firings = app.ingest.firings.clone();
     let decode = move |body: &[u8], context: &Context<'_>| {
         decode::decode_hook(&hook, body, &firings, context)

@@ -1,8 +1,10 @@
 //! What all ingest endpoints have in common: receive, decode, append, acknowledge.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::body::{decompress, receive};
+use super::body::{UnusableBody, decompress, receive};
 use super::headers::content_encoding;
 use super::memory::Reservation;
 use super::rejected;
@@ -47,32 +49,28 @@ where
     let encoding = content_encoding(&headers)?;
     let mut memory = app.ingest.memory.reserve()?;
     let bytes_max = app.body_bytes_max();
-    let bytes = receive(body, bytes_max, app.config.http.body_timeout, &mut memory).await?;
+    let timeout = app.config.http.body_timeout;
+    let bytes = match receive(body, bytes_max, timeout, keeps_originals, &mut memory).await {
+        Ok(bytes) => bytes,
+        Err(unusable) => return Err(refuse(&app, origin, unusable, keeps_originals).await),
+    };
     app.ingest.rates.charge(&origin.sender, 0, bytes.len());
 
     let is_large = bytes.len() > INLINE_BYTES_MAX || encoding.is_some();
-    let body = ReceivedBody { bytes, encoding, memory, keeps_original: keeps_originals };
-    let decoded = if is_large {
+    let body = ReceivedBody { bytes, encoding, memory };
+    let (decoded, origin) = if is_large {
         let app = app.clone();
-        let work = move || body.decode(&app, &origin, decode);
+        let work = move || (body.decode(&app, &origin, decode), origin);
         match tokio::task::spawn_blocking(work).await {
             Ok(done) => done,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     } else {
-        body.decode(&app, &origin, decode)
+        (body.decode(&app, &origin, decode), origin)
     };
     let outcome = match decoded {
         Ok((decoded, memory)) => append(&app, decoded, memory, ack, keeps_originals).await,
-        Err(undecodable) => {
-            let UndecodableBody { problem, original } = *undecodable;
-            if let Some(original) = original {
-                app.count_redactions(&original.redactions);
-                rejected::count(&app, original.rejected.len());
-                rejected::keep(&app, original.rejected).await;
-            }
-            Err(problem)
-        }
+        Err(unusable) => Err(refuse(&app, origin, unusable, keeps_originals).await),
     };
     drop(in_flight);
     outcome
@@ -83,20 +81,6 @@ struct ReceivedBody {
     bytes: Bytes,
     encoding: Option<Encoding>,
     memory: Reservation,
-    keeps_original: bool,
-}
-
-/// A body that could not be decoded.
-struct UndecodableBody {
-    problem: Problem,
-    /// The body as a rejected event, if it is kept.
-    original: Option<Decoded>,
-}
-
-impl From<Problem> for Box<UndecodableBody> {
-    fn from(problem: Problem) -> Self {
-        Self::new(UndecodableBody { problem, original: None })
-    }
 }
 
 impl ReceivedBody {
@@ -105,7 +89,7 @@ impl ReceivedBody {
         app: &App,
         origin: &Origin,
         decode: impl FnOnce(&[u8], &Context<'_>) -> Result<Decoded, DecodeError>,
-    ) -> Result<(Decoded, Reservation), Box<UndecodableBody>> {
+    ) -> Result<(Decoded, Reservation), Box<UnusableBody>> {
         let received_bytes = self.bytes.len();
         let body = match self.encoding {
             None => self.bytes,
@@ -113,20 +97,45 @@ impl ReceivedBody {
                 decompress(encoding, &self.bytes, app.body_bytes_max(), &mut self.memory)?
             }
         };
+        let unusable = |problem: Problem| UnusableBody::new(problem, body.clone());
         // Decoding takes another copy of the body, and the records one more.
-        self.memory.grow_to(received_bytes.max(body.len()) + 2 * body.len())?;
+        let decoding_bytes = received_bytes.max(body.len()) + 2 * body.len();
+        self.memory.grow_to(decoding_bytes).map_err(unusable)?;
         let context = app.decode_context(origin);
-        let decoded = decode(&body, &context).map_err(|error| {
-            let original =
-                (self.keeps_original).then(|| Decoded::undecodable(&context, &error, &body));
-            Box::new(UndecodableBody { problem: error.into(), original })
-        })?;
-        self.memory.grow_to(body.len() + decoded.batch.bytes().len())?;
+        let decoded = decode(&body, &context).map_err(|error| unusable(error.into()))?;
+        self.memory.grow_to(body.len() + decoded.batch.bytes().len()).map_err(unusable)?;
         let events = decoded.batch.len() + decoded.rejected.len();
         let decompressed_bytes = body.len().saturating_sub(received_bytes);
         app.ingest.rates.charge(&origin.sender, events, decompressed_bytes);
         Ok((decoded, self.memory))
     }
+}
+
+/// Copies the original to `rejected.jsonl` if its sender keeps none and must not send it again.
+async fn refuse(
+    app: &Arc<App>,
+    origin: Origin,
+    unusable: Box<UnusableBody>,
+    keeps_originals: bool,
+) -> Problem {
+    let UnusableBody { problem, original } = *unusable;
+    if !keeps_originals || !problem.is_final() {
+        return problem;
+    }
+    let (reason, redacting) = (problem.detail().to_owned(), app.clone());
+    let redact = move || {
+        let context = redacting.decode_context(&origin);
+        Decoded::undecodable(&context, reason, &original)
+    };
+    match tokio::task::spawn_blocking(redact).await {
+        Ok(decoded) => {
+            app.count_redactions(&decoded.redactions);
+            rejected::count(app, decoded.rejected.len());
+            rejected::keep(app, decoded.rejected).await;
+        }
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+    problem
 }
 
 /// Appends the valid events to the journal, and waits until they are as durable as `ack` asks for.

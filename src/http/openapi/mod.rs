@@ -88,10 +88,12 @@ fn components() -> Components {
     let mut components = Components::new();
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("An API key as bearer token"))
+        .description(Some(
+            "An API key, or the read token of a server without API keys, as bearer token",
+        ))
         .build();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-    let key = ApiKeyValue::with_description("X-API-Key", "An API key in a header");
+    let key = ApiKeyValue::with_description("X-API-Key", "An API key or read token in a header");
     components.add_security_scheme("key", SecurityScheme::ApiKey(ApiKey::Header(key)));
     components.responses.extend(problems::components());
     add_schema::<Problem>(&mut components);
@@ -115,16 +117,19 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
         .filter_map(Option::as_mut)
 }
 
-/// Adds the scope that the operation needs, and the responses to requests without it. A server
-/// without API keys needs none.
+/// Adds the scope that the operation needs, and the responses to requests without it. On a server without
+/// API keys, sending needs none, and reading the read token as a key.
 fn describe_access(operation: &mut Operation, scope: Option<Scope>) {
     let Some(scope) = scope else {
         operation.security = Some(Vec::new());
         return;
     };
     let requirement = |scheme| SecurityRequirement::new(scheme, [scope.name()]);
-    operation.security =
-        Some(vec![SecurityRequirement::default(), requirement("bearer"), requirement("key")]);
+    let mut security = vec![requirement("bearer"), requirement("key")];
+    if scope == Scope::Ingest {
+        security.insert(0, SecurityRequirement::default());
+    }
+    operation.security = Some(security);
     for name in ["Unauthorized", "Forbidden"] {
         add_response(operation, name);
     }

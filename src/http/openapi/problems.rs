@@ -15,12 +15,17 @@ type Shared = (&'static str, u16, &'static str);
 
 const SHARED: [Shared; 13] = [
     ("BadRequest", 400, "The body is not JSON, or does not have the expected shape."),
-    ("Unauthorized", 401, "The API key is missing or not valid."),
+    (
+        "Unauthorized",
+        401,
+        "The API key is missing or not valid. On a server without API keys: the read token is, which \
+         `token_file` can name.",
+    ),
     (
         "Forbidden",
         403,
-        "The API key lacks the scope. On a server without API keys: the request reads events, and \
-         does not come from the server's machine.",
+        "The API key lacks the scope. On a server without API keys: the request comes from a web page \
+         of another origin.",
     ),
     ("RequestTimeout", 408, "The body did not arrive in time (`BODY_TIMEOUT`)."),
     ("Gone", 410, "The position in the stream is not known any more."),

@@ -1,5 +1,6 @@
 //! Endpoints that read stored events.
 
+mod encoder;
 pub(super) mod events;
 pub(super) mod export;
 mod parameter_sets;

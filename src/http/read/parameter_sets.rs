@@ -98,6 +98,13 @@ const FORMAT: &[QueryParameter] = &[parameter("format", "The format of the expor
     formats.default(Some("ndjson".into())).into()
 })];
 
+const SPREADSHEET: &[QueryParameter] = &[parameter(
+    "spreadsheet",
+    "With `format=csv`: `true` writes an apostrophe before texts that spreadsheets take for a formula (`=`, \
+     `+`, `-`, `@`, tab, carriage return).",
+    || ObjectBuilder::new().schema_type(Type::Boolean).into(),
+)];
+
 const AFTER: &[QueryParameter] = &[parameter(
     "after",
     "The id of the last event that the client has seen; for clients that cannot set the header \
@@ -134,7 +141,7 @@ sets! {
     /// Query parameters of `GET /events`.
     ListEvents: [FILTER, TEXT, ORDER, EVENTS_LIMIT, CURSOR, MEMBERS];
     /// Query parameters of `GET /events/export`.
-    ExportEvents: [FILTER, TEXT, FORMAT, ORDER, MEMBERS];
+    ExportEvents: [FILTER, TEXT, FORMAT, SPREADSHEET, ORDER, MEMBERS];
     /// Query parameters of `GET /events/stream`.
     StreamEvents: [FILTER, TEXT, MEMBERS, AFTER];
     /// Query parameters of `GET /sessions`.

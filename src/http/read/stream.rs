@@ -1,14 +1,16 @@
 //! `GET /events/stream`: events as they arrive, as Server-Sent Events
 //! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, VARY};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
@@ -16,10 +18,12 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::aborted;
+use super::encoder::Encoder;
 use super::parameter_sets::StreamEvents;
 use super::parameters::Parameters;
 use super::state::STREAMS_MAX;
 use crate::http::App;
+use crate::http::access::{EndsByItself, Permission};
 use crate::http::openapi::problems::{QueryProblems, StreamProblems};
 use crate::http::openapi::schemas::Text;
 use crate::http::problem::Problem;
@@ -27,6 +31,8 @@ use crate::index;
 use crate::postgres::deliver;
 use crate::query::{Chunk, PageReader, ReadError, StreamPosition, TailQuery};
 use crate::store::Store;
+
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Interval of comments on a stream without events, which keep the connection alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -47,7 +53,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 ///
 /// Begins after the event in `Last-Event-ID` or `after`, else with the next event that arrives. Each
 /// message has an `id` and, as `data`, an event. The messages `begin` (first, with the position of the
-/// stream) and `end` (last, with the reason as JSON) contain no event.
+/// stream) and `end` (last, with the reason as JSON) contain no event. After 15 s without events there is a
+/// comment. Compressed with gzip if `Accept-Encoding` prefers it.
 #[utoipa::path(
     get,
     path = "/events/stream",
@@ -75,6 +82,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 pub(in crate::http) async fn stream(
     State(app): State<Arc<App>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(permission): Extension<Permission>,
     request: Request,
 ) -> Result<Response, Problem> {
     let store = app.read.store.clone();
@@ -83,6 +91,7 @@ pub(in crate::http) async fn stream(
     if app.drain.is_draining() {
         return Err(Problem::draining());
     }
+    let (encoder, coding) = Encoder::accepted(request.headers(), &["gzip"])?;
     let permit = app.read.streams.clone().try_acquire_owned().map_err(|_| {
         Problem::unavailable(format!("the maximum of {STREAMS_MAX} streams are open"), 10)
     })?;
@@ -111,8 +120,20 @@ pub(in crate::http) async fn stream(
         // Fails if the client has disconnected.
         let _ = end.send(end_reason);
     });
-    let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache")];
-    Ok((headers, Body::from_stream(frames(receiver, ended))).into_response())
+    let headers = [
+        (CONTENT_TYPE, "text/event-stream"),
+        (CACHE_CONTROL, "no-cache, no-transform"),
+        (VARY, "accept-encoding"),
+        // Turns off the buffer of nginx, in which events would wait for more.
+        (X_ACCEL_BUFFERING, "no"),
+    ];
+    let mut response =
+        (headers, Body::from_stream(frames(receiver, ended, encoder, permission))).into_response();
+    response.extensions_mut().insert(EndsByItself);
+    if let Some(coding) = coding {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+    }
+    Ok(response)
 }
 
 /// The reason for the end of a stream.
@@ -120,6 +141,7 @@ enum StreamEnd {
     ReaderGone,
     SlowReader,
     Draining,
+    AccessRevoked,
     Store(ReadError),
 }
 
@@ -133,6 +155,10 @@ impl StreamEnd {
                 ("slow_reader", format!("events were not read for {seconds} s; connect again"))
             }
             Self::Draining => ("shutting_down", "the server is shutting down".to_owned()),
+            Self::AccessRevoked => {
+                let detail = "the key of this request was removed, or has lost the scope 'read'";
+                ("access_revoked", detail.to_owned())
+            }
             Self::Store(error) => ("store", error.to_string()),
         };
         let data = serde_json::json!({ "reason": reason, "detail": detail });
@@ -140,17 +166,33 @@ impl StreamEnd {
     }
 }
 
-/// Returns the frames, and after them the message `end`.
+/// Returns the frames, and after them the message `end`. Once the permission is revoked, frames that wait
+/// are dropped.
 fn frames(
     receiver: mpsc::Receiver<Bytes>,
     ended: oneshot::Receiver<StreamEnd>,
-) -> impl stream::Stream<Item = Result<Bytes, std::convert::Infallible>> {
-    stream::unfold((receiver, Some(ended)), |(mut receiver, mut ended)| async move {
-        if let Some(frame) = receiver.recv().await {
-            return Some((Ok(frame), (receiver, ended)));
+    encoder: Encoder,
+    permission: Permission,
+) -> impl stream::Stream<Item = io::Result<Bytes>> {
+    let state = Some((receiver, ended, encoder, Box::pin(permission.revoked())));
+    stream::unfold(state, |state| async move {
+        let (mut receiver, mut ended, mut encoder, mut revoked) = state?;
+        let next = tokio::select! {
+            biased;
+            () = &mut revoked => Err(StreamEnd::AccessRevoked),
+            frame = receiver.recv() => match frame {
+                Some(frame) => Ok(frame),
+                None => Err((&mut ended).await.ok()?),
+            },
+        };
+        match next {
+            Ok(frame) => {
+                // A frame is one chunk, so compressing it takes little time.
+                let frame = encoder.encode_and_flush(frame);
+                Some((frame, Some((receiver, ended, encoder, revoked))))
+            }
+            Err(end) => Some((encoder.encode(end.frame()?.into(), true).map(Bytes::from), None)),
         }
-        let frame = ended.take()?.await.ok()?.frame()?;
-        Some((Ok(frame), (receiver, ended)))
     })
 }
 

@@ -152,7 +152,7 @@ fn partial_line(line: &[u8]) -> Option<usize> {
 }
 
 fn is_json(text: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(text).is_ok()
+    serde_json::from_slice::<IgnoredAny>(skip_byte_order_marks(text)).is_ok()
 }
 
 #[cfg(test)]

@@ -273,11 +273,7 @@ fn numbers(cases: &mut Vec<Case>) {
         ));
     }
     let event = with("data", "{\"duration_ms\":1e400}");
-    let expect = Expect::StoredAs {
-        jsonl: json!({ "duration_ms": "1e400" }),
-        postgres: json!({ "duration_ms": null }),
-    };
-    cases.push(Case::one(class, event, expect));
+    cases.push(Case::one(class, event, Expect::Stored(json!({ "duration_ms": null }))));
 }
 
 fn timestamps(cases: &mut Vec<Case>) {

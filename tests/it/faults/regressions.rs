@@ -16,8 +16,9 @@ fn padded(id: &str) -> Value {
 #[test]
 fn a_failed_fsync_of_a_directory_or_key_file_ends_the_server() {
     let keys = ".agentic/journal/00000000000000000000.tmp";
-    // The first fsync of a full segment's keys, and the first of the directory after start-up.
-    for (path, which) in [(keys, "1"), (".agentic/journal", "3+")] {
+    // The first fsync of a full segment's keys, and the first of the directory after start-up, which
+    // begins with the token and two segments.
+    for (path, which) in [(keys, "1"), (".agentic/journal", "4+")] {
         let workspace = Workspace::postgres_away();
         let path = workspace.directory().join(path).display().to_string();
         let inject = format!("inject=fsync:error=EIO:when={which}");

@@ -35,11 +35,9 @@ pub(crate) fn line_files(data: &Path) -> Vec<PathBuf> {
     let files: BTreeMap<_, _> = named
         .filter(|(name, _)| {
             let name = name.to_string_lossy();
-            let beside =
-                [".lock", ".torn", ".keys", ".keys.old", ".index", ".index-wal", ".index-shm"];
+            // This server's names end with the extension, logrotate's with a number.
             name.starts_with("events")
-                && name.contains(".jsonl")
-                && !beside.iter().any(|suffix| name.ends_with(suffix))
+                && (name.ends_with(".jsonl") || name.ends_with(|last: char| last.is_ascii_digit()))
         })
         .collect();
     files.into_values().collect()

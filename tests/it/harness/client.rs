@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,10 +14,13 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 
+/// Uses the read token of a server without API keys, as the commands do.
 #[derive(Clone)]
 pub(crate) struct Client {
     agent: ureq::Agent,
     pub(crate) address: SocketAddr,
+    /// The value of `Authorization` that permits reading.
+    read_token: Arc<OnceLock<String>>,
 }
 
 #[derive(Debug)]
@@ -71,11 +75,42 @@ impl Client {
             .max_idle_connections(connections)
             .build()
             .new_agent();
-        Self { agent, address }
+        Self { agent, address, read_token: Arc::default() }
     }
 
-    /// Sends a request; an error means that no response arrived.
+    /// Sends a request, with the read token if it carries no key and the server asks for the token; an
+    /// error means that no response arrived.
     pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Response, ureq::Error> {
+        let response = self.send_once(method, path, headers, body)?;
+        let has_key = |(name, _): &(&str, &str)| matches!(*name, "authorization" | "x-api-key");
+        if response.status != 401 || headers.iter().any(has_key) {
+            return Ok(response);
+        }
+        // The response to a HEAD has no body.
+        let named =
+            if method == "HEAD" { &self.send_once("GET", path, &[], b"")? } else { &response };
+        let Some(token) = read_token(named) else { return Ok(response) };
+        let token = self.read_token.get_or_init(|| token);
+        let headers = [headers, &[("authorization", token)]].concat();
+        self.send_once(method, path, &headers, body)
+    }
+
+    /// The header line by which a raw request may read, ended by CR LF; empty if the server has keys.
+    pub(crate) fn read_header(&self) -> String {
+        if self.read_token.get().is_none() {
+            self.get("/stats", &[]);
+        }
+        self.read_token.get().map_or(String::new(), |token| format!("authorization: {token}\r\n"))
+    }
+
+    /// Sends a request with these headers only.
+    pub(crate) fn send_once(
         &self,
         method: &str,
         path: &str,
@@ -132,7 +167,10 @@ impl Client {
     /// The body of `GET /health`, healthy or not.
     #[track_caller]
     pub(crate) fn health(&self) -> Value {
-        self.get("/health", &[]).json()
+        // Without the read token, the response has no reasons.
+        self.read_header();
+        let token = self.read_token.get().map(|token| ("authorization", &**token));
+        self.get("/health", token.as_slice()).json()
     }
 
     /// The value of one sample of `GET /metrics`. `sample` is the name with its labels, as in the text
@@ -176,6 +214,13 @@ impl Client {
         stream.set_nonblocking(false).expect("a socket");
         Connection::new(stream)
     }
+}
+
+/// Reads the token in the file that a response names.
+fn read_token(response: &Response) -> Option<String> {
+    let problem: Value = serde_json::from_str(&response.text).ok()?;
+    let line = std::fs::read_to_string(problem["token_file"].as_str()?).expect("the read token");
+    Some(line.trim_end().strip_prefix("Authorization: ").expect("a header").to_owned())
 }
 
 pub(crate) struct Connection(TcpStream);

@@ -16,6 +16,9 @@ use ureq::http::Request;
 
 use super::client::{JSON, Response};
 
+/// The body of a response that has begun.
+pub(crate) type Body = hyper::body::Incoming;
+
 pub(crate) struct Http2 {
     runtime: Runtime,
     sender: SendRequest<Full<Bytes>>,
@@ -77,6 +80,37 @@ impl Http2 {
                 headers: head.headers,
                 text: String::from_utf8(body.to_vec()).expect("text"),
             })
+        })
+    }
+
+    /// Begins a request without reading the body of its response, which must be a 200.
+    #[track_caller]
+    pub(crate) fn begin(&mut self, path: &str, headers: &[(&str, &str)]) -> Body {
+        let mut request = Request::builder().uri(format!("http://localhost{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::default()).expect("a request");
+        let response = self.runtime.block_on(async {
+            self.sender.ready().await?;
+            self.sender.send_request(request).await
+        });
+        let response = response.expect("a response");
+        assert_eq!(response.status().as_u16(), 200);
+        response.into_body()
+    }
+
+    /// Reads a body to its end; returns the data, and whether it ended without an error.
+    pub(crate) fn rest(self, mut body: Body) -> (Vec<u8>, bool) {
+        self.runtime.block_on(async {
+            let mut data = Vec::new();
+            while let Some(frame) = body.frame().await {
+                match frame {
+                    Ok(frame) => data.extend(frame.into_data().unwrap_or_default()),
+                    Err(_) => return (data, false),
+                }
+            }
+            (data, true)
         })
     }
 

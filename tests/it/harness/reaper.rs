@@ -150,6 +150,10 @@ impl Process {
         self.child.stderr.take()
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal unless the process has ended.
     pub(crate) fn signal(&mut self, signal: Signal) {
         if self.try_wait().is_none() {

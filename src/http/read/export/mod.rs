@@ -1,7 +1,6 @@
 //! `GET /events/export`: all events that match a filter, as a stream.
 
 mod csv;
-mod encoder;
 mod parquet;
 
 use std::io;
@@ -16,9 +15,10 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::OwnedSemaphorePermit;
 
-use self::encoder::Encoder;
+use self::csv::CellForm;
 use self::parquet::Parquet;
 use super::aborted;
+use super::encoder::Encoder;
 use super::parameter_sets::ExportEvents;
 use super::parameters::Parameters;
 use super::state::PARQUET_MAX;
@@ -79,6 +79,12 @@ pub(in crate::http) async fn export(
         ("parquet", ExportFormat::Parquet),
     ];
     let format = parameters.word("format", &format)?.unwrap_or(ExportFormat::Ndjson);
+    let forms = [("true", CellForm::Spreadsheet), ("false", CellForm::Exact)];
+    let form = parameters.word("spreadsheet", &forms)?.unwrap_or(CellForm::Exact);
+    if form == CellForm::Spreadsheet && !matches!(format, ExportFormat::Csv) {
+        let error = "is for CSV; allowed: true with format=csv";
+        return Err(Problem::parameter("spreadsheet", error));
+    }
     let order = [("asc", Order::Ascending), ("desc", Order::Descending)];
     let page = PageQuery {
         filter: parameters.filter()?,
@@ -88,7 +94,7 @@ pub(in crate::http) async fn export(
         members: parameters.members()?,
     };
     let columns = columns(&page.members);
-    let (writer, encoding) = Writer::new(&app, format, columns, request.headers())?;
+    let (writer, encoding) = Writer::new(&app, format, form, columns, request.headers())?;
     let mut reader = store.page(page.clone()).await?;
     // A query that fails at once gets an error status; later, only the connection can be aborted.
     let chunk = reader.next().await.unwrap_or_else(|| Err(aborted()))?;
@@ -160,7 +166,7 @@ fn body(export: Export, first: Chunk) -> impl stream::Stream<Item = Result<Bytes
 /// Encodes events in the format of the export.
 enum Writer {
     Ndjson(Encoder),
-    Csv { columns: Vec<&'static Member>, is_first: bool, encoder: Encoder },
+    Csv { columns: Vec<&'static Member>, form: CellForm, is_first: bool, encoder: Encoder },
     // The format includes compression.
     Parquet { parquet: Box<Parquet>, _permit: OwnedSemaphorePermit },
 }
@@ -170,6 +176,7 @@ impl Writer {
     fn new(
         app: &App,
         format: ExportFormat,
+        form: CellForm,
         columns: Vec<&'static Member>,
         headers: &HeaderMap,
     ) -> Result<(Self, Option<&'static str>), Problem> {
@@ -185,9 +192,9 @@ impl Writer {
             let parquet = Box::new(parquet);
             return Ok((Self::Parquet { parquet, _permit: permit }, None));
         }
-        let (encoder, encoding) = Encoder::accepted(headers)?;
+        let (encoder, encoding) = Encoder::accepted(headers, &["zstd", "gzip"])?;
         let writer = match format {
-            ExportFormat::Csv => Self::Csv { columns, is_first: true, encoder },
+            ExportFormat::Csv => Self::Csv { columns, form, is_first: true, encoder },
             _ => Self::Ndjson(encoder),
         };
         Ok((writer, encoding))
@@ -205,12 +212,12 @@ impl Writer {
                 }
                 encoder.encode(text, is_end)
             }
-            Self::Csv { columns, is_first, encoder } => {
+            Self::Csv { columns, form, is_first, encoder } => {
                 if std::mem::take(is_first) {
                     csv::header(columns, &mut text);
                 }
                 for event in events {
-                    csv::row(&event.line, columns, &mut text);
+                    csv::row(&event.line, columns, *form, &mut text);
                 }
                 encoder.encode(text, is_end)
             }

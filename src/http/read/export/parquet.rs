@@ -158,11 +158,11 @@ impl Column {
 
     fn schema(&self) -> Result<Type> {
         let (physical, logical) = match self.member.kind {
-            MemberKind::Object => (Physical::BYTE_ARRAY, Some(LogicalType::Json)),
             MemberKind::Timestamp => {
                 (Physical::INT64, Some(LogicalType::timestamp(true, TimeUnit::MICROS)))
             }
-            MemberKind::Scalar(ColumnKind::Text) => {
+            // Not `Json`, which Polars reads as binary.
+            MemberKind::Object | MemberKind::Scalar(ColumnKind::Text) => {
                 (Physical::BYTE_ARRAY, Some(LogicalType::String))
             }
             MemberKind::Scalar(ColumnKind::Count) => (Physical::INT64, None),

@@ -1,4 +1,10 @@
-//! Access control: API keys, their scopes, and requests without a key.
+//! Access control: API keys, their scopes, and servers without keys.
+
+mod browser;
+mod pages;
+mod proxies;
+mod read_token;
+mod revocation;
 
 use std::collections::BTreeSet;
 
@@ -78,7 +84,8 @@ fn sighup_reloads_the_key_file() {
     let mut server = workspace.server().set("API_KEYS_FILE", &file).ready().start();
     post(&server.client, "1", &[("x-api-key", "old")]).expect(202);
 
-    std::fs::write(&file, "ci:new:ingest\n").unwrap();
+    // As an editor on Windows saves it.
+    std::fs::write(&file, "\u{feff}ci:new:ingest\r\n").unwrap();
     server.signal(Signal::HUP);
     eventually("the new key is valid", || {
         let response = post(&server.client, "2", &[("x-api-key", "new")]);
@@ -86,7 +93,9 @@ fn sighup_reloads_the_key_file() {
     });
     post(&server.client, "3", &[("x-api-key", "old")]).expect(401);
 
-    for bad in ["", "ci:new\n", "ci:new:write\n"] {
+    let utf_16: Vec<u8> =
+        "\u{feff}ci:new:ingest".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for bad in [&b""[..], b"ci:new\n", b"ci:new:write\n", &utf_16] {
         std::fs::write(&file, bad).unwrap();
         let before = server.log().matches("API keys not changed").count();
         server.signal(Signal::HUP);
@@ -130,54 +139,6 @@ fn other_address() -> Option<std::net::IpAddr> {
 const READING: [&str; 4] = ["/events", "/events/export", "/sessions", "/stats"];
 
 #[test]
-fn without_keys_only_local_requests_can_read() {
-    let workspace = Workspace::jsonl();
-    let server = workspace.server().set("HOST", "0.0.0.0").ready().start();
-    let port = server.client.address.port();
-    let local = Client::new(([127, 0, 0, 1], port).into());
-    crate::reading::shown(&local, 0);
-    for route in READING {
-        for (headers, status) in [
-            (&[][..], 200),
-            (&[("host", "localhost")], 200),
-            (&[("host", "LOCALHOST:8080")], 200),
-            (&[("host", "127.0.0.2:80")], 200),
-            (&[("host", "[::1]:8080")], 200),
-            (&[("x-api-key", "any")], 200),
-            (&[("host", "evil.example")], 403),
-            (&[("host", "localhost.evil.example")], 403),
-            (&[("host", "evil.example@localhost")], 403),
-            (&[("host", "192.0.2.1")], 403),
-            (&[("host", "")], 403),
-            (&[("x-forwarded-for", "192.0.2.1")], 403),
-            (&[("forwarded", "for=192.0.2.1")], 403),
-        ] {
-            let mut connection = local.connect();
-            let has_host = headers.iter().any(|(name, _)| *name == "host");
-            let host = if has_host { "" } else { "host: localhost\r\n" };
-            let lines: Vec<_> =
-                headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-            let lines = lines.concat();
-            connection
-                .write(format!("HEAD {route} HTTP/1.1\r\n{host}{lines}connection: close\r\n\r\n"));
-            let response = connection.read_to_end();
-            assert!(
-                response.starts_with(&format!("HTTP/1.1 {status} ")),
-                "{route} {headers:?}: {response}"
-            );
-        }
-        let mut old = local.connect();
-        old.write(format!("GET {route} HTTP/1.0\r\n\r\n"));
-        assert!(old.read_to_end().starts_with("HTTP/1.0 403 "), "{route}");
-        if let Some(address) = other_address() {
-            let other = Client::new((address, port).into());
-            let problem = other.get(route, &[("host", "localhost")]).expect(403).json();
-            assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("API_KEYS")));
-        }
-    }
-}
-
-#[test]
 fn reading_needs_a_key_with_the_read_scope() {
     let workspace = Workspace::jsonl();
     let keys = "in:key-1:ingest,eyes:key-2:read,both:key-3:ingest+read";
@@ -205,8 +166,31 @@ fn reading_needs_a_key_with_the_read_scope() {
     }
 }
 
+/// Sends a request to every route, and asserts the status of those that need the scope `read`; the others
+/// must not be denied.
+#[track_caller]
+fn every_route(client: &Client, headers: &[(&str, &str)], reading: u16) {
+    for (method, path, scope) in ROUTES {
+        // The stream would not end.
+        if scope == Some("read") && reading == 200 && path.ends_with("/stream") {
+            continue;
+        }
+        let path = path.replace(['{', '}'], "");
+        let response = client.send_once(method, &path, headers, b"").expect("a response");
+        let context = format!("{method} {path} {headers:?}: {response:?}");
+        match scope {
+            // There is no such session.
+            Some("read") if path.contains("session_id") && reading == 200 => {
+                assert_eq!(response.status, 404, "{context}");
+            }
+            Some("read") => assert_eq!(response.status, reading, "{context}"),
+            _ => assert!(!matches!(response.status, 401 | 403), "{context}"),
+        }
+    }
+}
+
 /// The scope that each route needs; `None` for public routes.
-const ROUTES: [(&str, &str, Option<&str>); 20] = [
+const ROUTES: [(&str, &str, Option<&str>); 21] = [
     ("POST", "/events", Some("ingest")),
     ("POST", "/events/batch", Some("ingest")),
     ("POST", "/hooks", Some("ingest")),
@@ -221,6 +205,7 @@ const ROUTES: [(&str, &str, Option<&str>); 20] = [
     ("GET", "/sessions", Some("read")),
     ("GET", "/sessions/{session_id}", Some("read")),
     ("GET", "/stats", Some("read")),
+    ("GET", "/", None),
     ("GET", "/openapi.json", None),
     ("GET", "/health", None),
     ("GET", "/health/live", None),
@@ -265,18 +250,6 @@ fn every_route_denies_requests_without_its_scope() {
         for (key, status) in [(None, 401), (Some("key-3"), 401), (Some(other_key), 403)] {
             crate::errors::problem(&send(key), status, &format!("{method} {path} {key:?}"));
         }
-    }
-}
-
-#[test]
-fn without_keys_every_reading_route_denies_remote_requests() {
-    let workspace = Workspace::jsonl();
-    let server = workspace.server().ready().start();
-    for (method, path, scope) in ROUTES {
-        let path = path.replace(['{', '}'], "");
-        let headers = [("host", "events.example")];
-        let response = server.client.send(method, &path, &headers, b"").expect("a response");
-        assert_eq!(response.status == 403, scope == Some("read"), "{method} {path}: {response:?}");
     }
 }
 
