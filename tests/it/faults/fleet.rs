@@ -6,7 +6,7 @@ use std::path::Path;
 use super::rng::Rng;
 use super::stored::{ids, whole_lines};
 use super::world::World;
-use crate::harness::workspace::forwarded;
+use crate::harness::workspace::forwarded_so_far;
 
 /// Kills and restarts one server after the other.
 pub(crate) fn failover(world: &World, rng: &mut Rng) {
@@ -57,7 +57,7 @@ fn copy(from: &Path, to: &Path) {
 pub(crate) fn cloned_journal(world: &World, rng: &mut Rng) {
     let (original, clone) = (&world.nodes[0], &world.nodes[1]);
     // The journal of the clone is deleted, so it must not have a backlog.
-    clone.with(|server| forwarded(server));
+    clone.with(|server| forwarded_so_far(server));
     if let Err(status) = clone.stop() {
         world.violation(format!("SIGTERM ended with {status}"));
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::rng::Rng;
 use super::stored::{ids, line_files, whole_lines};
 use super::world::World;
-use crate::harness::{eventually, workspace::forwarded};
+use crate::harness::{eventually, workspace::forwarded_so_far};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -46,7 +46,7 @@ pub(crate) fn partitions(world: &World, _rng: &mut Rng) {
     };
     let oldest_kept = day(2);
     world.progress(300);
-    world.node().with(|server| forwarded(server));
+    world.node().with(|server| forwarded_so_far(server));
     world.kill(world.node());
     world.node().start();
     eventually("partitions are dropped", || {

@@ -1,6 +1,7 @@
 //! Directory and database of one test, and access to everything that its servers store there.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -146,6 +147,18 @@ pub(crate) fn forwarded(server: &Server) {
     eventually("everything is forwarded", || {
         when(server.client.health(), |health| {
             health["database"]["reachable"] == true && health["forwarder"]["lag_events"] == 0
+        })
+    });
+}
+
+/// Waits until PostgreSQL has the events that the server has received so far. Others may follow all the
+/// time.
+pub(crate) fn forwarded_so_far(server: &Server) {
+    let begun = Instant::now();
+    eventually("all events received so far are forwarded", || {
+        when(server.client.health(), |health| {
+            let age = health["forwarder"]["lag_seconds"].as_f64().expect("a number of seconds");
+            health["database"]["reachable"] == true && age < begun.elapsed().as_secs_f64()
         })
     });
 }
