@@ -33,6 +33,8 @@ pub(super) fn map_fields(mut fields: Fields<'_>) -> Result<Fields<'_>, Invalid> 
         }
     }
     fields.promoted = Some(promoted);
+    // An agent may have members that look like a column and are not.
+    fields.is_promoted_complete = true;
     Ok(fields)
 }
 

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use agentic_hooks_backend::decode::{
-    Context, Decoded, Encoding, Format, decode, decompress, from_headers,
+    Context, Decoded, Encoding, Firings, Format, Hook, OtlpEncoding, Signal, agent_names, decode,
+    decode_export, decode_hook, decompress, from_headers,
 };
 use agentic_hooks_backend::event::line::line_key;
 use agentic_hooks_backend::event::timestamp::{parse_number, parse_text};
@@ -170,6 +171,162 @@ fn decode_cloudevent_headers() {
             !decoded.batch.is_empty()
         })
     });
+}
+
+/// The recorded payloads of agents.
+fn payloads() -> Vec<Vec<u8>> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payloads/recorded");
+    let agents = std::fs::read_dir(directory).expect("the payloads").map(|agent| {
+        let files = std::fs::read_dir(agent.expect("an agent").path()).expect("payloads");
+        files.map(|file| file.expect("a payload").path()).collect::<Vec<_>>()
+    });
+    let mut paths: Vec<_> = agents.flatten().collect();
+    paths.retain(|path| !path.to_string_lossy().ends_with(".expected.json"));
+    paths.sort();
+    paths.iter().map(|path| std::fs::read(path).expect("a file")).collect()
+}
+
+#[test]
+fn hooks() {
+    let redactor = standard();
+    let agents: Vec<&str> = agent_names().collect();
+    fuzz("hooks", 1500, payloads(), &JSON_TOKENS, |payload| {
+        let mut through = false;
+        for agent in &agents {
+            let hook = Hook {
+                agent: (*agent).into(),
+                event: Some("PreToolUse".into()),
+                fired_at: Timestamp::from_micros(1_795_424_400_123_456).expect("a time"),
+                workflow_id: None,
+                phase_id: None,
+                milestone_id: None,
+                event_id: None,
+            };
+            let context = context(Some(&redactor));
+            if let Ok(decoded) = decode_hook(&hook, payload, &Firings::default(), &context) {
+                check_accepted_lines(&decoded, &self::context(None));
+                through |= !decoded.batch.is_empty();
+            }
+        }
+        through
+    });
+}
+
+fn exports(encoding: OtlpEncoding, inputs: Vec<Vec<u8>>, tokens: &[&str]) {
+    let redactor = standard();
+    fuzz(&format!("OTLP {encoding:?}"), 1500, inputs, tokens, |body| {
+        let mut through = false;
+        for signal in [Signal::Logs, Signal::Traces, Signal::Metrics] {
+            let context = context(Some(&redactor));
+            if let Ok(decoded) = decode_export(signal, encoding, body, &context) {
+                check_accepted_lines(&decoded, &self::context(None));
+                through |= !decoded.batch.is_empty();
+            }
+        }
+        through
+    });
+}
+
+#[test]
+fn otlp_json() {
+    let inputs: Vec<_> = ["otlp-claude-code.json", "otlp-others.json"]
+        .map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payloads").join(name))
+        .iter()
+        .flat_map(|path| {
+            let text = std::fs::read_to_string(path).expect("a file");
+            let cases: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            requests(&cases)
+        })
+        .collect();
+    assert!(!inputs.is_empty());
+    let tokens =
+        [&JSON_TOKENS[..], &["\"attributes\":[", "\"value\":{", "\"kvlistValue\":{"]].concat();
+    exports(OtlpEncoding::Json, inputs, &tokens);
+}
+
+/// The objects with records of a signal, wherever they are in a file of test cases.
+fn requests(value: &serde_json::Value) -> Vec<Vec<u8>> {
+    let members = ["resourceLogs", "resourceSpans", "resourceMetrics"];
+    match value {
+        serde_json::Value::Object(object) => {
+            if members.iter().any(|member| object.contains_key(*member)) {
+                return vec![value.to_string().into_bytes()];
+            }
+            object.values().flat_map(requests).collect()
+        }
+        serde_json::Value::Array(array) => array.iter().flat_map(requests).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn otlp_protobuf() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payloads/otlp-claude-code.hex");
+    let text = std::fs::read_to_string(path).expect("a file");
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let pairs = digits.chunks_exact(2).map(|pair| std::str::from_utf8(pair).expect("ASCII"));
+    let input = pairs.map(|pair| u8::from_str_radix(pair, 16).expect("a byte")).collect();
+    let tokens = ["\n\0", "\n\u{2}\n\0", "\u{12}", "\u{1a}", "\u{22}\u{7f}", "\0"];
+    exports(OtlpEncoding::Protobuf, vec![input], &tokens);
+}
+
+/// Eight times as much of the same takes at most 24 times as long, with redaction, and reading it back too.
+#[test]
+fn decode_time() {
+    const SMALL_BYTES: usize = 4 << 10;
+    let redactor = standard();
+    let secrets = crate::redaction::secrets();
+    let inputs: Vec<Vec<u8>> =
+        secrets.iter().map(|(_, text, _)| text.as_bytes().to_vec()).collect();
+    let tokens: Vec<&str> = ["x://u:p@h/", "-----BEGIN PRIVATE KEY-----", "eyJ", "ghp_", "\\\""]
+        .into_iter()
+        .chain(JSON_TOKENS)
+        .collect();
+    let body = |part: &str, form: usize, bytes: usize| {
+        let count = bytes / (part.len() + 4) + 1;
+        let value = match form {
+            0 => format!("\"{}\"", part.repeat(count)),
+            1 => serde_json::Value::from(part.repeat(count)).to_string(),
+            2 => format!("[{}]", vec![part; count].join(",")),
+            _ => format!("{{{}}}", vec![format!("\"a\":{part}"); count].join(",")),
+        };
+        format!("{{\"event_type\":\"t\",\"session_id\":\"s\",\"data\":{{\"a\":{value}}}}}")
+    };
+    let context = context(Some(&redactor));
+    let read = |body: &str| {
+        let begun = thread_time();
+        let through = decode(Format::Object, body.as_bytes(), &context).is_ok_and(|decoded| {
+            for line in lines(&decoded) {
+                let mut line = line.to_vec();
+                text::replace_lone_surrogates(&mut line);
+                let _ = Event::from_line(&line);
+            }
+            !decoded.batch.is_empty()
+        });
+        (thread_time().saturating_sub(begun), through)
+    };
+    fuzz("decode time", 100, inputs, &tokens, |part| {
+        let part = String::from_utf8_lossy(&part[..part.len().min(200)]);
+        let mut through = false;
+        for form in 0..4 {
+            let (small, large) =
+                (body(&part, form, SMALL_BYTES), body(&part, form, 8 * SMALL_BYTES));
+            // The smallest of several times is nearest to the work itself.
+            let least = |body: &str| (0..3).map(|_| read(body)).min_by_key(|(time, _)| *time);
+            let ((short, read), (long, _)) =
+                (least(&small).expect("one"), least(&large).expect("one"));
+            through |= read;
+            let limit = 24 * short + Duration::from_millis(5);
+            assert!(long < limit, "form {form} of {part:?}: {short:?} and {long:?}");
+        }
+        through
+    });
+}
+
+/// The CPU time of this thread.
+fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 #[test]
