@@ -122,7 +122,7 @@ impl Running {
             journal: journal.clone(),
             forwarding: delivery.forwarding,
             ingest: IngestState::new(config, framing, redactor, rejected),
-            read: ReadState::new(delivery.store),
+            read: ReadState::new(config, delivery.store),
         });
         let server = Server::new(listener, tls.clone(), connection_limits(config)?, metrics);
         let server = start_server(server, app);

@@ -32,6 +32,11 @@ pub(crate) struct LimitsConfig {
     #[arg(value_parser = bytes_from(MIB))]
     pub(crate) max_inflight_bytes: u64,
 
+    /// Maximum memory for responses with events, which clients share; above it: 503. Units: KiB, MiB, GiB
+    #[arg(long, env = "MAX_READ_BYTES", value_name = "SIZE", default_value = "256MiB")]
+    #[arg(value_parser = bytes_from(64 * MIB))]
+    pub(crate) max_read_bytes: u64,
+
     /// Maximum number of open connections; above it: 503
     #[arg(long, env = "MAX_CONNECTIONS", value_name = "NUMBER", default_value_t = 10_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]

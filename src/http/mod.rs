@@ -10,10 +10,12 @@ mod transport;
 
 mod access;
 mod app;
+mod client_id;
 mod endpoint;
 mod middleware;
 mod negotiation;
 mod openapi;
+mod patience;
 mod problem;
 mod router;
 

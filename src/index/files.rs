@@ -1,5 +1,6 @@
 //! The files that are indexed: the JSON Lines file and the files rotated from it.
 
+use std::collections::HashSet;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -11,7 +12,7 @@ use crate::journal::RotatedNames;
 pub(super) const MARK_BYTES: u64 = 512;
 
 /// Identifies a file whatever its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct FileIdentity {
     pub(super) device: u64,
     pub(super) inode: u64,
@@ -50,14 +51,22 @@ pub(super) fn list(path: &Path) -> io::Result<Vec<(FileIdentity, PathBuf)>> {
             .map(|(path, metadata)| (FileIdentity::of_metadata(&metadata), path))
             .collect();
         // A file may have several names (hard links).
-        let mut listed = Vec::from_iter(current);
-        files.retain(|(identity, _)| {
-            let is_new = !listed.contains(identity);
-            listed.push(*identity);
-            is_new
-        });
+        let mut listed: HashSet<FileIdentity> = current.into_iter().collect();
+        files.retain(|(identity, _)| listed.insert(*identity));
         files.extend(current.map(|identity| (identity, path.to_owned())));
         return Ok(files);
+    }
+}
+
+/// Opens the file at a path; `None` if it has another identity.
+pub(super) fn open_if(path: &Path, identity: FileIdentity) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => {
+            let file = file?;
+            let is_it = FileIdentity::of_metadata(&file.metadata()?) == identity;
+            Ok(is_it.then_some(file))
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The follower: indexes what is appended to the JSON Lines file, by this server or another program.
 
+use std::collections::{HashMap, HashSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,14 +77,13 @@ impl IndexStatus {
             return Ok(());
         }
         let found = files::list(jsonl)?;
-        let has = |found: &[(FileIdentity, PathBuf)], identity: FileIdentity| {
-            found.iter().any(|(found, _)| *found == identity)
-        };
-        self.ready = self.error.is_none() && self.seen.iter().all(|(seen, _)| has(&found, *seen));
+        let listed: HashSet<FileIdentity> = found.iter().map(|(identity, _)| *identity).collect();
+        let seen: HashMap<FileIdentity, u64> = self.seen.iter().copied().collect();
+        self.ready = self.error.is_none() && seen.keys().all(|identity| listed.contains(identity));
         (self.bytes, self.lag_bytes) = (0, 0);
         for (identity, path) in &found {
             let len = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-            let seen = self.seen.iter().find(|(seen, _)| seen == identity).map(|(_, len)| *len);
+            let seen = seen.get(identity).copied();
             let is_truncated = seen.is_some_and(|seen| len < seen);
             // A new JSON Lines file has new events only.
             let is_old = seen.is_none() && path != jsonl && len > 0;

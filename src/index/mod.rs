@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 pub use follow::IndexStatus;
@@ -34,7 +34,7 @@ use self::read::IndexReader;
 use crate::journal::Appended;
 use crate::metrics::Metrics;
 use crate::query::{
-    FromRow, PageQuery, PageReader, PageWriter, ReadError, Select, StreamPosition, TailQuery,
+    FromRow, PageChunk, PageQuery, ReadError, Select, StreamPosition, TailChunk, TailQuery,
 };
 
 /// Maximum number of queries at once. Further ones wait.
@@ -127,18 +127,12 @@ impl Index {
         status
     }
 
-    /// Starts to read a page of events.
+    /// Reads the first events of a page.
     ///
     /// # Errors
-    /// If too many queries wait, or the index is not open yet.
-    pub async fn page(&self, page: PageQuery) -> Result<PageReader, ReadError> {
-        let (mut writer, page) = PageWriter::new(page);
-        self.read(move |reader, runtime| match reader.page(&mut writer, runtime) {
-            Ok(full) => runtime.block_on(writer.end(full)),
-            Err(error) => runtime.block_on(writer.fail(error)),
-        })
-        .await?;
-        Ok(page)
+    /// If too many queries wait, the index is not open yet, or the query fails.
+    pub async fn page(&self, page: PageQuery) -> Result<PageChunk, ReadError> {
+        self.read(move |reader| reader.page(&page)).await
     }
 
     /// The position after the newest event.
@@ -146,26 +140,19 @@ impl Index {
     /// # Errors
     /// As [`Index::page`].
     pub async fn newest(&self) -> Result<StreamPosition, ReadError> {
-        self.read_value(|reader| reader.newest()).await
+        self.read(|reader| reader.newest()).await
     }
 
-    /// Starts to read the events after a position.
+    /// Reads the first events after a position.
     ///
     /// # Errors
-    /// As [`Index::page`].
+    /// As [`Index::page`], and if the position is unknown.
     pub async fn tail(
         &self,
         tail: TailQuery,
-        after: &StreamPosition,
-    ) -> Result<PageReader, ReadError> {
-        let (mut writer, page) = PageWriter::new(tail.into_page());
-        let after = after.clone();
-        self.read(move |reader, runtime| match reader.tail(&mut writer, &after, runtime) {
-            Ok((position, more)) => runtime.block_on(writer.reached(position, more)),
-            Err(error) => runtime.block_on(writer.fail(error)),
-        })
-        .await?;
-        Ok(page)
+        after: StreamPosition,
+    ) -> Result<TailChunk, ReadError> {
+        self.read(move |reader| reader.tail(&tail.into_page(), &after)).await
     }
 
     /// Calls `add` with each row of the result, and returns the state that it built.
@@ -176,29 +163,18 @@ impl Index {
         add: fn(&mut S, R),
     ) -> Result<S, ReadError> {
         let statement = sql::select(&R::columns(), select);
-        self.read_value(move |reader| {
+        self.read(move |reader| {
             reader.each(&statement, |row| add(&mut state, row))?;
             Ok(state)
         })
         .await
     }
 
-    /// Runs a query that returns one value.
-    async fn read_value<T: Send + 'static>(
+    /// Runs a query on a thread that may block, once fewer than the maximum are running.
+    async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&mut IndexReader<'_>) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
-        let (sender, value) = oneshot::channel();
-        // The client may be gone by then.
-        self.read(move |reader, _| drop(sender.send(query(reader)))).await?;
-        value.await.unwrap_or_else(|_| Err(panicked()))
-    }
-
-    /// Starts a query on a thread that may block. Returns once the index is open.
-    async fn read(
-        &self,
-        query: impl FnOnce(&mut IndexReader<'_>, &Handle) + Send + 'static,
-    ) -> Result<(), ReadError> {
         let generation = self.status.borrow().generation;
         if generation == 0 {
             let starting = "the index is being opened; try again in a moment";
@@ -210,23 +186,13 @@ impl Index {
             return Err(ReadError::Unavailable(busy));
         };
         let shared = self.shared.clone();
-        let (opened, was_opened) = oneshot::channel();
-        tokio::task::spawn_blocking(move || {
+        let query = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            match IndexReader::open(&shared, generation) {
-                Ok(mut reader) => {
-                    // The client may be gone by then.
-                    let _ = opened.send(Ok(()));
-                    query(&mut reader, &Handle::current());
-                    reader.close(generation);
-                }
-                Err(error) => drop(opened.send(Err(error))),
-            }
+            let mut reader = IndexReader::open(&shared, generation)?;
+            let found = query(&mut reader);
+            reader.close(generation);
+            found
         });
-        was_opened.await.unwrap_or_else(|_| Err(panicked()))
+        query.await.unwrap_or_else(|_| Err(ReadError::Failed("the index: panic".to_owned())))
     }
-}
-
-fn panicked() -> ReadError {
-    ReadError::Failed("the index: panic".to_owned())
 }

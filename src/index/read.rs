@@ -1,17 +1,14 @@
 //! Queries to the index. They block, so they run on threads that may.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use rusqlite::{Connection, Rows, params_from_iter};
-use tokio::runtime::Handle;
 
 use super::error::{QUERY_TIMEOUT, read_error};
 use super::source_files::{LINE_POSITION_COLUMNS, LinePosition, SourceFiles};
 use super::{SharedState, lines, schema, sql};
 use crate::query::sql::Statement;
-use crate::query::{FromRow, Offered, PageWriter, ReadError};
+use crate::query::{ChunkBuilder, FromRow, PageChunk, PageQuery, ReadError};
 
 /// Number of SQLite's virtual machine instructions between two checks of the time limit.
 const CLOCK_STEPS: i32 = 10_000;
@@ -24,32 +21,6 @@ pub(super) struct IndexReader<'s> {
     pub(super) index: Connection,
     pub(super) shared: &'s SharedState,
     pub(super) files: SourceFiles,
-    pub(super) deadline: Deadline,
-}
-
-/// The time at which a query fails. Each chunk of the response extends it.
-#[derive(Clone)]
-pub(super) struct Deadline {
-    created: Instant,
-    /// Milliseconds after `created`.
-    at_ms: Arc<AtomicU64>,
-}
-
-impl Deadline {
-    fn new() -> Self {
-        let deadline = Self { created: Instant::now(), at_ms: Arc::default() };
-        deadline.extend();
-        deadline
-    }
-
-    pub(super) fn extend(&self) {
-        let at = self.created.elapsed() + QUERY_TIMEOUT;
-        self.at_ms.store(at.as_millis() as u64, Ordering::Relaxed);
-    }
-
-    fn has_passed(&self) -> bool {
-        self.created.elapsed().as_millis() as u64 > self.at_ms.load(Ordering::Relaxed)
-    }
 }
 
 impl<'s> IndexReader<'s> {
@@ -58,12 +29,11 @@ impl<'s> IndexReader<'s> {
             .take_connection(generation)
             .map_or_else(|| schema::open_to_read(&shared.index), Ok)
             .map_err(|error| read_error(&error))?;
-        let deadline = Deadline::new();
-        let clock = deadline.clone();
+        let deadline = Instant::now() + QUERY_TIMEOUT;
         index
-            .progress_handler(CLOCK_STEPS, Some(move || clock.has_passed()))
+            .progress_handler(CLOCK_STEPS, Some(move || Instant::now() > deadline))
             .map_err(|error| read_error(&error))?;
-        Ok(Self { index, shared, files: SourceFiles::default(), deadline })
+        Ok(Self { index, shared, files: SourceFiles::default() })
     }
 
     /// Gives the connection back for the next query.
@@ -71,32 +41,24 @@ impl<'s> IndexReader<'s> {
         self.shared.give_connection(generation, self.index);
     }
 
-    /// Writes a page of events. Returns whether there are more than it takes.
-    pub(super) fn page(
-        &mut self,
-        writer: &mut PageWriter,
-        runtime: &Handle,
-    ) -> Result<bool, ReadError> {
-        let statement = sql::select(LINE_POSITION_COLUMNS, &writer.page().select());
-        let Self { index, shared, files, deadline } = self;
+    /// Reads the first events of a page.
+    pub(super) fn page(&mut self, page: &PageQuery) -> Result<PageChunk, ReadError> {
+        let statement = sql::select(LINE_POSITION_COLUMNS, &page.select());
+        let Self { index, shared, files } = self;
         let mut prepared = prepare(index, &statement)?;
         let mut rows = query(&mut prepared, &statement)?;
+        let mut chunk = ChunkBuilder::new(page);
         loop {
             let ahead = read_ahead(&mut rows, files, index, shared)?;
             if ahead.is_empty() {
-                return Ok(false);
+                return Ok(chunk.page(false));
             }
             for event in ahead {
-                if writer.is_full() {
-                    return Ok(true);
+                if chunk.is_full() {
+                    return Ok(chunk.page(true));
                 }
                 let line = files.line(&event, index, shared)?;
-                if writer.offer(event.key, line) == Offered::ChunkFull {
-                    if !runtime.block_on(writer.send()) {
-                        return Ok(false);
-                    }
-                    deadline.extend();
-                }
+                chunk.add(event.key, None, line);
             }
         }
     }

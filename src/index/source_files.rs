@@ -1,10 +1,8 @@
 //! The JSON Lines files that a query reads lines from.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -32,9 +30,17 @@ impl LinePosition {
     }
 }
 
-/// Open files by their numbers in the index; `None` for a file that was deleted.
+/// Maximum number of open files of one query. An index of many files would use up all descriptors.
+const OPEN_MAX: usize = 16;
+
+/// The files of a query, by their numbers in the index.
 #[derive(Default)]
-pub(super) struct SourceFiles(HashMap<i64, Option<File>>);
+pub(super) struct SourceFiles {
+    /// The files that were opened last, the latest at the end; `None` for a file that was deleted.
+    open: VecDeque<(i64, Option<File>)>,
+    /// Paths, once a file that was rotated was needed.
+    listed: Option<HashMap<FileIdentity, PathBuf>>,
+}
 
 impl SourceFiles {
     /// The file that has an event, and the offset of the event's line in it.
@@ -45,11 +51,18 @@ impl SourceFiles {
         shared: &SharedState,
     ) -> Result<Option<(&File, u64)>, ReadError> {
         let (number, offset) = (id >> OFFSET_BITS, id & ((1 << OFFSET_BITS) - 1));
-        let file = match self.0.entry(number) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(open(number, index, shared)?),
+        let at = match self.open.iter().rposition(|(open, _)| *open == number) {
+            Some(at) => at,
+            None => {
+                let file = self.open(number, index, shared)?;
+                if self.open.len() == OPEN_MAX {
+                    self.open.pop_front();
+                }
+                self.open.push_back((number, file));
+                self.open.len() - 1
+            }
         };
-        Ok(file.as_ref().map(|file| (file, offset.cast_unsigned())))
+        Ok(self.open[at].1.as_ref().map(|file| (file, offset.cast_unsigned())))
     }
 
     /// Reads an event's line; `None` if no file has it any more.
@@ -62,37 +75,32 @@ impl SourceFiles {
         let Some((file, offset)) = self.locate(event.id, index, shared)? else { return Ok(None) };
         Ok(lines::read_back(file, offset, &event.key.event_id, event.key.timestamp)?)
     }
-}
 
-/// Opens the file with that number. It may have been renamed since.
-fn open(number: i64, index: &Connection, shared: &SharedState) -> Result<Option<File>, ReadError> {
-    let identity = index
-        .query_row("SELECT device, inode FROM files WHERE number = ?1", [number], |row| {
-            let unsigned = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
-            Ok(FileIdentity { device: unsigned(0)?, inode: unsigned(1)? })
-        })
-        .optional()
-        .map_err(|error| read_error(&error))?;
-    let Some(identity) = identity else { return Ok(None) };
-    if let Some(file) = open_if(&shared.jsonl, identity)? {
-        return Ok(Some(file));
-    }
-    for (found, path) in files::list(&shared.jsonl)? {
-        if found == identity {
-            return Ok(open_if(&path, identity)?);
+    /// Opens the file with that number. It may have been renamed since it was listed.
+    fn open(
+        &mut self,
+        number: i64,
+        index: &Connection,
+        shared: &SharedState,
+    ) -> Result<Option<File>, ReadError> {
+        let identity = index
+            .query_row("SELECT device, inode FROM files WHERE number = ?1", [number], |row| {
+                let unsigned = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
+                Ok(FileIdentity { device: unsigned(0)?, inode: unsigned(1)? })
+            })
+            .optional()
+            .map_err(|error| read_error(&error))?;
+        let Some(identity) = identity else { return Ok(None) };
+        if let Some(file) = files::open_if(&shared.jsonl, identity)? {
+            return Ok(Some(file));
         }
-    }
-    Ok(None)
-}
-
-/// Opens the file at a path if it has this identity.
-fn open_if(path: &Path, identity: FileIdentity) -> io::Result<Option<File>> {
-    match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        file => {
-            let file = file?;
-            let is_it = FileIdentity::of_metadata(&file.metadata()?) == identity;
-            Ok(is_it.then_some(file))
+        if let Some(path) = self.listed.as_ref().and_then(|listed| listed.get(&identity))
+            && let Some(file) = files::open_if(path, identity)?
+        {
+            return Ok(Some(file));
         }
+        let listed = self.listed.insert(files::list(&shared.jsonl)?.into_iter().collect());
+        let Some(path) = listed.get(&identity) else { return Ok(None) };
+        Ok(files::open_if(path, identity)?)
     }
 }

@@ -82,7 +82,7 @@ mod tests {
 
     fn page(equal: &[(&'static str, &str)]) -> Select {
         let equal = equal.iter().map(|(column, value)| (*column, (*value).to_owned())).collect();
-        PageQuery { filter: Filter { equal, ..Filter::default() }, ..PageQuery::default() }.select()
+        PageQuery::new(Filter { equal, ..Filter::default() }, 0).select()
     }
 
     #[test]

@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 
 use rusqlite::OptionalExtension;
-use tokio::runtime::Handle;
 
 use super::OFFSET_BITS;
 use super::error::read_error;
 use super::read::{IndexReader, prepare, query};
 use super::source_files::{LINE_POSITION_COLUMNS, LinePosition};
 use crate::query::sql::{SqlValue, Statement};
-use crate::query::{Offered, PageQuery, PageWriter, ReadError, StreamPosition};
+use crate::query::{ChunkBuilder, PageQuery, ReadError, StreamPosition, TailChunk};
 
 /// What a [`StreamPosition`] means here: after the event at an offset of a file. In the index whose name
 /// it has, the number identifies the file, even a deleted one. In an index that was built since, the
@@ -76,54 +75,46 @@ impl IndexReader<'_> {
         positions().map_err(|error| read_error(&error))
     }
 
-    /// Writes the events after a position. Returns the position that was reached, and whether there
-    /// are more.
+    /// Reads the first events after a position.
     pub(super) fn tail(
         &mut self,
-        writer: &mut PageWriter,
+        page: &PageQuery,
         after: &StreamPosition,
-        runtime: &Handle,
-    ) -> Result<(StreamPosition, bool), ReadError> {
+    ) -> Result<TailChunk, ReadError> {
         // A transaction, so that all statements see the same state of the index.
         self.index.execute_batch("BEGIN").map_err(|error| read_error(&error))?;
-        let reached = self.tail_in_transaction(writer, after, runtime);
+        let chunk = self.tail_in_transaction(page, after);
         self.index.execute_batch("COMMIT").map_err(|error| read_error(&error))?;
-        reached
+        chunk
     }
 
     fn tail_in_transaction(
         &mut self,
-        writer: &mut PageWriter,
+        page: &PageQuery,
         after: &StreamPosition,
-        runtime: &Handle,
-    ) -> Result<(StreamPosition, bool), ReadError> {
+    ) -> Result<TailChunk, ReadError> {
         let positions = self.positions()?;
         let after = self.id_at(after, positions.index)?;
         let newest = self.newest_id()?;
-        let statement = events_after(after, writer.page());
+        let statement = events_after(after, page);
         let sql = |error: rusqlite::Error| read_error(&error);
-        let Self { index, shared, files, deadline } = self;
+        let Self { index, shared, files } = self;
         let mut prepared = prepare(index, &statement)?;
         let mut rows = query(&mut prepared, &statement)?;
+        let mut chunk = ChunkBuilder::new(page);
         let mut reached = after;
         while let Some(row) = rows.next().map_err(sql)? {
-            if writer.is_full() {
-                return Ok((positions.after(reached), true));
+            if chunk.is_full() {
+                return Ok(chunk.tail(positions.after(reached), true));
             }
             let event = LinePosition::from_row(row).map_err(sql)?;
             reached = event.id;
             let line = files.line(&event, index, shared)?;
-            let offered = writer.offer_at(event.key, Some(positions.after(reached)), line);
-            if offered == Offered::ChunkFull {
-                if !runtime.block_on(writer.send()) {
-                    break;
-                }
-                deadline.extend();
-            }
+            chunk.add(event.key, Some(positions.after(reached)), line);
         }
         // All matching events were seen. An index that is being built again may not have reached the
         // position yet, which then stays where it is.
-        Ok((positions.after(newest.max(after)), false))
+        Ok(chunk.tail(positions.after(newest.max(after)), false))
     }
 
     /// The id of the event at a position.
@@ -155,6 +146,6 @@ fn events_after(id: i64, page: &PageQuery) -> Statement {
     let mut statement = Statement::new(format!("SELECT {columns} FROM hook_events NOT INDEXED"));
     statement.push(" WHERE id > ?", [SqlValue::Integer(id)]);
     statement.push_and(page.filter.conditions());
-    statement.push(&format!(" ORDER BY id LIMIT {}", page.scan_max() + 1), []);
+    statement.push(&format!(" ORDER BY id LIMIT {}", page.rows()), []);
     statement
 }

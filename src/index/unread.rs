@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 
 use super::files::{self, MARK_BYTES};
 use super::lines::LINE_BYTES_MAX;
@@ -17,7 +16,7 @@ const BLOCKS_AHEAD: usize = 2;
 
 /// The part of a file that is not in the index.
 pub(super) struct Unread {
-    pub(super) file: Arc<File>,
+    pub(super) file: File,
     pub(super) number: i64,
     pub(super) position: u64,
     pub(super) len: u64,

@@ -1,9 +1,9 @@
 //! The writer of the index, and the files that it has indexed.
 
-use std::fs::File;
+use std::collections::{HashMap, HashSet};
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, params};
@@ -40,7 +40,6 @@ pub(super) struct IndexedFile {
     /// Position and mark before the first block with an event that another file has too; see
     /// [`schema`](super::schema).
     hidden: Option<(u64, i64)>,
-    file: Option<Arc<File>>,
     /// Length of the file when it was last compared with the index.
     pub(super) seen_len: u64,
     /// Time of the file's last change, if the mark was compared after it.
@@ -73,11 +72,13 @@ impl IndexWriter {
         jsonl: &Path,
     ) -> Result<bool, FollowError> {
         let mut is_changed = false;
+        let paths: HashMap<FileIdentity, &PathBuf> =
+            found.iter().map(|(identity, path)| (*identity, path)).collect();
         for at in (0..self.sources.len()).rev() {
             let source = &mut self.sources[at];
-            let path = found.iter().find(|(identity, _)| *identity == source.identity);
-            if let Some((_, path)) = path {
-                path.clone_into(&mut source.path);
+            let path = paths.get(&source.identity);
+            if let Some(path) = path {
+                source.path.clone_from(path);
             }
             // The JSON Lines file has the largest number, so that its new events are streamed.
             let is_overtaken = source.path == jsonl && source.number < self.newest_number;
@@ -86,8 +87,10 @@ impl IndexWriter {
                 is_changed = true;
             }
         }
-        let is_known = |identity| self.sources.iter().any(|source| source.identity == identity);
-        let known: Vec<bool> = found.iter().map(|(identity, _)| is_known(*identity)).collect();
+        let indexed: HashSet<FileIdentity> =
+            self.sources.iter().map(|source| source.identity).collect();
+        let known: Vec<bool> =
+            found.iter().map(|(identity, _)| indexed.contains(identity)).collect();
         let newest_known = known.iter().rposition(|is_known| *is_known);
         for (at, (identity, path)) in found.into_iter().enumerate().filter(|(at, _)| !known[*at]) {
             let is_newest = newest_known.is_none_or(|known| at > known);
@@ -171,12 +174,14 @@ impl IndexWriter {
     pub(super) fn check(&mut self, at: usize) -> Result<FileState, FollowError> {
         let source = &mut self.sources[at];
         let (number, position) = (source.number, source.position);
-        let Some(file) = source.open()? else { return Ok(FileState::Indexed) };
-        let metadata = file.metadata()?;
+        let Some(metadata) = source.metadata()? else { return Ok(FileState::Indexed) };
         let (len, modified) = (metadata.len(), metadata.modified()?);
         if len == position && source.verified == Some(modified) {
             return Ok(FileState::Indexed);
         }
+        let Some(file) = files::open_if(&source.path, source.identity)? else {
+            return Ok(FileState::Indexed);
+        };
         if len < position || files::mark(&file, position)? != source.mark {
             tracing::info!(file = %source.path.display(), "the file was truncated or rewritten; indexing it again");
             let (identity, path) = (source.identity, source.path.clone());
@@ -237,24 +242,20 @@ impl IndexedFile {
             position,
             mark,
             hidden: None,
-            file: None,
             seen_len: 0,
             verified: None,
         }
     }
 
-    /// Opens the file; `None` if the path no longer leads to it.
-    fn open(&mut self) -> io::Result<Option<Arc<File>>> {
-        if self.file.is_none() {
-            let file = match File::open(&self.path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                file => file?,
-            };
-            if FileIdentity::of_metadata(&file.metadata()?) == self.identity {
-                self.file = Some(Arc::new(file));
+    /// Returns what is known about the file; `None` if the path no longer leads to it.
+    fn metadata(&self) -> io::Result<Option<Metadata>> {
+        match std::fs::metadata(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+            Ok(found) => {
+                Ok(Some(found).filter(|found| FileIdentity::of_metadata(found) == self.identity))
             }
         }
-        Ok(self.file.clone())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Queries for events, and the events on their way back. Knows neither of the two stores: each renders
 //! a `Select` into its own SQL, with the help of `sql` for the clauses that both write alike.
 
-mod chunks;
+mod chunk;
 mod condition;
 mod error;
 mod filter;
@@ -10,8 +10,8 @@ mod select;
 pub(crate) mod sql;
 mod tail;
 
-pub use chunks::{Chunk, FoundEvent, PageReader};
-pub(crate) use chunks::{Offered, PageWriter};
+pub(crate) use chunk::ChunkBuilder;
+pub use chunk::{FoundEvent, PageChunk, Rest, TailChunk};
 pub use condition::Order;
 pub(crate) use condition::{Boundary, Comparison, Condition};
 pub use error::ReadError;

@@ -8,6 +8,9 @@ use crate::event::Timestamp;
 /// Maximum number of events that one page of a text search looks at, because no index helps it.
 const SEARCH_EVENTS_MAX: usize = 50_000;
 
+/// Number of events that the first query of a page looks at. Then the size of events is known.
+const FIRST_QUERY_EVENTS: usize = 128;
+
 /// Sort key of an event, which a page cursor carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageKey {
@@ -19,8 +22,8 @@ pub struct PageKey {
     pub event_id: String,
 }
 
-/// A query for one page of events.
-#[derive(Clone, Debug, Default)]
+/// A query for one page of events, or for the rest of a page.
+#[derive(Clone, Debug)]
 pub struct PageQuery {
     /// Which events.
     pub filter: Filter,
@@ -32,12 +35,39 @@ pub struct PageQuery {
     pub limit: usize,
     /// Members of each event in the response.
     pub members: SelectedMembers,
+    /// Maximum number of further events that a text search looks at.
+    pub(crate) search_events: usize,
+    /// Maximum number of events that the next query looks at.
+    pub(crate) query_events: usize,
 }
 
 impl PageQuery {
-    /// Maximum number of events to look at.
-    pub(crate) fn scan_max(&self) -> usize {
-        if self.filter.text.is_some() { SEARCH_EVENTS_MAX } else { self.limit }
+    /// All events on one page.
+    pub fn all(filter: Filter) -> Self {
+        Self { search_events: usize::MAX, ..Self::new(filter, usize::MAX) }
+    }
+
+    /// The first page with all members, in the default order.
+    pub fn new(filter: Filter, limit: usize) -> Self {
+        Self {
+            filter,
+            order: Order::default(),
+            after: None,
+            limit,
+            members: SelectedMembers::default(),
+            search_events: SEARCH_EVENTS_MAX,
+            query_events: FIRST_QUERY_EVENTS,
+        }
+    }
+
+    /// Maximum number of further events to look at.
+    pub(super) fn scan_max(&self) -> usize {
+        if self.filter.text.is_some() { self.search_events } else { self.limit }
+    }
+
+    /// Number of rows that the next query needs: one more than it returns shows that there are more.
+    pub(crate) fn rows(&self) -> usize {
+        self.scan_max().min(self.query_events) + 1
     }
 
     /// Returns whether the payload (`data` and `extra`) has to be read.
@@ -45,7 +75,7 @@ impl PageQuery {
         self.filter.text.is_some() || self.members.has("data")
     }
 
-    /// The rows of the page, and one more, which shows that there is a next page.
+    /// The rows of the next query.
     pub(crate) fn select(&self) -> Select {
         let comparison = match self.order {
             Order::Ascending => Comparison::Greater,
@@ -61,7 +91,7 @@ impl PageQuery {
                 event_id: Some(key.event_id.clone()),
             }),
             order_by: order.to_vec(),
-            limit: Some(self.scan_max() + 1),
+            limit: Some(self.rows()),
             ..Select::default()
         }
     }

@@ -3,7 +3,7 @@
 use super::filter::Filter;
 use super::page::{PageQuery, SelectedMembers};
 
-/// Maximum number of events in one response to a tail.
+/// Maximum number of events that one query of a tail looks at.
 const TAIL_EVENTS_MAX: usize = 500;
 
 /// A query for the events that arrived after a position.
@@ -16,10 +16,11 @@ pub struct TailQuery {
 }
 
 impl TailQuery {
-    /// The same query as a page, whose limits one response has.
+    /// The same query as a page, whose limits a chunk has.
     pub(crate) fn into_page(self) -> PageQuery {
         let Self { filter, members } = self;
-        PageQuery { filter, members, limit: TAIL_EVENTS_MAX, ..PageQuery::default() }
+        let query_events = TAIL_EVENTS_MAX;
+        PageQuery { members, query_events, ..PageQuery::new(filter, TAIL_EVENTS_MAX) }
     }
 }
 

@@ -15,7 +15,9 @@ pub use stats::{Distribution, Stats, StatsBucket, ToolStats};
 
 use crate::index;
 use crate::postgres;
-use crate::query::{FromRow, PageQuery, PageReader, ReadError, Select, StreamPosition, TailQuery};
+use crate::query::{
+    FromRow, PageChunk, PageQuery, ReadError, Select, StreamPosition, TailChunk, TailQuery,
+};
 
 /// The one store that a server reads from.
 #[derive(Clone, Debug)]
@@ -27,13 +29,13 @@ pub enum Store {
 }
 
 impl Store {
-    /// Starts to read a page of events.
+    /// Reads the first events of a page; see [`PageQuery::advance`].
     ///
     /// # Errors
-    /// If the store is unavailable. Later errors are in the response.
-    pub async fn page(&self, page: PageQuery) -> Result<PageReader, ReadError> {
+    /// If the store is unavailable or fails.
+    pub async fn page(&self, page: &PageQuery) -> Result<PageChunk, ReadError> {
         match self {
-            Self::Index(index) => index.page(page).await,
+            Self::Index(index) => index.page(page.clone()).await,
             Self::Postgres(database) => database.page(page).await,
         }
     }
@@ -49,17 +51,17 @@ impl Store {
         }
     }
 
-    /// Starts to read the events that arrived after a position.
+    /// Reads the first events that arrived after a position.
     ///
     /// # Errors
-    /// If the store is unavailable or does not know the position.
+    /// If the store is unavailable, fails, or does not know the position.
     pub async fn tail(
         &self,
-        tail: TailQuery,
+        tail: &TailQuery,
         after: &StreamPosition,
-    ) -> Result<PageReader, ReadError> {
+    ) -> Result<TailChunk, ReadError> {
         match self {
-            Self::Index(index) => index.tail(tail, after).await,
+            Self::Index(index) => index.tail(tail.clone(), after.clone()).await,
             Self::Postgres(database) => database.tail(tail, after).await,
         }
     }

@@ -9,7 +9,7 @@ use super::payload_text::{CWD, PROMPT, member_text, payload_text};
 use super::session_state::{self, NewestEvents, SessionState, literals};
 use crate::event::Timestamp;
 use crate::query::{
-    Chunk, Filter, Order, PageKey, PageQuery, ReadError, Select, SelectedMembers, output_row,
+    Filter, Order, PageKey, PageQuery, ReadError, Select, SelectedMembers, output_row,
 };
 
 /// Events of hooks that have the working directory.
@@ -335,14 +335,15 @@ impl Store {
         members: &[&str],
     ) -> Result<Vec<Vec<u8>>, ReadError> {
         let members = SelectedMembers::Only(members.iter().map(|&name| name.to_owned()).collect());
-        let page = PageQuery { filter, order, limit, members, after: None };
-        let mut reader = self.page(page).await?;
+        let mut page = PageQuery { order, members, ..PageQuery::new(filter, limit) };
         let mut lines = Vec::new();
-        while let Some(chunk) = reader.next().await {
-            if let Chunk::Events(events) = chunk? {
-                lines.extend(events.into_iter().map(|event| event.line));
+        loop {
+            let chunk = self.page(&page).await?;
+            let is_last = !page.advance(&chunk);
+            lines.extend(chunk.events.into_iter().map(|event| event.line));
+            if is_last {
+                return Ok(lines);
             }
         }
-        Ok(lines)
     }
 }

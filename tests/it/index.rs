@@ -33,6 +33,29 @@ fn append(workspace: &Workspace, text: &str) {
     file.and_then(|mut file| file.write_all(text.as_bytes())).expect("the file can be appended to");
 }
 
+/// As many rotated files as the process may have open files would be too many to keep open.
+#[test]
+fn more_rotated_files_than_file_descriptors_are_indexed_and_read() {
+    let workspace = Workspace::jsonl();
+    let line = |number: usize| {
+        let event = json!({"event_id": format!("{number}"), "event_type": "t", "session_id": "s"});
+        format!("{event}\n")
+    };
+    let directory = workspace.file().parent().expect("a directory").to_owned();
+    std::fs::create_dir_all(directory).expect("a directory");
+    for number in 0..300 {
+        let name = format!("{}.{}", workspace.file().display(), 300 - number);
+        std::fs::write(name, line(number)).expect("a rotated file");
+    }
+    std::fs::write(workspace.file(), line(300)).expect("the file");
+    let server = workspace.server().wrapped(["prlimit", "--nofile=128:128"]).ready().start();
+    let all: Vec<String> = (0..=301).map(|number| format!("{number}")).collect();
+    server.client.event(&event("301")).expect(202);
+    shows(&server.client, &all.iter().map(String::as_str).collect::<Vec<_>>());
+    let lines = server.client.get("/events/export", &[]).expect(200).text;
+    assert_eq!(lines.lines().count(), 302);
+}
+
 #[test]
 fn lines_of_other_programs_are_found_in_the_stored_form() {
     let workspace = Workspace::jsonl();

@@ -161,6 +161,21 @@ fn stalled_body_is_408() {
 }
 
 #[test]
+fn http2_connection_ends_after_a_stalled_body() {
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().set("BODY_TIMEOUT", "1s").ready().start();
+    let mut connection = Http2::plain(server.client.address);
+    connection.event(&event("1")).expect(202);
+    connection.event_without_body().expect(408);
+    eventually(
+        "the connection is closed",
+        || {
+            if connection.is_closed() { Ok(()) } else { Err(()) }
+        },
+    );
+}
+
+#[test]
 fn client_that_does_not_read_responses_is_disconnected() {
     let workspace = Workspace::jsonl();
     let server = workspace.server().set("BODY_TIMEOUT", "1s").ready().start();

@@ -71,6 +71,7 @@ mod reading;
 mod recorded;
 mod sequences;
 mod sessions;
+mod sharing;
 mod streaming;
 
 // Commands and configuration.

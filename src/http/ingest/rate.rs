@@ -6,10 +6,10 @@
 //! one second's worth is therefore accepted, and the average rate still holds.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::http::client_id::ClientId;
 use crate::http::problem::Problem;
 use crate::metrics::Limit;
 
@@ -19,31 +19,6 @@ const SENDERS_MAX: usize = 16 * 1024;
 
 /// Minimum interval between two scans of a full table for buckets to evict.
 const EVICT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The identity that rate limits apply to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Sender {
-    /// The name of an API key.
-    Key(Arc<str>),
-    /// An IP address; of IPv6, the /64 network, which one customer has.
-    Address(IpAddr),
-    /// All senders that arrive while the table is full.
-    Others,
-}
-
-impl Sender {
-    /// Identifies a sender by its API key, or by its address if it has none.
-    pub(super) fn new(key_name: Option<Arc<str>>, peer: Option<IpAddr>) -> Self {
-        match (key_name, peer.map(|peer| peer.to_canonical())) {
-            (Some(name), _) => Self::Key(name),
-            (None, Some(IpAddr::V6(address))) => {
-                Self::Address(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into())
-            }
-            (None, Some(address)) => Self::Address(address),
-            (None, None) => Self::Others,
-        }
-    }
-}
 
 /// The buckets of all senders.
 #[derive(Debug)]
@@ -55,7 +30,7 @@ pub(super) struct RateLimits {
 
 #[derive(Debug)]
 struct Buckets {
-    by_sender: HashMap<Sender, Bucket>,
+    by_sender: HashMap<ClientId, Bucket>,
     scanned_at: Instant,
 }
 
@@ -79,7 +54,7 @@ impl RateLimits {
     }
 
     /// Rejects a request while its sender is in debt.
-    pub(super) fn check(&self, sender: &Sender) -> Result<(), Problem> {
+    pub(super) fn check(&self, sender: &ClientId) -> Result<(), Problem> {
         if self.is_off() {
             return Ok(());
         }
@@ -102,7 +77,7 @@ impl RateLimits {
     }
 
     /// Subtracts the cost of a request from its sender's bucket.
-    pub(super) fn charge(&self, sender: &Sender, events: usize, bytes: usize) {
+    pub(super) fn charge(&self, sender: &ClientId, events: usize, bytes: usize) {
         if self.is_off() {
             return;
         }
@@ -124,7 +99,7 @@ impl RateLimits {
     fn bucket<'b>(
         &self,
         buckets: &'b mut Buckets,
-        sender: &Sender,
+        sender: &ClientId,
         now: Instant,
     ) -> &'b mut Bucket {
         let Buckets { by_sender, scanned_at } = buckets;
@@ -135,7 +110,7 @@ impl RateLimits {
                 by_sender.retain(|_, bucket| !self.is_full(&self.refilled(*bucket, now)));
             }
             if by_sender.len() >= SENDERS_MAX {
-                sender = &Sender::Others;
+                sender = &ClientId::Others;
             }
         }
         let full = || Bucket {
@@ -169,10 +144,12 @@ impl RateLimits {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
-    fn address(number: u32) -> Sender {
-        Sender::new(None, Some(IpAddr::from(number.to_be_bytes())))
+    fn address(number: u32) -> ClientId {
+        ClientId::new(None, Some(IpAddr::from(number.to_be_bytes())))
     }
 
     #[test]
@@ -206,14 +183,5 @@ mod tests {
         assert_eq!(after(1), (-10.0, 1000.0));
         assert_eq!(after(3), (10.0, 1000.0));
         assert_eq!(after(9), (10.0, 1000.0));
-    }
-
-    #[test]
-    fn ipv6_senders_are_identified_by_their_network() {
-        let of = |text: &str| Sender::new(None, Some(text.parse().unwrap()));
-        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::1"));
-        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
-        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
-        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
     }
 }

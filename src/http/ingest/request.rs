@@ -9,11 +9,11 @@ use axum::http::HeaderMap;
 
 use super::drain::InFlight;
 use super::headers::ack;
-use super::rate::Sender;
 use crate::config::Ack;
 use crate::event::Timestamp;
 use crate::http::App;
 use crate::http::access::KeyName;
+use crate::http::client_id::ClientId;
 use crate::http::problem::Problem;
 
 /// A request within the rate limits of its sender, counted as in flight.
@@ -31,7 +31,7 @@ pub(in crate::http) struct IngestRequest {
 
 /// Sender and time of arrival of a request.
 pub(super) struct Origin {
-    pub(super) sender: Sender,
+    pub(super) sender: ClientId,
     pub(super) key_name: Option<Arc<str>>,
     pub(super) received_at: Timestamp,
 }
@@ -43,7 +43,7 @@ impl FromRequest<Arc<App>> for IngestRequest {
         let (parts, body) = request.into_parts();
         let key_name = parts.extensions.get::<KeyName>().and_then(|key| key.0.clone());
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.ip());
-        let sender = Sender::new(key_name.clone(), peer);
+        let sender = ClientId::new(key_name.clone(), peer);
         app.ingest.rates.check(&sender)?;
         let in_flight = app.drain.admit()?;
         let origin = Origin { sender, key_name, received_at: Timestamp::now() };

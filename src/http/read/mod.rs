@@ -1,8 +1,11 @@
 //! Endpoints that read stored events.
 
+mod admission;
+mod body;
 mod encoder;
 pub(super) mod events;
 pub(super) mod export;
+mod pages;
 mod parameter_sets;
 mod parameters;
 pub(super) mod sessions;
@@ -15,11 +18,6 @@ use axum::http::StatusCode;
 
 use super::problem::Problem;
 use crate::query::ReadError;
-
-/// The error of a result that ended before its last chunk: the store failed, or the client read too slowly.
-fn aborted() -> ReadError {
-    ReadError::Failed("the result was aborted".to_owned())
-}
 
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {

@@ -170,11 +170,10 @@ impl<'u> Parameters<'u> {
         let order =
             self.word("order", &[("asc", Order::Ascending), ("desc", Order::Descending)])?;
         Ok(PageQuery {
-            filter: self.filter()?,
             order: order.unwrap_or_default(),
             after: self.cursor()?,
-            limit: self.number("limit", EVENTS_DEFAULT, EVENTS_MAX)?,
             members: self.members()?,
+            ..PageQuery::new(self.filter()?, self.number("limit", EVENTS_DEFAULT, EVENTS_MAX)?)
         })
     }
 }

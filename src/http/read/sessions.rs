@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::admission::RESPONSE_BYTES;
 use super::parameter_sets::{GetStats, ListSessions, SESSIONS_DEFAULT, SESSIONS_MAX};
 use super::parameters::{Parameters, bucket_length, cursor_to};
 use crate::event::Timestamp;
@@ -70,6 +71,8 @@ pub(in crate::http) async fn sessions(
     filter.since = filter.since.or_else(|| ago(SESSIONS_SECONDS));
     let after = parameters.cursor()?;
     let limit = parameters.number("limit", SESSIONS_DEFAULT, SESSIONS_MAX)?;
+    let admitted = app.read.admit(&request, RESPONSE_BYTES)?;
+    let _turn = admitted.turn().await?;
     let found = app.read.store.sessions(&filter, after.as_ref(), limit).await?;
     let next_cursor = found.next.map(|key| cursor_to(&key));
     Ok(Json(SessionPage { sessions: found.sessions, next_cursor }).into_response())
@@ -99,6 +102,8 @@ pub(in crate::http) async fn session(
     request: Request,
 ) -> Result<Response, Problem> {
     Parameters::read(request.uri(), &[])?;
+    let admitted = app.read.admit(&request, RESPONSE_BYTES)?;
+    let _turn = admitted.turn().await?;
     match app.read.store.session(&session_id).await? {
         Some(session) => Ok(Json(session).into_response()),
         None => Err(Problem::new(
@@ -139,6 +144,8 @@ pub(in crate::http) async fn stats(
         );
         return Err(Problem::parameter("bucket", &error));
     }
+    let admitted = app.read.admit(&request, RESPONSE_BYTES)?;
+    let _turn = admitted.turn().await?;
     let stats = app.read.store.stats(&filter, bucket_seconds).await?;
     let (since, until) = (since.to_string(), until.to_string());
     Ok(Json(StatsReport { since, until, bucket_seconds, stats }).into_response())

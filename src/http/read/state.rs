@@ -2,28 +2,34 @@
 
 use std::sync::Arc;
 
+use axum::extract::Request;
 use tokio::sync::Semaphore;
 
+use super::admission::{Admission, Admitted};
+use crate::config::Config;
+use crate::http::client_id::ClientId;
+use crate::http::problem::Problem;
 use crate::store::Store;
 
 /// Maximum number of open streams.
 pub(super) const STREAMS_MAX: usize = 100;
 
-/// Maximum number of concurrent Parquet exports; each buffers a row group.
-pub(super) const PARQUET_MAX: usize = 4;
-
 /// State of the reading endpoints.
 pub(crate) struct ReadState {
     pub(crate) store: Store,
+    admission: Arc<Admission>,
     /// Permits for open streams.
     pub(super) streams: Arc<Semaphore>,
-    /// Permits for Parquet exports in progress.
-    pub(super) parquet_exports: Arc<Semaphore>,
 }
 
 impl ReadState {
-    pub(crate) fn new(store: Store) -> Self {
-        let permits = |count| Arc::new(Semaphore::new(count));
-        Self { store, streams: permits(STREAMS_MAX), parquet_exports: permits(PARQUET_MAX) }
+    pub(crate) fn new(config: &Config, store: Store) -> Self {
+        let admission = Arc::new(Admission::new(config.limits.max_read_bytes));
+        Self { store, admission, streams: Arc::new(Semaphore::new(STREAMS_MAX)) }
+    }
+
+    /// Admits a request whose response needs this memory.
+    pub(super) fn admit(&self, request: &Request, bytes: u64) -> Result<Admitted, Problem> {
+        self.admission.admit(ClientId::of(request), bytes)
     }
 }

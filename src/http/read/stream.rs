@@ -17,7 +17,7 @@ use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::aborted;
+use super::admission::{Admitted, COMPRESSED_BYTES, RESPONSE_BYTES};
 use super::encoder::Encoder;
 use super::parameter_sets::StreamEvents;
 use super::parameters::Parameters;
@@ -29,7 +29,7 @@ use crate::http::openapi::schemas::Text;
 use crate::http::problem::Problem;
 use crate::index;
 use crate::postgres::deliver;
-use crate::query::{Chunk, PageReader, ReadError, StreamPosition, TailQuery};
+use crate::query::{FoundEvent, ReadError, StreamPosition, TailChunk, TailQuery};
 use crate::store::Store;
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -41,7 +41,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const TAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Maximum number of frames that wait for the client; each holds one chunk.
-const FRAMES_MAX: usize = 4;
+const FRAMES_MAX: usize = 1;
 
 /// Interval of queries for events that other servers accepted.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -97,6 +97,8 @@ pub(in crate::http) async fn stream(
     })?;
     // `EventSource` sends the header when it reconnects; the parameter serves the first connection.
     let last = request.headers().get("last-event-id").map(|value| value.to_str());
+    let bytes = if coding.is_some() { COMPRESSED_BYTES } else { RESPONSE_BYTES };
+    let admitted = app.read.admit(&request, bytes)?;
     let position = match (last, parameters.get("after")) {
         (Some(Ok(text)), _) if !text.is_empty() => StreamPosition::new(text),
         (Some(Err(_)), _) => {
@@ -107,13 +109,15 @@ pub(in crate::http) async fn stream(
         _ => store.newest().await?,
     };
     // An unknown position gets an error status here, before the response begins.
-    let mut first = store.tail(tail.clone(), &position).await?;
+    let first = {
+        let _turn = admitted.turn().await?;
+        store.tail(&tail, &position).await?
+    };
     let (sender, receiver) = mpsc::channel(FRAMES_MAX);
     let (end, ended) = oneshot::channel();
-    let feed = Feed { app, store, tail, sender, _permit: permit };
-    let chunk = first.next().await.unwrap_or_else(|| Err(aborted()))?;
+    let feed = Feed { app, store, tail, sender, admitted, _permit: permit };
     tokio::spawn(async move {
-        let end_reason = feed.run(position, first, chunk).await;
+        let end_reason = feed.run(position, first).await;
         if let StreamEnd::SlowReader = end_reason {
             tracing::info!(%peer, "stream closed: the client reads too slowly");
         }
@@ -202,70 +206,52 @@ struct Feed {
     store: Store,
     tail: TailQuery,
     sender: mpsc::Sender<Bytes>,
+    admitted: Admitted,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Feed {
-    async fn run(self, position: StreamPosition, reader: PageReader, chunk: Chunk) -> StreamEnd {
+    async fn run(self, position: StreamPosition, first: TailChunk) -> StreamEnd {
         let draining = self.app.drain.clone();
         tokio::select! {
-            end = self.feed(position, reader, chunk) => end,
+            end = self.feed(position, first) => end,
             () = draining.started() => StreamEnd::Draining,
         }
     }
 
-    async fn feed(
-        &self,
-        mut position: StreamPosition,
-        mut reader: PageReader,
-        chunk: Chunk,
-    ) -> StreamEnd {
+    async fn feed(&self, position: StreamPosition, first: TailChunk) -> StreamEnd {
         // Sends the position first, so that a client without an event yet can resume from it.
         let begin = format!("retry: 1000\nid: {position}\nevent: begin\ndata: {{}}\n\n");
         if let Err(end) = self.send(begin.into()).await {
             return end;
         }
-        let mut chunk = Ok(chunk);
         let mut progress = StoreProgress::of(&self.app);
         let mut looked = Instant::now();
         // Queries once more: events may have arrived before `progress` was watched.
-        let mut look = true;
+        let mut look_at_once = true;
+        let mut chunk = first;
         loop {
-            let more = match chunk {
-                Ok(Chunk::Events(events)) => {
-                    let mut frame = Vec::new();
-                    for event in events {
-                        if let Some(position) = event.position {
-                            frame.extend_from_slice(format!("id: {position}\ndata: ").as_bytes());
-                            frame.extend_from_slice(&event.line);
-                            frame.extend_from_slice(b"\n\n");
-                        }
-                    }
-                    if let Err(end) = self.send(frame.into()).await {
-                        return end;
-                    }
-                    chunk = reader.next().await.unwrap_or_else(|| Err(aborted()));
-                    continue;
-                }
-                Ok(Chunk::Reached(reached, more)) => {
-                    position = reached;
-                    more
-                }
-                Ok(Chunk::End(_)) => false,
-                Err(error) => return StreamEnd::Store(error),
-            };
-            let look_at_once = more || std::mem::take(&mut look);
-            if !look_at_once && let Err(end) = self.wait(&mut progress, looked).await {
+            if let Err(end) = self.send(frame(&chunk.events)).await {
+                return end;
+            }
+            look_at_once |= chunk.more;
+            if !std::mem::take(&mut look_at_once)
+                && let Err(end) = self.wait(&mut progress, looked).await
+            {
                 return end;
             }
             progress.note();
             looked = Instant::now();
-            reader = match self.store.tail(self.tail.clone(), &position).await {
-                Ok(reader) => reader,
+            chunk = match self.look(&chunk.reached).await {
+                Ok(chunk) => chunk,
                 Err(error) => return StreamEnd::Store(error),
             };
-            chunk = reader.next().await.unwrap_or_else(|| Err(aborted()));
         }
+    }
+
+    async fn look(&self, after: &StreamPosition) -> Result<TailChunk, ReadError> {
+        let _turn = self.admitted.turn().await?;
+        self.store.tail(&self.tail, after).await
     }
 
     /// Waits until there may be more events than at the last query.
@@ -281,12 +267,28 @@ impl Feed {
     }
 
     async fn send(&self, frame: Bytes) -> Result<(), StreamEnd> {
+        if frame.is_empty() {
+            return Ok(());
+        }
         match tokio::time::timeout(TAKE_TIMEOUT, self.sender.send(frame)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(StreamEnd::ReaderGone),
             Err(_) => Err(StreamEnd::SlowReader),
         }
     }
+}
+
+/// Messages with events.
+fn frame(events: &[FoundEvent]) -> Bytes {
+    let mut frame = Vec::new();
+    for event in events {
+        if let Some(position) = &event.position {
+            frame.extend_from_slice(format!("id: {position}\ndata: ").as_bytes());
+            frame.extend_from_slice(&event.line);
+            frame.extend_from_slice(b"\n\n");
+        }
+    }
+    frame.into()
 }
 
 /// Watches for events that were stored after it was last noted.

@@ -15,6 +15,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use crate::http::patience::Patience;
 use crate::metrics::{Limit, Metrics};
 
 /// The first bytes of every HTTP/2 connection.
@@ -32,7 +33,7 @@ pub(super) struct Timeouts {
     pub(super) head: Duration,
     /// From the end of a request to the first byte of the next.
     pub(super) idle: Duration,
-    /// For the client to read any part of a response.
+    /// For the client to read a response; see [`Patience`].
     pub(super) write: Duration,
 }
 
@@ -152,6 +153,7 @@ pub(super) struct TimedStream {
     protocol: Protocol,
     /// Time of the first write that the client did not accept, if the last write is pending.
     stalled_at: Option<Instant>,
+    patience: Patience,
     /// Wakes the task at the next deadline or before it: resetting a timer on every read is costly.
     timer: Pin<Box<Sleep>>,
 }
@@ -174,6 +176,7 @@ impl TimedStream {
             phase: Phase::Idle(now),
             protocol: Protocol::Unknown(0),
             stalled_at: None,
+            patience: Patience::new(timeouts.write),
             timer: Box::pin(tokio::time::sleep_until(now + timeouts.idle)),
         }
     }
@@ -232,11 +235,13 @@ impl TimedStream {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stalled_at = None;
+            if let Some(since) = self.stalled_at.take() {
+                self.patience.waited(since.elapsed());
+            }
             return written;
         }
         let since = *self.stalled_at.get_or_insert_with(Instant::now);
-        if self.poll_deadline(since + self.timeouts.write, cx) {
+        if self.poll_deadline(since + self.patience.left(), cx) {
             self.metrics.count_limit(Limit::BodyTimeout);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -284,7 +289,7 @@ impl AsyncWrite for TimedStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.io).poll_write(cx, bytes);
-        this.check_write(written, cx)
+        this.check_write(written, cx).map_ok(|bytes| this.patience.has_read(bytes))
     }
 
     fn poll_write_vectored(
@@ -294,7 +299,7 @@ impl AsyncWrite for TimedStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.io).poll_write_vectored(cx, parts);
-        this.check_write(written, cx)
+        this.check_write(written, cx).map_ok(|bytes| this.patience.has_read(bytes))
     }
 
     fn is_write_vectored(&self) -> bool {

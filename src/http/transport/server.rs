@@ -3,21 +3,21 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 use super::connection::{Io, RequestCounter, TimedStream, Timeouts};
 use super::tls::Tls;
@@ -31,6 +31,10 @@ const READ_BUFFER_BYTES_MIN: usize = 64 << 10;
 
 /// The number of headers that hyper parses on the stack: its default limit.
 const HYPER_HEADERS_MAX: usize = 100;
+
+/// Maximum bytes of a response that the kernel keeps before it sends them.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 256 << 10;
 
 /// The response to a connection over the limit.
 const TOO_MANY_CONNECTIONS: &[u8] =
@@ -108,11 +112,11 @@ impl Server {
     /// Accepts connections until `stop` completes; then waits for requests in flight and closes all
     /// connections.
     pub async fn run(self, router: Router, stop: oneshot::Receiver<()>) {
-        let graceful = GracefulShutdown::new();
+        let (stopping, is_stopping) = watch::channel(false);
         let accept = async {
             loop {
                 match self.listener.accept().await {
-                    Ok((stream, peer)) => self.spawn(stream, peer, &router, graceful.watcher()),
+                    Ok((stream, peer)) => self.spawn(stream, peer, &router, &is_stopping),
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept a connection");
                         tokio::time::sleep(ACCEPT_RETRY).await;
@@ -124,11 +128,20 @@ impl Server {
             () = accept => {}
             _ = stop => {}
         }
-        graceful.shutdown().await;
+        drop(is_stopping);
+        stopping.send_replace(true);
+        // Each connection has a receiver.
+        stopping.closed().await;
     }
 
     /// Serves a connection in a new task, or closes it if too many are open.
-    fn spawn(&self, stream: TcpStream, peer: SocketAddr, router: &Router, watcher: Watcher) {
+    fn spawn(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        router: &Router,
+        is_stopping: &watch::Receiver<bool>,
+    ) {
         let Ok(permit) = self.connections.clone().try_acquire_owned() else {
             self.metrics.count_limit(Limit::Connections);
             if self.tls.is_none() {
@@ -141,6 +154,12 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
+        // Otherwise the kernel holds megabytes for a slow client, and takes more in rare large steps.
+        #[cfg(target_os = "linux")]
+        if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)
+        {
+            tracing::debug!(%error, "cannot set TCP_NOTSENT_LOWAT");
+        }
         let connection = ClientConnection {
             peer,
             router: router.clone(),
@@ -148,7 +167,7 @@ impl Server {
             tls: self.tls.clone(),
             limits: self.limits,
             metrics: self.metrics.clone(),
-            watcher,
+            is_stopping: is_stopping.clone(),
         };
         tokio::spawn(async move {
             if let Err(error) = connection.serve(stream).await {
@@ -167,12 +186,12 @@ struct ClientConnection {
     tls: Option<Arc<Tls>>,
     limits: ConnectionLimits,
     metrics: Arc<Metrics>,
-    watcher: Watcher,
+    is_stopping: watch::Receiver<bool>,
 }
 
 impl ClientConnection {
     async fn serve(
-        self,
+        mut self,
         stream: TcpStream,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let io: Box<dyn Io> = match &self.tls {
@@ -196,14 +215,29 @@ impl ClientConnection {
         };
         let io = TokioIo::new(TimedStream::new(io, requests.clone(), timeouts, self.metrics));
         let (peer, router) = (self.peer, TowerToHyperService::new(self.router));
+        let request_timed_out = Arc::new(Notify::new());
+        let timed_out = request_timed_out.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             let in_flight = requests.start();
             request.extensions_mut().insert(ConnectInfo(peer));
-            let response = router.call(request);
-            async move { Ok::<_, Infallible>(response.await?.map(|body| in_flight.until_end_of(body))) }
+            let (response, timed_out) = (router.call(request), timed_out.clone());
+            async move {
+                let response = response.await?;
+                if response.status() == StatusCode::REQUEST_TIMEOUT {
+                    timed_out.notify_one();
+                }
+                Ok::<_, Infallible>(response.map(|body| in_flight.until_end_of(body)))
+            }
         });
-        let connection = self.http.serve_connection(io, service).into_owned();
-        self.watcher.watch(connection).await
+        let mut connection = pin!(self.http.serve_connection(io, service));
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            // In HTTP/2 the connection would stay open for further requests without a body.
+            () = request_timed_out.notified() => {}
+            _ = self.is_stopping.wait_for(|is_stopping| *is_stopping) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        connection.await
     }
 }
 

@@ -9,7 +9,9 @@ mod tail;
 
 use self::pool::{Planning, Pool};
 use super::Address;
-use crate::query::{FromRow, PageQuery, PageReader, ReadError, Select, StreamPosition, TailQuery};
+use crate::query::{
+    FromRow, PageChunk, PageQuery, ReadError, Select, StreamPosition, TailChunk, TailQuery,
+};
 
 /// The database for readers. Clones share its connections.
 #[derive(Clone, Debug)]
@@ -23,11 +25,11 @@ impl Database {
         Self { pool: Pool::new(address) }
     }
 
-    /// Starts to read a page of events.
+    /// Reads the first events of a page.
     ///
     /// # Errors
-    /// If too many queries wait, or the database is unreachable.
-    pub async fn page(&self, page: PageQuery) -> Result<PageReader, ReadError> {
+    /// If too many queries wait, the database is unreachable, or the query fails.
+    pub async fn page(&self, page: &PageQuery) -> Result<PageChunk, ReadError> {
         page::read(&self.pool, page).await
     }
 
@@ -39,15 +41,15 @@ impl Database {
         tail::newest(&self.pool).await
     }
 
-    /// Starts to read the events after a position.
+    /// Reads the first events after a position.
     ///
     /// # Errors
     /// As [`Database::page`], and if the position is not one of this database.
     pub async fn tail(
         &self,
-        tail: TailQuery,
+        tail: &TailQuery,
         after: &StreamPosition,
-    ) -> Result<PageReader, ReadError> {
+    ) -> Result<TailChunk, ReadError> {
         tail::read(&self.pool, tail, after).await
     }
 

@@ -2,40 +2,28 @@
 
 use super::error::read_error;
 use super::event_row::{event_columns, line};
-use super::pool::{Planning, Pool, ResultRows};
+use super::pool::{Planning, Pool};
 use super::sql;
-use crate::query::{Offered, PageQuery, PageReader, PageWriter, ReadError};
+use crate::query::{ChunkBuilder, PageChunk, PageQuery, ReadError};
 
-/// Starts to read a page.
-pub(super) async fn read(pool: &Pool, page: PageQuery) -> Result<PageReader, ReadError> {
+/// Reads the first events of a page.
+pub(super) async fn read(pool: &Pool, page: &PageQuery) -> Result<PageChunk, ReadError> {
     let mut connection = pool.take(Planning::Custom).await?;
     let statement = sql::select(&event_columns(page.needs_data()), &page.select());
-    let rows = connection.query(&statement).await?;
-    let (mut writer, reader) = PageWriter::new(page);
-    tokio::spawn(async move {
-        match write(&mut writer, rows).await {
-            Ok(Some(full)) => {
-                connection.give_back();
-                writer.end(full).await;
-            }
-            Ok(None) => {}
-            Err(error) => writer.fail(error).await,
-        }
-    });
-    Ok(reader)
-}
-
-/// Writes the rows. Returns whether there are more than the page takes, or `None` if the client is gone.
-async fn write(writer: &mut PageWriter, mut rows: ResultRows) -> Result<Option<bool>, ReadError> {
+    let mut rows = connection.query(&statement).await?;
+    let mut chunk = ChunkBuilder::new(page);
+    let mut more = false;
     while let Some(row) = rows.next().await? {
-        if writer.is_full() {
-            // This was the one row after the page's last, so no further row is left unread.
-            return Ok(Some(true));
+        more = chunk.is_full();
+        if more {
+            break;
         }
         let (key, line) = line(&row).map_err(|error| read_error(&error))?;
-        if writer.offer(key, Some(line)) == Offered::ChunkFull && !writer.send().await {
-            return Ok(None);
-        }
+        chunk.add(key, None, Some(line));
     }
-    Ok(Some(false))
+    // Rows of the query are left only if the chunk ended before them.
+    if !(more && chunk.is_heavy()) {
+        connection.give_back();
+    }
+    Ok(chunk.page(more))
 }

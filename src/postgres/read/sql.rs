@@ -111,7 +111,7 @@ mod tests {
     fn an_id_is_looked_up_in_a_subquery_before_the_other_conditions() {
         let equal = vec![("event_id", "e".to_owned()), ("agent", "a".to_owned())];
         let filter = Filter { equal, until: Some(Timestamp::MAX), ..Filter::default() };
-        let mut page = PageQuery { filter, ..PageQuery::default() };
+        let mut page = PageQuery::new(filter, 0);
         let order = "ORDER BY \"timestamp\" DESC, \"session_id\" DESC, \"event_id\" DESC LIMIT 1";
         assert_eq!(
             select("event_id", &page.select()).text,

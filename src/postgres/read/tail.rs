@@ -13,9 +13,7 @@ use super::error::read_error;
 use super::event_row::{EVENT_COLUMNS, event_columns, line};
 use super::pool::{Planning, Pool, PooledConnection};
 use crate::query::sql::{SqlValue, Statement};
-use crate::query::{
-    Offered, PageQuery, PageReader, PageWriter, ReadError, StreamPosition, TailQuery,
-};
+use crate::query::{ChunkBuilder, PageQuery, ReadError, StreamPosition, TailChunk, TailQuery};
 
 /// Maximum bytes of one journal whose events one response looks at: some 100,000 events. So a client that
 /// returns after a long time makes progress even if its filter matches few of them.
@@ -57,32 +55,28 @@ pub(super) async fn newest(pool: &Pool) -> Result<StreamPosition, ReadError> {
     Ok(newest.format())
 }
 
-/// Starts to read the events after a position.
+/// Reads the first events after a position: those of one journal after the other.
 pub(super) async fn read(
     pool: &Pool,
-    tail: TailQuery,
+    tail: &TailQuery,
     after: &StreamPosition,
-) -> Result<PageReader, ReadError> {
-    let after = JournalPositions::parse(after).ok_or_else(|| {
+) -> Result<TailChunk, ReadError> {
+    let mut after = JournalPositions::parse(after).ok_or_else(|| {
         ReadError::Gone(format!(
             "{:?} (Last-Event-ID) is not a position in this database; connect without it, and read \
              older events with GET /events",
             after.0
         ))
     })?;
+    let page = tail.clone().into_page();
     let mut connection = pool.take(Planning::Generic).await?;
-    let (mut writer, reader) = PageWriter::new(tail.into_page());
-    tokio::spawn(async move {
-        match write(&mut writer, &mut connection, after).await {
-            Ok(Some((reached, more))) => {
-                connection.give_back();
-                writer.reached(reached.format(), more).await;
-            }
-            Ok(None) => {}
-            Err(error) => writer.fail(error).await,
-        }
-    });
-    Ok(reader)
+    let mut chunk = ChunkBuilder::new(&page);
+    let more = add_events(&mut chunk, &mut connection, &mut after).await?;
+    // Rows of the query are left only if the chunk ended before them.
+    if !(more && chunk.is_heavy()) {
+        connection.give_back();
+    }
+    Ok(chunk.tail(after.format(), more))
 }
 
 /// The position up to which each journal is stored.
@@ -98,13 +92,12 @@ async fn stored_positions(
     Ok(positions)
 }
 
-/// Writes the events of one journal after the other. Returns the position that was reached and whether
-/// there are more events, or `None` if the client is gone.
-async fn write(
-    writer: &mut PageWriter,
+/// Adds events, and moves the positions after them. Returns whether there are more.
+async fn add_events(
+    chunk: &mut ChunkBuilder<'_>,
     connection: &mut PooledConnection,
-    mut after: JournalPositions,
-) -> Result<Option<(JournalPositions, bool)>, ReadError> {
+    after: &mut JournalPositions,
+) -> Result<bool, ReadError> {
     let mut more = false;
     for (journal, stored) in stored_positions(connection).await? {
         let seen = after.0.get(&journal).copied().unwrap_or_default();
@@ -114,23 +107,20 @@ async fn write(
         }
         let upto = stored.min(seen.saturating_add(TAIL_BYTES_MAX));
         more |= upto < stored;
-        let statement = events_between(journal, seen, upto, writer.page());
+        let statement = events_between(journal, seen, upto, chunk.query());
         let mut rows = connection.query(&statement).await?;
         while let Some(row) = rows.next().await? {
-            if writer.is_full() {
-                return Ok(Some((after, true)));
+            if chunk.is_full() {
+                return Ok(true);
             }
             let (key, line) = line(&row).map_err(|error| read_error(&error))?;
             let position = row.try_get(EVENT_COLUMNS).map_err(|error| read_error(&error))?;
             after.0.insert(journal, position);
-            let offered = writer.offer_at(key, Some(after.format()), Some(line));
-            if offered == Offered::ChunkFull && !writer.send().await {
-                return Ok(None);
-            }
+            chunk.add(key, Some(after.format()), Some(line));
         }
         after.0.insert(journal, upto);
     }
-    Ok(Some((after, more)))
+    Ok(more)
 }
 
 /// The query for a journal's events after one position and up to another. The subquery selects by
@@ -144,6 +134,6 @@ fn events_between(journal: i32, after: i64, upto: i64, page: &PageQuery) -> Stat
         [journal.into(), after, upto].map(SqlValue::Integer),
     );
     statement.push_where(page.filter.conditions());
-    statement.push(&format!(" ORDER BY position LIMIT {}", page.scan_max() + 1), []);
+    statement.push(&format!(" ORDER BY position LIMIT {}", page.rows()), []);
     statement
 }

@@ -1,10 +1,14 @@
 //! An HTTP/2 client connection, with or without TLS.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Frame;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
@@ -19,9 +23,33 @@ use super::client::{JSON, Response};
 /// The body of a response that has begun.
 pub(crate) type Body = hyper::body::Incoming;
 
+enum RequestBody {
+    Whole(Full<Bytes>),
+    Never,
+}
+
+impl hyper::body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(body) => Pin::new(body).poll_frame(cx),
+            Self::Never => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(body) if body.is_end_stream())
+    }
+}
+
 pub(crate) struct Http2 {
     runtime: Runtime,
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<RequestBody>,
 }
 
 impl Http2 {
@@ -70,7 +98,22 @@ impl Http2 {
             request = request.header(*name, *value);
         }
         let body = Full::new(Bytes::copy_from_slice(body.as_ref()));
-        let request = request.body(body).expect("a request");
+        self.request(request.body(RequestBody::Whole(body)).expect("a request"))
+    }
+
+    /// Sends an event whose body never comes.
+    #[track_caller]
+    pub(crate) fn event_without_body(&mut self) -> Response {
+        let request = Request::post("http://localhost/events").header("content-type", JSON);
+        self.request(request.body(RequestBody::Never).expect("a request")).expect("a response")
+    }
+
+    /// Whether the server has closed the connection.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    fn request(&mut self, request: Request<RequestBody>) -> Result<Response, hyper::Error> {
         self.runtime.block_on(async {
             self.sender.ready().await?;
             let (head, body) = self.sender.send_request(request).await?.into_parts();
@@ -90,7 +133,7 @@ impl Http2 {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::default()).expect("a request");
+        let request = request.body(RequestBody::Whole(Full::default())).expect("a request");
         let response = self.runtime.block_on(async {
             self.sender.ready().await?;
             self.sender.send_request(request).await

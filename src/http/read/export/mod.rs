@@ -6,33 +6,25 @@ mod parquet;
 use std::io;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures_util::stream;
-use tokio::sync::OwnedSemaphorePermit;
 
 use self::csv::CellForm;
 use self::parquet::Parquet;
-use super::aborted;
+use super::admission::{COMPRESSED_BYTES, PARQUET_BYTES, RESPONSE_BYTES};
+use super::body::produced;
 use super::encoder::Encoder;
+use super::pages::Pages;
 use super::parameter_sets::ExportEvents;
 use super::parameters::Parameters;
-use super::state::PARQUET_MAX;
 use crate::event::{MEMBERS, Member};
 use crate::http::App;
 use crate::http::openapi::problems::QueryProblems;
 use crate::http::openapi::schemas::{Binary, Lines, Text};
 use crate::http::problem::Problem;
-use crate::query::{Chunk, FoundEvent, Order, PageQuery, PageReader, ReadError, SelectedMembers};
-use crate::store::Store;
-
-/// Number of events per query. One query for all would exceed the time limit of the store, and delay the
-/// deletion of old events.
-const PAGE_EVENTS: usize = 10_000;
+use crate::query::{FoundEvent, Order, PageQuery, ReadError, SelectedMembers};
 
 #[derive(Clone, Copy)]
 enum ExportFormat {
@@ -71,7 +63,6 @@ pub(in crate::http) async fn export(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let store = app.read.store.clone();
     let parameters = Parameters::read(request.uri(), ExportEvents::SET)?;
     let format = [
         ("ndjson", ExportFormat::Ndjson),
@@ -87,20 +78,29 @@ pub(in crate::http) async fn export(
     }
     let order = [("asc", Order::Ascending), ("desc", Order::Descending)];
     let page = PageQuery {
-        filter: parameters.filter()?,
         order: parameters.word("order", &order)?.unwrap_or(Order::Ascending),
-        after: None,
-        limit: PAGE_EVENTS,
         members: parameters.members()?,
+        ..PageQuery::all(parameters.filter()?)
     };
     let columns = columns(&page.members);
-    let (writer, encoding) = Writer::new(&app, format, form, columns, request.headers())?;
-    let mut reader = store.page(page.clone()).await?;
+    let (mut writer, encoding) = Writer::new(format, form, columns, request.headers())?;
+    let bytes = writer.memory_bytes();
+    let admitted = app.read.admit(&request, bytes)?;
+    let mut pages = Pages::new(app.read.store.clone(), page, admitted, bytes);
     // A query that fails at once gets an error status; later, only the connection can be aborted.
-    let chunk = reader.next().await.unwrap_or_else(|| Err(aborted()))?;
-
-    let export = Export { store, page, reader, writer };
-    let mut response = Body::from_stream(body(export, chunk)).into_response();
+    let mut next = Some(pages.first().await?);
+    let body = produced(app.config.http.body_timeout, async move |mut sender| {
+        while let Some(chunk) = next {
+            let is_end = pages.is_at_end();
+            let encode = move || writer.write(&chunk.events, is_end).map(|bytes| (writer, bytes));
+            let (kept, part) = tokio::task::spawn_blocking(encode).await??;
+            writer = kept;
+            sender.send(part.into()).await?;
+            next = pages.next().await?;
+        }
+        Ok(())
+    });
+    let mut response = body.into_response();
     let headers = response.headers_mut();
     let (content_type, disposition) = match format {
         ExportFormat::Ndjson => ("application/x-ndjson", "attachment; filename=\"events.jsonl\""),
@@ -118,79 +118,25 @@ pub(in crate::http) async fn export(
     Ok(response)
 }
 
-/// An export in progress.
-struct Export {
-    store: Store,
-    page: PageQuery,
-    reader: PageReader,
-    writer: Writer,
-}
-
-/// Returns the body, chunk by chunk. An error aborts it.
-fn body(export: Export, first: Chunk) -> impl stream::Stream<Item = Result<Bytes, ReadError>> {
-    stream::try_unfold(Some((export, Some(first))), |state| async move {
-        let Some((mut export, mut chunk)) = state else { return Ok(None) };
-        loop {
-            let next = match chunk.take() {
-                Some(chunk) => chunk,
-                None => export.reader.next().await.unwrap_or_else(|| Err(aborted()))?,
-            };
-            let (events, is_end) = match next {
-                Chunk::Events(events) => (events, false),
-                Chunk::End(Some(key)) => {
-                    export.page.after = Some(key);
-                    export.reader = export.store.page(export.page.clone()).await?;
-                    continue;
-                }
-                Chunk::End(None) | Chunk::Reached(..) => (Vec::new(), true),
-            };
-            let (kept, bytes) = tokio::task::spawn_blocking(move || {
-                let bytes = export.writer.write(&events, is_end);
-                (export, bytes)
-            })
-            .await
-            .map_err(|_| aborted())?;
-            let bytes = Bytes::from(bytes?);
-            if is_end {
-                return Ok(Some((bytes, None)));
-            }
-            export = kept;
-            // Writers may buffer all of a chunk.
-            if !bytes.is_empty() {
-                return Ok(Some((bytes, Some((export, None)))));
-            }
-        }
-    })
-}
-
 /// Encodes events in the format of the export.
 enum Writer {
     Ndjson(Encoder),
     Csv { columns: Vec<&'static Member>, form: CellForm, is_first: bool, encoder: Encoder },
     // The format includes compression.
-    Parquet { parquet: Box<Parquet>, _permit: OwnedSemaphorePermit },
+    Parquet(Box<Parquet>),
 }
 
 impl Writer {
     /// Returns a writer, and the content encoding of its output.
     fn new(
-        app: &App,
         format: ExportFormat,
         form: CellForm,
         columns: Vec<&'static Member>,
         headers: &HeaderMap,
     ) -> Result<(Self, Option<&'static str>), Problem> {
         if let ExportFormat::Parquet = format {
-            let permit = app.read.parquet_exports.clone().try_acquire_owned().map_err(|_| {
-                let error = format!(
-                    "the maximum of {PARQUET_MAX} Parquet exports are in progress; NDJSON and CSV have no \
-                     such limit"
-                );
-                Problem::unavailable(error, 10)
-            })?;
             let parquet = Parquet::new(&columns).map_err(ReadError::from)?;
-            let parquet = Box::new(parquet);
-            return Ok((Self::Parquet { parquet, _permit: permit }, None));
+            return Ok((Self::Parquet(Box::new(parquet)), None));
         }
         let (encoder, encoding) = Encoder::accepted(headers, &["zstd", "gzip"])?;
         let writer = match format {
@@ -200,11 +146,22 @@ impl Writer {
         Ok((writer, encoding))
     }
 
+    /// Memory that the response needs.
+    fn memory_bytes(&self) -> u64 {
+        match self {
+            Self::Parquet(_) => PARQUET_BYTES,
+            Self::Ndjson(Encoder::Identity) | Self::Csv { encoder: Encoder::Identity, .. } => {
+                RESPONSE_BYTES
+            }
+            Self::Ndjson(_) | Self::Csv { .. } => COMPRESSED_BYTES,
+        }
+    }
+
     /// Encodes events, and returns the output that is ready to be sent.
     fn write(&mut self, events: &[FoundEvent], is_end: bool) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
         match self {
-            Self::Parquet { parquet, .. } => parquet.encode(events, is_end),
+            Self::Parquet(parquet) => parquet.encode(events, is_end),
             Self::Ndjson(encoder) => {
                 for event in events {
                     text.extend_from_slice(&event.line);

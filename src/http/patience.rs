@@ -1,0 +1,38 @@
+//! How long a client may make the server wait while it reads a response.
+
+use std::time::Duration;
+
+/// Bytes that a client must read in a second on average.
+const BYTES_PER_SECOND_MIN: u32 = 8 << 10;
+
+/// The time that is left to wait for a client. Waiting uses it up, and what the client reads earns it again:
+/// so a client that reads below the minimum rate loses its connection, in pauses as well as in drops.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    left: Duration,
+    max: Duration,
+}
+
+impl Patience {
+    /// The full time of `max`.
+    pub(super) fn new(max: Duration) -> Self {
+        Self { left: max, max }
+    }
+
+    /// The time that is left.
+    pub(super) fn left(self) -> Duration {
+        self.left
+    }
+
+    /// Uses up the time that the client made the server wait.
+    pub(super) fn waited(&mut self, time: Duration) {
+        self.left = self.left.saturating_sub(time);
+    }
+
+    /// Adds the time that these bytes may take. Returns their number.
+    pub(super) fn has_read(&mut self, bytes: usize) -> usize {
+        let earned = Duration::from_secs(bytes as u64) / BYTES_PER_SECOND_MIN;
+        self.left = self.left.saturating_add(earned).min(self.max);
+        bytes
+    }
+}
