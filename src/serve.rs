@@ -108,7 +108,7 @@ impl Running {
             (Storage::Postgres(address), Some(reader)) => {
                 Delivery::to_postgres(config, address, reader, &journal, &rejected, &metrics)
             }
-            _ => Delivery::to_index(&paths.journal, &journal, &metrics),
+            _ => Delivery::to_index(&paths.journal, &journal),
         };
 
         let drain = Drain::default();
@@ -256,9 +256,9 @@ impl Delivery {
         Self { task: Task { handle, stop }, store, forwarding }
     }
 
-    fn to_index(file: &Path, journal: &Journal, metrics: &Arc<Metrics>) -> Self {
+    fn to_index(file: &Path, journal: &Journal) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let (index, handle) = Index::follow(file, journal.appended(), metrics.clone(), stopped);
+        let (index, handle) = Index::follow(file, journal.appended(), stopped);
         Self { task: Task { handle, stop }, store: Store::Index(index), forwarding: None }
     }
 }

@@ -14,6 +14,7 @@ use super::App;
 use super::negotiation::{MediaType, preferred_type};
 use super::openapi::schemas::Text;
 use super::problem::Problem;
+use crate::store::Store;
 
 /// The most important metrics as JSON.
 #[derive(Serialize, ToSchema)]
@@ -97,6 +98,11 @@ pub(super) async fn prometheus(
 
 /// Sets the gauges that are read when they are asked for.
 fn refresh_gauges(app: &App) {
+    if let Store::Index(index) = &app.read.store {
+        let status = index.current_status();
+        app.metrics.index_up.set(i64::from(status.error.is_none()));
+        app.metrics.index_lag_bytes.set(status.lag_bytes as i64);
+    }
     let Some(forwarding) = &app.forwarding else { return };
     let status = forwarding.status.borrow().clone();
     let appended = *app.journal.appended().borrow();

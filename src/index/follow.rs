@@ -14,7 +14,6 @@ use super::unread::{Block, Unread};
 use super::writer::{FileState, FollowError, IndexWriter};
 use super::{SharedState, schema};
 use crate::journal::Appended;
-use crate::metrics::Metrics;
 
 /// Minimum time between the starts of two passes, at up to 1,000 events/s; proportionally longer at
 /// higher rates. Each transaction rewrites pages of every index, and these writes delay the journal's
@@ -73,7 +72,8 @@ impl IndexStatus {
     /// Compares the index with the files as they are now. Other programs may have changed them since the
     /// follower last looked.
     pub(super) fn compare(&mut self, jsonl: &Path) -> io::Result<()> {
-        if !self.ready {
+        // Until the index was complete, its lag is that of the last transaction.
+        if !self.ready && self.error.is_none() {
             return Ok(());
         }
         let found = files::list(jsonl)?;
@@ -107,12 +107,8 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn new(
-        shared: Arc<SharedState>,
-        status: watch::Sender<IndexStatus>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let progress = IndexProgress { status, metrics, reported: None };
+    pub(super) fn new(shared: Arc<SharedState>, status: watch::Sender<IndexStatus>) -> Self {
+        let progress = IndexProgress { status, reported: None };
         Self {
             shared,
             writer: None,
@@ -268,6 +264,10 @@ impl Follower {
         let is_damaged = self.shared.take_damaged();
         let identity = FileIdentity::of(path)?;
         let is_open = self.writer.as_ref().is_some_and(|writer| writer.identity == identity);
+        if is_damaged || (!is_open && self.writer.is_some()) {
+            // Nothing is indexed any more.
+            self.progress.status.send_modify(|status| status.seen = Arc::default());
+        }
         if is_damaged || !is_open {
             // Close the connection before the files are deleted.
             self.writer = None;
@@ -307,7 +307,6 @@ impl Follower {
 /// Publishes and logs the state of the index.
 struct IndexProgress {
     status: watch::Sender<IndexStatus>,
-    metrics: Arc<Metrics>,
     /// Time of the last log message; `None` unless far behind.
     reported: Option<Instant>,
 }
@@ -317,7 +316,6 @@ impl IndexProgress {
     fn commit(&mut self, writer: &mut IndexWriter) -> Result<(), FollowError> {
         writer.commit()?;
         let (bytes, lag_bytes) = writer.size();
-        self.metrics.index_lag_bytes.set(lag_bytes as i64);
         self.status.send_modify(|status| {
             status.commits += 1;
             (status.bytes, status.lag_bytes) = (bytes, lag_bytes);
@@ -358,7 +356,6 @@ impl IndexProgress {
             }
             changed
         });
-        self.metrics.index_lag_bytes.set(0);
     }
 
     /// Publishes an error; logs it unless it is the same as before.

@@ -32,7 +32,6 @@ pub use follow::IndexStatus;
 
 use self::read::IndexReader;
 use crate::journal::Appended;
-use crate::metrics::Metrics;
 use crate::query::{
     FromRow, PageChunk, PageQuery, ReadError, Select, StreamPosition, TailChunk, TailQuery,
 };
@@ -96,7 +95,6 @@ impl Index {
     pub fn follow(
         jsonl: &Path,
         appended: watch::Receiver<Appended>,
-        metrics: Arc<Metrics>,
         stop: watch::Receiver<bool>,
     ) -> (Self, JoinHandle<()>) {
         let shared = Arc::new(SharedState {
@@ -107,7 +105,7 @@ impl Index {
         });
         let sender = watch::Sender::new(IndexStatus::default());
         let status = sender.subscribe();
-        let follower = follow::Follower::new(shared.clone(), sender, metrics);
+        let follower = follow::Follower::new(shared.clone(), sender);
         let task = tokio::task::spawn_blocking(move || {
             follower.run(&Handle::current(), appended, stop);
         });

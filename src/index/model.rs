@@ -16,7 +16,6 @@ use super::follow::Follower;
 use super::source_files::{LINE_POSITION_COLUMNS, LinePosition, SourceFiles};
 use super::{IndexStatus, SharedState, files, schema};
 use crate::journal::Appended;
-use crate::metrics::Metrics;
 
 /// Names of the JSON Lines file and of files rotated from it, and one name that is not indexed.
 const NAMES: [&str; 5] = [
@@ -223,8 +222,7 @@ impl RunningIndex {
         });
         let sender = watch::Sender::new(IndexStatus::default());
         let status = sender.subscribe();
-        let metrics = Arc::new(Metrics::new("jsonl").unwrap());
-        let follower = Follower::new(shared.clone(), sender, metrics);
+        let follower = Follower::new(shared.clone(), sender);
         let (_, appended) = watch::channel(Appended::default());
         let (_, stop) = watch::channel(false);
         Self { follower, shared, status, appended, stop }

@@ -113,6 +113,10 @@ metrics! {
     index_lag_bytes: IntGauge (JSONL),
         "hooks_index_lag_bytes",
         "Bytes of the JSON Lines files not yet indexed.";
+    index_up: IntGauge (JSONL),
+        "hooks_index_up",
+        "1 unless the index cannot be read or written: events are then stored, and not found by queries \
+         yet. The log and /health have the error.";
     database_up: IntGauge (POSTGRES),
         "hooks_database_up",
         "1 while the database is connected.";

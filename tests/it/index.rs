@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::harness::eventually::when;
-use crate::harness::{Client, Workspace, event, eventually, ids};
+use crate::harness::{Client, Server, Workspace, event, eventually, ids};
 
 /// Waits until queries return exactly these events.
 #[track_caller]
@@ -294,22 +294,45 @@ fn events_are_found_by_id_in_every_bucket_of_every_file() {
 #[test]
 fn events_are_accepted_while_the_index_cannot_be_written() {
     let workspace = Workspace::jsonl();
-    std::fs::create_dir_all(index(&workspace).join("in the way")).expect("a directory");
+    let block = || {
+        let _ = std::fs::remove_file(index(&workspace));
+        std::fs::create_dir_all(index(&workspace).join("in the way")).expect("a directory");
+    };
+    let reported = |server: &Server| {
+        eventually("the error and the lag are reported", || {
+            when(server.client.health(), |health| {
+                health["status"] == "degraded"
+                    && health["index"]["error"].is_string()
+                    && health["index"]["ready"] == false
+                    && health["index"]["lag_bytes"] != 0
+            })
+        });
+        assert_eq!(server.client.metric("hooks_index_up"), 0);
+        assert_ne!(server.client.metric("hooks_index_lag_bytes"), 0);
+        assert!(server.log().contains("not found by queries yet"), "{}", server.log());
+    };
+    let repaired = |server: &Server, events: &[&str]| {
+        std::fs::remove_dir_all(index(&workspace)).expect("removed");
+        shows(&server.client, events);
+        eventually("the server is healthy", || {
+            when(server.client.health(), |health| health["status"] == "healthy")
+        });
+        assert_eq!(server.client.metric("hooks_index_up"), 1);
+        assert_eq!(server.client.metric("hooks_index_lag_bytes"), 0);
+    };
+    block();
     let server = workspace.server().ready().start();
     server.client.event(&event("1")).expect(202);
-    eventually("the error is reported", || {
-        when(server.client.health(), |health| {
-            health["status"] == "degraded" && health["index"]["error"].is_string()
-        })
-    });
+    reported(&server);
     let answer = server.client.get("/events", &[]).expect(503);
     assert_eq!(answer.header("retry-after"), "2");
     server.client.event(&event("2")).expect(202);
-    std::fs::remove_dir_all(index(&workspace)).expect("removed");
-    shows(&server.client, &["1", "2"]);
-    eventually("the server is healthy", || {
-        when(server.client.health(), |health| health["status"] == "healthy")
-    });
+    repaired(&server, &["1", "2"]);
+    // The same while the server runs.
+    block();
+    server.client.event(&event("3")).expect(202);
+    reported(&server);
+    repaired(&server, &["1", "2", "3"]);
 }
 
 /// Waits until `/health` says that the index is ready without lag; fails if it says so while queries do

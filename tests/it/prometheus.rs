@@ -130,7 +130,7 @@ fn metrics_of_the_other_storage_are_absent(storage: Storage) {
         "hooks_database_up",
         "hooks_database_problem",
     ];
-    let of_jsonl = ["hooks_index_lag_bytes"];
+    let of_jsonl = ["hooks_index_lag_bytes", "hooks_index_up"];
     let (present, absent): (&[&str], &[&str]) = match storage {
         Storage::Jsonl => (&of_jsonl, &of_postgres),
         Storage::Postgres => (&of_postgres, &of_jsonl),
