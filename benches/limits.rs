@@ -1,5 +1,5 @@
 //! Measures the server's memory under abuse: slow connections, many large bodies at the same time,
-//! decompression bombs, an unreachable database, parallel exports. docs/limits.md has the figures.
+//! decompression bombs, an unreachable database, exports. docs/limits.md has the figures.
 //!
 //! ```sh
 //! cargo bench --bench limits              # everything: a few minutes, 3 GB of disk
@@ -26,8 +26,7 @@ const LARGE_BYTES: usize = 16 << 20;
 const BOMBS: usize = 100;
 const BOMB_BYTES: usize = 1 << 30;
 const JOURNAL_MAX_BYTES: &str = "1GiB";
-const EXPORTS: usize = 4;
-const EXPORT_BATCHES: usize = 128;
+const STORED_EVENTS: usize = 32_000;
 
 /// Number of responses of each kind.
 type Responses = BTreeMap<String, usize>;
@@ -39,7 +38,7 @@ fn main() -> anyhow::Result<()> {
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
     let only: Vec<String> =
         std::env::args().skip(1).filter(|name| !name.starts_with("--")).collect();
-    let all: [(&str, Abuse); 8] = [
+    let all: [(&str, Abuse); 15] = [
         ("nothing", |_| Ok(Responses::new())),
         ("10,000 slow headers of 200 bytes", |server| slow(server, &head(200))),
         ("10,000 slow headers of 15 KiB", |server| slow(server, &head(15 << 10))),
@@ -50,21 +49,34 @@ fn main() -> anyhow::Result<()> {
             "PostgreSQL unreachable, full load until JOURNAL_MAX_BYTES=1GiB and 10 s longer",
             unreachable,
         ),
-        ("4 parallel Parquet exports of 128,000 events of 1 KiB (jsonl storage)", exports),
+        ("1,000 exports (jsonl), NDJSON", |server| exports(server, 1000, "ndjson", "identity")),
+        ("1,000 exports (jsonl), NDJSON, gzip", |server| exports(server, 1000, "ndjson", "gzip")),
+        ("1,000 exports (jsonl), NDJSON, zstd", |server| exports(server, 1000, "ndjson", "zstd")),
+        ("1,000 exports (jsonl), CSV", |server| exports(server, 1000, "csv", "identity")),
+        ("1,000 exports (jsonl), CSV, gzip", |server| exports(server, 1000, "csv", "gzip")),
+        ("1,000 exports (jsonl), CSV, zstd", |server| exports(server, 1000, "csv", "zstd")),
+        ("1,000 exports (jsonl), Parquet", |server| exports(server, 1000, "parquet", "identity")),
+        ("9,000 exports (jsonl), NDJSON, zstd", |server| exports(server, 9000, "ndjson", "zstd")),
     ];
-    println!("| abuse | responses | valid event afterwards | peak memory |");
-    println!("|---|---|---|---|");
+    println!("| abuse | responses | valid event afterwards | peak memory | memory afterwards |");
+    println!("|---|---|---|---|---|");
     for (name, abuse) in all {
         if !only.is_empty() && !only.iter().any(|only| name.contains(only.as_str())) {
             continue;
         }
         let mut server = Server::start(name.contains("slow"), name.contains("jsonl"))?;
         let responses = abuse(&server)?;
-        let peak_mib = server.peak_mib()?;
+        let peak_mib = server.memory_mib("VmHWM")?;
         let good = server.send(&event("good", 0))?;
+        // Connections that were closed are noticed meanwhile.
+        std::thread::sleep(Duration::from_secs(2));
+        let left_mib = server.memory_mib("VmRSS")?;
         server.stop()?;
         let responses: Vec<_> = responses.iter().map(|(kind, n)| format!("{n} x {kind}")).collect();
-        println!("| {name} | {} | {good} | {peak_mib:.0} MiB |", responses.join(", "));
+        println!(
+            "| {name} | {} | {good} | {peak_mib:.0} MiB | {left_mib:.0} MiB |",
+            responses.join(", ")
+        );
     }
     Ok(())
 }
@@ -130,19 +142,26 @@ impl Server {
         Ok(status(&mut stream))
     }
 
+    /// The header that permits reading in jsonl storage.
+    fn read_token(&self) -> std::io::Result<String> {
+        let file = self.dir.join(".agentic/analytics/events.jsonl.token");
+        Ok(std::fs::read_to_string(file)?.trim_end().to_owned())
+    }
+
     /// Returns the whole response.
     fn get(&self, path: &str) -> std::io::Result<Vec<u8>> {
-        let mut stream = self.connect()?;
-        write!(stream, "GET {path} HTTP/1.0\r\nhost: localhost\r\n\r\n")?;
+        let (mut stream, token) = (self.connect()?, self.read_token()?);
+        write!(stream, "GET {path} HTTP/1.0\r\nhost: localhost\r\n{token}\r\n\r\n")?;
         let mut response = Vec::new();
         stream.read_to_end(&mut response)?;
         Ok(response)
     }
 
-    fn peak_mib(&self) -> anyhow::Result<f64> {
+    /// A figure of `/proc/PID/status`: `VmHWM` is the peak of resident memory, `VmRSS` its size now.
+    fn memory_mib(&self, name: &'static str) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM")).context("VmHWM")?;
-        let kib: f64 = line.split_whitespace().nth(1).context("VmHWM")?.parse()?;
+        let line = status.lines().find(|line| line.starts_with(name)).context(name)?;
+        let kib: f64 = line.split_whitespace().nth(1).context(name)?.parse()?;
         Ok(kib / 1024.0)
     }
 
@@ -317,9 +336,9 @@ fn unreachable(server: &Server) -> anyhow::Result<Responses> {
     Ok(responses)
 }
 
-/// Stores events, then exports them all in parallel, as often as the server allows.
-fn exports(server: &Server) -> anyhow::Result<Responses> {
-    for batch in 0..EXPORT_BATCHES {
+/// Stores events of 1 KiB that do not compress well, and waits until they can be read.
+fn store(server: &Server) -> anyhow::Result<()> {
+    for batch in 0..STORED_EVENTS / 1000 {
         let event = |number: usize| {
             let word =
                 |at: u64| format!("{:016x}", xxh3_64_with_seed(&at.to_le_bytes(), number as u64));
@@ -332,22 +351,62 @@ fn exports(server: &Server) -> anyhow::Result<Responses> {
     while !String::from_utf8_lossy(&server.get("/health")?).contains("\"lag_bytes\":0") {
         std::thread::sleep(Duration::from_millis(50));
     }
-    std::thread::scope(|scope| {
-        let export = || server.get("/events/export?format=parquet");
-        let readers: Vec<_> = (0..EXPORTS).map(|_| scope.spawn(export)).collect();
-        let mut responses = Responses::new();
-        for reader in readers {
-            let response = reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
-            let is_whole = response.starts_with(b"HTTP/1.0 200 ") && response.ends_with(b"PAR1");
-            let kind = format!(
-                "{} of {} MiB",
-                if is_whole { "200" } else { "no file" },
-                response.len() >> 20
-            );
-            *responses.entry(kind).or_default() += 1;
+    Ok(())
+}
+
+/// Begins this number of exports, reads the heads of all responses, and then their bodies.
+fn exports(
+    server: &Server,
+    count: usize,
+    format: &str,
+    encoding: &str,
+) -> anyhow::Result<Responses> {
+    store(server)?;
+    let token = server.read_token()?;
+    let mut responses = Responses::new();
+    let mut begun = Vec::new();
+    for _ in 0..count {
+        let mut stream = server.connect()?;
+        write!(
+            stream,
+            "GET /events/export?format={format} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+             accept-encoding: {encoding}\r\n{token}\r\n\r\n"
+        )?;
+        begun.push(stream);
+    }
+    let mut accepted = Vec::new();
+    for mut stream in begun {
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte)?;
+            head.push(byte[0]);
         }
-        Ok(responses)
-    })
+        if head.starts_with(b"HTTP/1.1 200 ") {
+            accepted.push(stream);
+        } else {
+            let status = String::from_utf8_lossy(&head[9..12]).into_owned();
+            *responses.entry(status).or_default() += 1;
+        }
+    }
+    // The server has made what it can without the clients.
+    std::thread::sleep(Duration::from_secs(2));
+    std::thread::scope(|scope| {
+        let read = |mut stream: TcpStream| {
+            let mut body = Vec::new();
+            stream.read_to_end(&mut body)?;
+            // The last chunk shows that the body is whole.
+            Ok::<_, std::io::Error>(body.ends_with(b"\r\n0\r\n\r\n"))
+        };
+        let readers: Vec<_> =
+            accepted.into_iter().map(|stream| scope.spawn(move || read(stream))).collect();
+        for reader in readers {
+            let is_whole = reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
+            let kind = if is_whole { "200, whole" } else { "200, cut" };
+            *responses.entry(kind.to_owned()).or_default() += 1;
+        }
+        anyhow::Ok(())
+    })?;
+    Ok(responses)
 }
 
 fn size(dir: &Path) -> std::io::Result<u64> {

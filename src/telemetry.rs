@@ -1,10 +1,16 @@
 //! Logging to standard error.
 
+use std::fmt::Debug;
 use std::io::{self, IsTerminal, Write};
 
+use tracing::field::Field;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{Writer as FieldWriter, debug_fn};
 
 use crate::config::{LogFormat, LogLevel, LoggingConfig};
+use crate::json::each_member;
+use crate::json::text::{unescape, write_string};
 use crate::visible;
 
 /// Starts logging for the whole process.
@@ -16,19 +22,18 @@ pub fn init(config: &LoggingConfig) {
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
-    let has_colors = io::stderr().is_terminal();
     let logs = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
         // Without this, a closed standard error would end the process.
         .log_internal_errors(false)
-        .with_ansi(has_colors)
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
     match config.format {
-        LogFormat::Text => {
-            logs.with_writer(move || OneLine { out: io::stderr(), has_colors }).init();
+        LogFormat::Text => logs.fmt_fields(debug_fn(write_field).delimited(" ")).init(),
+        LogFormat::Json => {
+            logs.json().flatten_event(true).with_writer(|| SafeJson(io::stderr())).init();
         }
-        LogFormat::Json => logs.json().flatten_event(true).init(),
     }
     // Panics are logged in the chosen format, so that every line of a JSON log is JSON.
     std::panic::set_hook(Box::new(|panic| {
@@ -38,27 +43,54 @@ pub fn init(config: &LoggingConfig) {
     }));
 }
 
-/// Maximum size of a message in bytes.
-const MESSAGE_BYTES_MAX: usize = 4 << 10;
+/// Maximum size of a value in bytes.
+const VALUE_BYTES_MAX: usize = 1 << 10;
 
-/// Makes each message one line without hidden characters: values from outside cannot forge lines or control a
-/// terminal. Gets a whole message per write.
-struct OneLine<W> {
-    out: W,
-    /// True if messages have colors. The formatter has then escaped the values' own escape sequences.
-    has_colors: bool,
+/// Writes a field of a message as text. Values from outside stay on the line, and have no hidden characters.
+fn write_field(out: &mut FieldWriter<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Result {
+    let value = format!("{value:?}");
+    let shown = visible::one_line(&visible::cut(&value, VALUE_BYTES_MAX)).into_owned();
+    match field.name() {
+        "message" => write!(out, "{shown}"),
+        name => write!(out, "{name}={shown}"),
+    }
 }
 
-impl<W: Write> Write for OneLine<W> {
+/// Cuts the values of messages in JSON, and escapes their hidden characters. Gets a whole message per write.
+struct SafeJson<W>(W);
+
+impl<W: Write> Write for SafeJson<W> {
     fn write(&mut self, message: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(message.strip_suffix(b"\n").unwrap_or(message));
-        let text = visible::cut(&text, MESSAGE_BYTES_MAX);
-        let keeps = |character| self.has_colors && character == '\u{1b}';
-        let line = format!("{}\n", visible::one_line_but(&text, keeps));
-        self.out.write_all(line.as_bytes()).map(|()| message.len())
+        let mut line = Vec::with_capacity(message.len());
+        let is_object = each_member(message, |name, value| {
+            line.push(if line.is_empty() { b'{' } else { b',' });
+            write_string(name, &mut line);
+            line.push(b':');
+            if value.starts_with('"') {
+                write_string(&visible::cut(&unescape(value), VALUE_BYTES_MAX), &mut line);
+            } else {
+                line.extend_from_slice(value.as_bytes());
+            }
+        });
+        if !is_object {
+            return self.0.write_all(message).map(|()| message.len());
+        }
+        let mut shown = String::with_capacity(line.len() + 2);
+        for character in String::from_utf8_lossy(&line).chars() {
+            // Only strings have such characters, and JSON has this escape for each UTF-16 unit.
+            if visible::is_hidden(character) {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    shown.push_str(&format!("\\u{unit:04x}"));
+                }
+            } else {
+                shown.push(character);
+            }
+        }
+        shown.push_str("}\n");
+        self.0.write_all(shown.as_bytes()).map(|()| message.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        self.0.flush()
     }
 }

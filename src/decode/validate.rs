@@ -47,7 +47,10 @@ impl Fields<'_> {
         // Those of an agent or an exporter are from the payload as it was sent. They are in `data`, too, so
         // they are not counted.
         let mut again = found.next();
-        promoted.map_texts(|text| context.redact_text(text, &mut again));
+        promoted.map_texts(|column, text| match column {
+            PromotedColumn::ParentSessionId => context.redact_id(text, &mut again),
+            _ => context.redact_text(text, &mut again),
+        });
         found.spend(&again);
         promoted.keep_valid();
         promoted[PromotedColumn::KeyName] = context.key_name.map(Cow::Borrowed);

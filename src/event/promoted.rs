@@ -237,10 +237,13 @@ impl<'a> PromotedColumns<'a> {
     }
 
     /// Replaces the values of the text columns.
-    pub(crate) fn map_texts(&mut self, mut map: impl FnMut(Cow<'a, str>) -> Cow<'a, str>) {
+    pub(crate) fn map_texts(
+        &mut self,
+        mut map: impl FnMut(PromotedColumn, Cow<'a, str>) -> Cow<'a, str>,
+    ) {
         for (column, value) in PromotedColumn::ALL.into_iter().zip(&mut self.0) {
             if column.kind() == ColumnKind::Text {
-                *value = value.take().map(&mut map);
+                *value = value.take().map(|text| map(column, text));
             }
         }
     }

@@ -83,8 +83,8 @@ pub(super) async fn within<T, E: Into<StoreError>>(
 /// Maximum size of a message of the database in bytes.
 const MESSAGE_BYTES_MAX: usize = 500;
 
-/// The database's error message on one line, followed by advice where there is one. Without its detail for an
-/// invalid row, which has the values of the row.
+/// The database's error message on one line, followed by advice where there is one. Without its detail, which may
+/// have the values of a row.
 pub(super) fn describe(error: &tokio_postgres::Error) -> String {
     use std::error::Error as _;
     let Some(db) = error.as_db_error() else {
@@ -94,12 +94,12 @@ pub(super) fn describe(error: &tokio_postgres::Error) -> String {
         };
     };
     let code = db.code();
-    let has_values = matches!(&code.code()[..2], "22" | "23");
-    let text = match db.detail() {
-        Some(detail) if !has_values => format!("{} ({detail})", db.message()),
-        _ => db.message().to_owned(),
+    // A message on an invalid value ends with the value.
+    let message = match db.message().split_once(": \"") {
+        Some((message, _)) if code.code().starts_with("22") => message,
+        _ => db.message(),
     };
-    let mut text = visible::one_line(&visible::cut(&text, MESSAGE_BYTES_MAX)).into_owned();
+    let mut text = visible::one_line(&visible::cut(message, MESSAGE_BYTES_MAX)).into_owned();
     let advice = if *code == SqlState::INVALID_PASSWORD
         || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
     {

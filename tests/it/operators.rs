@@ -58,6 +58,44 @@ fn required_column_stops_the_forwarder_and_rejects_nothing() {
     assert!(workspace.rejected().is_empty());
 }
 
+/// What the database says can have any characters, and details have the values of rows.
+#[test]
+fn words_of_the_database_are_escaped_cut_and_without_details_in_both_log_formats() {
+    for format in ["text", "json"] {
+        let workspace = Workspace::postgres();
+        let server = workspace.server().set("LOG_FORMAT", format).ready().start();
+        server.client.event(&event("1")).expect(202);
+        forwarded(&server);
+        workspace.database().execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION \
+             USING MESSAGE = E'no\\n2026 ERROR forged \\x1b[31m \\u202e\\u200b\\u3164\\U000E0041' || repeat('z', 9000), \
+             DETAIL = 'row of ' || NEW.session_id; END $$",
+        );
+        workspace.database().execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON hook_events FOR EACH ROW EXECUTE FUNCTION refuse()",
+        );
+        let mut second = event("2");
+        second["session_id"] = json!("secret-session");
+        server.client.event(&second).expect(202);
+        server.logged("forged");
+        let log = server.log();
+        assert!(!log.contains("secret-session"), "{log}");
+        let line = log.lines().find(|line| line.contains("forged")).expect("a line");
+        assert!(line.contains("no") && line.contains("more bytes") && line.len() < 2000, "{line}");
+        for hidden in ['\u{1b}', '\u{202e}', '\u{200b}', '\u{3164}', '\u{e0041}'] {
+            assert!(!line.contains(hidden), "{hidden:?} in {line}");
+        }
+        if format == "json" {
+            for line in log.lines() {
+                let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+                assert!(line["level"].is_string() && line["message"].is_string(), "{line}");
+            }
+        }
+        workspace.database().execute("DROP TRIGGER refuse ON hook_events");
+        workspace.settled(&server);
+    }
+}
+
 #[test]
 fn rows_that_violate_a_check_constraint_are_rejected() {
     let workspace = Workspace::postgres();
