@@ -75,19 +75,19 @@ impl<W: Write> Write for SafeJson<W> {
         if !is_object {
             return self.0.write_all(message).map(|()| message.len());
         }
-        let mut shown = String::with_capacity(line.len() + 2);
+        let mut shown = Vec::with_capacity(line.len() + 2);
         for character in String::from_utf8_lossy(&line).chars() {
             // Only strings have such characters, and JSON has this escape for each UTF-16 unit.
             if visible::is_hidden(character) {
                 for unit in character.encode_utf16(&mut [0; 2]) {
-                    shown.push_str(&format!("\\u{unit:04x}"));
+                    write!(shown, "\\u{unit:04x}")?;
                 }
             } else {
-                shown.push(character);
+                shown.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
             }
         }
-        shown.push_str("}\n");
-        self.0.write_all(shown.as_bytes()).map(|()| message.len())
+        shown.extend_from_slice(b"}\n");
+        self.0.write_all(&shown).map(|()| message.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

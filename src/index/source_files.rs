@@ -51,16 +51,16 @@ impl SourceFiles {
         shared: &SharedState,
     ) -> Result<Option<(&File, u64)>, ReadError> {
         let (number, offset) = (id >> OFFSET_BITS, id & ((1 << OFFSET_BITS) - 1));
-        let at = match self.open.iter().rposition(|(open, _)| *open == number) {
-            Some(at) => at,
-            None => {
-                let file = self.open(number, index, shared)?;
-                if self.open.len() == OPEN_MAX {
-                    self.open.pop_front();
-                }
-                self.open.push_back((number, file));
-                self.open.len() - 1
+        let known = self.open.iter().rposition(|(open, _)| *open == number);
+        let at = if let Some(at) = known {
+            at
+        } else {
+            let file = self.open(number, index, shared)?;
+            if self.open.len() == OPEN_MAX {
+                self.open.pop_front();
             }
+            self.open.push_back((number, file));
+            self.open.len() - 1
         };
         Ok(self.open[at].1.as_ref().map(|file| (file, offset.cast_unsigned())))
     }

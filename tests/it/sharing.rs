@@ -5,6 +5,7 @@ use std::io::Read;
 use serde_json::{Value, json};
 
 use crate::harness::client::Connection;
+use crate::harness::eventually::when;
 use crate::harness::http2::Http2;
 use crate::harness::{Server, Storage, Workspace, eventually};
 
@@ -94,9 +95,8 @@ fn exports_that_nobody_reads_leave_room_for_other_clients(storage: Storage) {
     let whole = get(&server, "key-b", "/events/export").expect(200).text;
     assert_eq!(whole.lines().count(), EVENTS);
     unread.truncate(1);
-    eventually("there is room again", || match get(&server, "key-a", "/events") {
-        response if response.status == 200 => Ok(()),
-        response => Err(response),
+    eventually("there is room again", || {
+        when(get(&server, "key-a", "/events"), |response| response.status == 200)
     });
 }
 
@@ -122,7 +122,7 @@ fn client_that_reads_below_the_minimum_rate_is_disconnected(storage: Storage) {
     }
     // The rest ends with an error, or like a complete response.
     let _ = connection.read_to_end(&mut read);
-    assert!(read.iter().filter(|byte| **byte == b'\n').count() < EVENTS);
+    assert!(String::from_utf8_lossy(&read).lines().count() < EVENTS);
 }
 
 fn memory_of_unread_http2_responses_is_freed(storage: Storage) {
@@ -131,10 +131,10 @@ fn memory_of_unread_http2_responses_is_freed(storage: Storage) {
     let mut connection = Http2::plain(server.client.address);
     let unread: Vec<_> =
         (0..RESPONSES).map(|_| connection.begin("/events/export", &[(name, &value)])).collect();
-    eventually("there is room again", || match get(&server, "key-a", "/events/export") {
-        response if response.status == 200 => Ok(assert_eq!(response.text.lines().count(), EVENTS)),
-        response => Err(response),
+    let whole = eventually("there is room again", || {
+        when(get(&server, "key-a", "/events/export"), |response| response.status == 200)
     });
+    assert_eq!(whole.text.lines().count(), EVENTS);
     drop(unread);
 }
 
@@ -145,9 +145,9 @@ fn events_of_any_size_are_returned_in_whole_pages(storage: Storage) {
         .map(|number: usize| {
             let text = "y".repeat(if number < 300 { sizes[number % 10] } else { number % 40 });
             json!({
-                "event_type": if number % 7 == 0 { "seven" } else { "other" }, "session_id": "s",
+                "event_type": if number.is_multiple_of(7) { "seven" } else { "other" }, "session_id": "s",
                 "event_id": format!("{number:04}"), "timestamp": 1_795_000_000 + number / 3,
-                "data": {"text": text, "mark": if number % 11 == 0 { "eleven" } else { "" }},
+                "data": {"text": text, "mark": if number.is_multiple_of(11) { "eleven" } else { "" }},
             })
         })
         .collect();

@@ -8,6 +8,9 @@ use bytes::Bytes;
 use crate::http::negotiation::preferred_coding;
 use crate::http::problem::Problem;
 
+/// Base-2 logarithm of the bytes in which zstd looks for matches. With its default, an encoder has 4 MiB.
+const ZSTD_WINDOW_LOG: u32 = 18;
+
 /// Compresses the body.
 pub(super) enum Encoder {
     Identity,
@@ -24,11 +27,10 @@ impl Encoder {
         let coding = preferred_coding(headers, codings);
         let encoder = match coding {
             Some("zstd") => {
-                let encoder =
-                    zstd::stream::write::Encoder::new(Vec::new(), 0).map_err(|error| {
-                        let status = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
-                        Problem::new(status, format!("zstd: {error}"))
-                    })?;
+                let encoder = zstd_encoder().map_err(|error| {
+                    let status = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
+                    Problem::new(status, format!("zstd: {error}"))
+                })?;
                 Self::Zstd(encoder)
             }
             Some(_) => {
@@ -76,4 +78,10 @@ impl Encoder {
             }
         }
     }
+}
+
+fn zstd_encoder() -> io::Result<zstd::stream::write::Encoder<'static, Vec<u8>>> {
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 0)?;
+    encoder.window_log(ZSTD_WINDOW_LOG)?;
+    Ok(encoder)
 }

@@ -57,7 +57,7 @@ fn copy(from: &Path, to: &Path) {
 pub(crate) fn cloned_journal(world: &World, rng: &mut Rng) {
     let (original, clone) = (&world.nodes[0], &world.nodes[1]);
     // The journal of the clone is deleted, so it must not have a backlog.
-    clone.with(|server| forwarded_so_far(server));
+    clone.with(forwarded_so_far);
     if let Err(status) = clone.stop() {
         world.violation(format!("SIGTERM ended with {status}"));
     }

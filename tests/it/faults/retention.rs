@@ -46,7 +46,7 @@ pub(crate) fn partitions(world: &World, _rng: &mut Rng) {
     };
     let oldest_kept = day(2);
     world.progress(300);
-    world.node().with(|server| forwarded_so_far(server));
+    world.node().with(forwarded_so_far);
     world.kill(world.node());
     world.node().start();
     eventually("partitions are dropped", || {
