@@ -36,3 +36,32 @@ impl Patience {
         bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the seconds after which a client that takes these steps is given up.
+    fn seconds_with(bytes: usize, every_seconds: u64) -> Option<u64> {
+        let mut patience = Patience::new(Duration::from_secs(30));
+        (1..1000).map(|step| step * every_seconds).find(|_| {
+            if patience.left() <= Duration::from_secs(every_seconds) {
+                return true;
+            }
+            patience.waited(Duration::from_secs(every_seconds));
+            patience.has_read(bytes);
+            false
+        })
+    }
+
+    #[test]
+    fn a_rate_below_the_minimum_is_given_up_however_steady_it_is() {
+        assert_eq!(seconds_with(0, 1), Some(30));
+        assert_eq!(seconds_with(600, 1), Some(33));
+        assert_eq!(seconds_with(4 << 10, 1), Some(59));
+        assert_eq!(seconds_with(64 << 10, 16), Some(48));
+        for (bytes, every_seconds) in [(8 << 10, 1), (160 << 10, 20), (1 << 20, 29)] {
+            assert_eq!(seconds_with(bytes, every_seconds), None);
+        }
+    }
+}

@@ -32,9 +32,9 @@ const READ_BUFFER_BYTES_MIN: usize = 64 << 10;
 /// The number of headers that hyper parses on the stack: its default limit.
 const HYPER_HEADERS_MAX: usize = 100;
 
-/// Maximum bytes of a response that the kernel keeps before it sends them.
+/// Bytes of a response that the kernel keeps before it sends them. It takes further ones in steps of about 64 KiB.
 #[cfg(target_os = "linux")]
-const UNSENT_BYTES_MAX: u32 = 256 << 10;
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
 
 /// The response to a connection over the limit.
 const TOO_MANY_CONNECTIONS: &[u8] =

@@ -204,10 +204,27 @@ impl Client {
     /// A raw connection from another loopback address.
     #[track_caller]
     pub(crate) fn connect_from(&self, address: [u8; 4]) -> Connection {
+        self.connect_by(|socket| socket.bind((address, 0).into()))
+    }
+
+    /// A raw connection whose kernel keeps few bytes that were not read, and takes others in small steps.
+    #[track_caller]
+    pub(crate) fn connect_with_small_buffer(&self) -> Connection {
+        self.connect_by(|socket| {
+            socket2::SockRef::from(socket).set_tcp_mss(1000)?;
+            socket.set_recv_buffer_size(8 << 10)
+        })
+    }
+
+    #[track_caller]
+    fn connect_by(
+        &self,
+        prepare: impl FnOnce(&tokio::net::TcpSocket) -> std::io::Result<()>,
+    ) -> Connection {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let stream = runtime.block_on(async {
             let socket = tokio::net::TcpSocket::new_v4()?;
-            socket.bind((address, 0).into())?;
+            prepare(&socket)?;
             socket.connect(self.address).await?.into_std()
         });
         let stream = stream.expect("a connection");

@@ -6,6 +6,7 @@ mod parquet;
 use std::io;
 use std::sync::Arc;
 
+use axum::BoxError;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue};
@@ -93,10 +94,14 @@ pub(in crate::http) async fn export(
         while let Some(chunk) = next {
             let is_end = pages.is_at_end();
             let encode = move || writer.write(&chunk.events, is_end).map(|bytes| (writer, bytes));
-            let (kept, part) = tokio::task::spawn_blocking(encode).await??;
-            writer = kept;
-            sender.send(part.into()).await?;
-            next = pages.next().await?;
+            let send = async {
+                let (writer, part) = tokio::task::spawn_blocking(encode).await??;
+                sender.send(part.into()).await?;
+                Ok::<_, BoxError>(writer)
+            };
+            // The next chunk is read meanwhile.
+            let read = async { Ok(pages.next().await?) };
+            (writer, next) = tokio::try_join!(send, read)?;
         }
         Ok(())
     });
