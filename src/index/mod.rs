@@ -33,7 +33,7 @@ pub use follow::IndexStatus;
 use self::read::IndexReader;
 use crate::journal::Appended;
 use crate::query::{
-    FromRow, PageChunk, PageQuery, ReadError, Select, StreamPosition, TailChunk, TailQuery,
+    Chunks, FromRow, PageQuery, ReadError, Select, StreamPosition, TailChunk, TailQuery,
 };
 
 /// Maximum number of queries at once. Further ones wait.
@@ -125,12 +125,14 @@ impl Index {
         status
     }
 
-    /// Reads the first events of a page.
+    /// Reads the first chunk of a page.
     ///
     /// # Errors
     /// If too many queries wait, the index is not open yet, or the query fails.
-    pub async fn page(&self, page: PageQuery) -> Result<PageChunk, ReadError> {
-        self.read(move |reader| reader.page(&page)).await
+    pub async fn page(&self, page: PageQuery) -> Result<Chunks, ReadError> {
+        let (sender, chunks) = Chunks::channel();
+        sender.send_only(self.read(move |reader| reader.page(&page)).await?);
+        Ok(chunks)
     }
 
     /// The position after the newest event.

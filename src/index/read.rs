@@ -47,7 +47,7 @@ impl<'s> IndexReader<'s> {
         let Self { index, shared, files } = self;
         let mut prepared = prepare(index, &statement)?;
         let mut rows = query(&mut prepared, &statement)?;
-        let mut chunk = ChunkBuilder::new(page);
+        let mut chunk = ChunkBuilder::new(page.clone());
         loop {
             let ahead = read_ahead(&mut rows, files, index, shared)?;
             if ahead.is_empty() {

@@ -101,7 +101,7 @@ impl IndexReader<'_> {
         let Self { index, shared, files } = self;
         let mut prepared = prepare(index, &statement)?;
         let mut rows = query(&mut prepared, &statement)?;
-        let mut chunk = ChunkBuilder::new(page);
+        let mut chunk = ChunkBuilder::new(page.clone());
         let mut reached = after;
         while let Some(row) = rows.next().map_err(sql)? {
             if chunk.is_full() {
@@ -146,6 +146,6 @@ fn events_after(id: i64, page: &PageQuery) -> Statement {
     let mut statement = Statement::new(format!("SELECT {columns} FROM hook_events NOT INDEXED"));
     statement.push(" WHERE id > ?", [SqlValue::Integer(id)]);
     statement.push_and(page.filter.conditions());
-    statement.push(&format!(" ORDER BY id LIMIT {}", page.rows()), []);
+    statement.push(&format!(" ORDER BY id LIMIT {}", page.rows() + 1), []);
     statement
 }

@@ -1,6 +1,11 @@
-//! Chunks of events: the result of one query. A query ends with its chunk, so that no query waits for the
-//! client of its response.
+//! Chunks of events: what a query finds, part by part. Each chunk says where the next one begins, so that a query
+//! ends rather than wait for a slow client, and another continues.
 
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::error::ReadError;
 use super::page::{PageKey, PageQuery, SelectedMembers};
 use super::tail::StreamPosition;
 use crate::json::each_member;
@@ -9,9 +14,8 @@ use crate::json::text::with_minimal_escapes;
 /// Bytes of lines at which a chunk ends. So a chunk has at most this and one line.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// Minimum and maximum number of events that one query looks at.
-const QUERY_EVENTS_MIN: usize = 16;
-const QUERY_EVENTS_MAX: usize = 8192;
+/// Time for a client to take a chunk. Then the query ends, since it holds a connection of the store.
+const TAKE_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// An event that matches the query.
 #[derive(Debug)]
@@ -42,11 +46,50 @@ impl PageChunk {
     pub fn memory_bytes(&self) -> u64 {
         self.bytes as u64 * 3
     }
+}
 
-    /// The number of events of the same size that fill most of a chunk.
-    fn next_query_events(&self) -> usize {
-        let events = self.scanned.max(1) * CHUNK_BYTES / self.bytes.max(1);
-        (events / 4 * 3).clamp(QUERY_EVENTS_MIN, QUERY_EVENTS_MAX)
+/// The chunks of one query.
+#[derive(Debug)]
+pub struct Chunks(mpsc::Receiver<Result<PageChunk, ReadError>>);
+
+impl Chunks {
+    /// The chunks that a [`ChunkSender`] sends.
+    pub(crate) fn channel() -> (ChunkSender, Self) {
+        // One chunk is being made, one waits, and one is with the client.
+        let (sender, receiver) = mpsc::channel(1);
+        (ChunkSender(sender), Self(receiver))
+    }
+
+    /// Returns the first chunk.
+    ///
+    /// # Errors
+    /// If the query fails.
+    pub async fn first(&mut self) -> Result<PageChunk, ReadError> {
+        let aborted = || Err(ReadError::Failed("the query was aborted".to_owned()));
+        self.next().await.unwrap_or_else(aborted)
+    }
+
+    /// Returns the next chunk; `None` if the query has ended. Unless the last chunk was that of the page,
+    /// another query continues.
+    pub async fn next(&mut self) -> Option<Result<PageChunk, ReadError>> {
+        self.0.recv().await
+    }
+}
+
+/// The query's end of [`Chunks`].
+pub(crate) struct ChunkSender(mpsc::Sender<Result<PageChunk, ReadError>>);
+
+impl ChunkSender {
+    /// Sends a chunk, or the reason why there are no more. Returns false if the query should end, because
+    /// the client is gone or slow.
+    pub(crate) async fn send(&self, chunk: Result<PageChunk, ReadError>) -> bool {
+        matches!(tokio::time::timeout(TAKE_TIMEOUT, self.0.send(chunk)).await, Ok(Ok(())))
+    }
+
+    /// Sends the only chunk of a query.
+    pub(crate) fn send_only(self, chunk: PageChunk) {
+        // Fails if the client is gone.
+        let _ = self.0.try_send(Ok(chunk));
     }
 }
 
@@ -79,14 +122,13 @@ impl PageQuery {
         self.after = Some(last.clone());
         self.limit -= chunk.events.len();
         self.search_events -= chunk.scanned.min(self.search_events);
-        self.query_events = chunk.next_query_events();
         true
     }
 }
 
 /// Builds a chunk: applies the text search and the limits, and selects the members.
-pub(crate) struct ChunkBuilder<'p> {
-    page: &'p PageQuery,
+pub(crate) struct ChunkBuilder {
+    page: PageQuery,
     /// The text to search for, in lower case.
     text: Option<String>,
     events: Vec<FoundEvent>,
@@ -95,28 +137,29 @@ pub(crate) struct ChunkBuilder<'p> {
     last: Option<PageKey>,
 }
 
-impl<'p> ChunkBuilder<'p> {
-    pub(crate) fn new(page: &'p PageQuery) -> Self {
+impl ChunkBuilder {
+    pub(crate) fn new(page: PageQuery) -> Self {
         let text = page.filter.text.as_ref().map(|text| text.to_ascii_lowercase());
         Self { page, text, events: Vec::new(), bytes: 0, scanned: 0, last: None }
     }
 
     /// The query that the chunk is for.
-    pub(crate) fn query(&self) -> &'p PageQuery {
-        self.page
+    pub(crate) fn query(&self) -> &PageQuery {
+        &self.page
     }
 
     /// Returns true if the chunk takes no more rows, so that the next one need not be decoded.
     pub(crate) fn is_full(&self) -> bool {
-        self.is_page_full() || self.scanned >= self.page.query_events || self.is_heavy()
+        self.is_heavy() || self.scanned >= self.page.rows() || self.is_page_full()
     }
 
-    /// Returns true if the chunk ends because of its bytes, so that rows of the query may be left.
+    /// Returns true if the chunk takes no more rows because of its bytes.
     pub(crate) fn is_heavy(&self) -> bool {
         self.bytes >= CHUNK_BYTES
     }
 
-    fn is_page_full(&self) -> bool {
+    /// Returns true if the page takes no more rows.
+    pub(crate) fn is_page_full(&self) -> bool {
         self.events.len() == self.page.limit || self.scanned >= self.page.scan_max()
     }
 
@@ -136,6 +179,14 @@ impl<'p> ChunkBuilder<'p> {
         let line = project(line, &self.page.members);
         self.bytes += line.len();
         self.events.push(FoundEvent { key, position, line });
+    }
+
+    /// The chunk of a page with the rows so far, and the builder of the next one.
+    pub(crate) fn split(self) -> (PageChunk, Self) {
+        let mut page = self.page.clone();
+        let chunk = self.page(true);
+        page.advance(&chunk);
+        (chunk, Self::new(page))
     }
 
     /// The chunk of a page. `more` says that there are more rows.

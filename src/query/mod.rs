@@ -10,8 +10,8 @@ mod select;
 pub(crate) mod sql;
 mod tail;
 
-pub(crate) use chunk::ChunkBuilder;
-pub use chunk::{FoundEvent, PageChunk, Rest, TailChunk};
+pub(crate) use chunk::{ChunkBuilder, ChunkSender};
+pub use chunk::{Chunks, FoundEvent, PageChunk, Rest, TailChunk};
 pub use condition::Order;
 pub(crate) use condition::{Boundary, Comparison, Condition};
 pub use error::ReadError;

@@ -8,8 +8,9 @@ use crate::event::Timestamp;
 /// Maximum number of events that one page of a text search looks at, because no index helps it.
 const SEARCH_EVENTS_MAX: usize = 50_000;
 
-/// Number of events that the first query of a page looks at. Then the size of events is known.
-const FIRST_QUERY_EVENTS: usize = 128;
+/// Maximum number of events that one query looks at. One query for all would exceed the time limit of the
+/// store, and delay the deletion of old events.
+const QUERY_EVENTS_MAX: usize = 10_000;
 
 /// Sort key of an event, which a page cursor carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +38,6 @@ pub struct PageQuery {
     pub members: SelectedMembers,
     /// Maximum number of further events that a text search looks at.
     pub(crate) search_events: usize,
-    /// Maximum number of events that the next query looks at.
-    pub(crate) query_events: usize,
 }
 
 impl PageQuery {
@@ -56,7 +55,6 @@ impl PageQuery {
             limit,
             members: SelectedMembers::default(),
             search_events: SEARCH_EVENTS_MAX,
-            query_events: FIRST_QUERY_EVENTS,
         }
     }
 
@@ -65,9 +63,12 @@ impl PageQuery {
         if self.filter.text.is_some() { self.search_events } else { self.limit }
     }
 
-    /// Number of rows that the next query needs: one more than it returns shows that there are more.
+    /// Number of rows that the next query looks at.
     pub(crate) fn rows(&self) -> usize {
-        self.scan_max().min(self.query_events) + 1
+        // Of the rows that a text search reads, few are sent.
+        let query_max =
+            if self.filter.text.is_some() { SEARCH_EVENTS_MAX } else { QUERY_EVENTS_MAX };
+        self.scan_max().min(query_max)
     }
 
     /// Returns whether the payload (`data` and `extra`) has to be read.
@@ -75,7 +76,7 @@ impl PageQuery {
         self.filter.text.is_some() || self.members.has("data")
     }
 
-    /// The rows of the next query.
+    /// The rows of the next query, and one more, which shows that there are more.
     pub(crate) fn select(&self) -> Select {
         let comparison = match self.order {
             Order::Ascending => Comparison::Greater,
@@ -91,7 +92,7 @@ impl PageQuery {
                 event_id: Some(key.event_id.clone()),
             }),
             order_by: order.to_vec(),
-            limit: Some(self.rows()),
+            limit: Some(self.rows() + 1),
             ..Select::default()
         }
     }

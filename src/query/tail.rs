@@ -19,8 +19,7 @@ impl TailQuery {
     /// The same query as a page, whose limits a chunk has.
     pub(crate) fn into_page(self) -> PageQuery {
         let Self { filter, members } = self;
-        let query_events = TAIL_EVENTS_MAX;
-        PageQuery { members, query_events, ..PageQuery::new(filter, TAIL_EVENTS_MAX) }
+        PageQuery { members, ..PageQuery::new(filter, TAIL_EVENTS_MAX) }
     }
 }
 

@@ -13,10 +13,12 @@ pub use session_state::SessionState;
 pub use sessions::{Session, SessionDetails, Sessions, SubAgent};
 pub use stats::{Distribution, Stats, StatsBucket, ToolStats};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::index;
 use crate::postgres;
 use crate::query::{
-    FromRow, PageChunk, PageQuery, ReadError, Select, StreamPosition, TailChunk, TailQuery,
+    Chunks, FromRow, PageQuery, ReadError, Select, StreamPosition, TailChunk, TailQuery,
 };
 
 /// The one store that a server reads from.
@@ -29,14 +31,19 @@ pub enum Store {
 }
 
 impl Store {
-    /// Reads the first events of a page; see [`PageQuery::advance`].
+    /// Starts a query for the first events of a page; see [`PageQuery::advance`]. `turn` is held until it
+    /// has ended.
     ///
     /// # Errors
     /// If the store is unavailable or fails.
-    pub async fn page(&self, page: &PageQuery) -> Result<PageChunk, ReadError> {
+    pub async fn page(
+        &self,
+        page: PageQuery,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<Chunks, ReadError> {
         match self {
-            Self::Index(index) => index.page(page.clone()).await,
-            Self::Postgres(database) => database.page(page).await,
+            Self::Index(index) => index.page(page).await,
+            Self::Postgres(database) => database.page(page, turn).await,
         }
     }
 

@@ -338,11 +338,16 @@ impl Store {
         let mut page = PageQuery { order, members, ..PageQuery::new(filter, limit) };
         let mut lines = Vec::new();
         loop {
-            let chunk = self.page(&page).await?;
-            let is_last = !page.advance(&chunk);
-            lines.extend(chunk.events.into_iter().map(|event| event.line));
-            if is_last {
-                return Ok(lines);
+            let mut chunks = self.page(page.clone(), None).await?;
+            let mut next = Some(chunks.first().await);
+            while let Some(chunk) = next {
+                let chunk = chunk?;
+                let is_last = !page.advance(&chunk);
+                lines.extend(chunk.events.into_iter().map(|event| event.line));
+                if is_last {
+                    return Ok(lines);
+                }
+                next = chunks.next().await;
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::admission::Admitted;
-use crate::query::{PageChunk, PageQuery, ReadError};
+use crate::query::{Chunks, PageChunk, PageQuery, ReadError};
 use crate::store::Store;
 
 /// Time for the store, or for memory, to become available again in the middle of a response.
@@ -19,6 +19,8 @@ pub(super) struct Pages {
     store: Store,
     /// The rest of the page; `None` after its last chunk.
     page: Option<PageQuery>,
+    /// The query that is running.
+    query: Option<Chunks>,
     admitted: Admitted,
     /// Memory that the response holds in any case.
     base_bytes: u64,
@@ -27,7 +29,7 @@ pub(super) struct Pages {
 impl Pages {
     /// Reads a page in a response that was admitted with `base_bytes`.
     pub(super) fn new(store: Store, page: PageQuery, admitted: Admitted, base_bytes: u64) -> Self {
-        Self { store, page: Some(page), admitted, base_bytes }
+        Self { store, page: Some(page), query: None, admitted, base_bytes }
     }
 
     /// Returns true if there are no more chunks.
@@ -63,14 +65,24 @@ impl Pages {
     }
 
     async fn read(&mut self) -> Result<PageChunk, ReadError> {
-        let Some(page) = &mut self.page else {
-            return Err(ReadError::Failed("the page has ended".to_owned()));
+        let running = match &mut self.query {
+            Some(query) => query.next().await,
+            None => None,
         };
-        let turn = self.admitted.turn().await?;
-        let chunk = self.store.page(page).await?;
-        drop(turn);
+        let ended = || ReadError::Failed("the page has ended".to_owned());
+        let page = self.page.as_mut().ok_or_else(ended)?;
+        let chunk = if let Some(chunk) = running {
+            chunk?
+        } else {
+            // A query also ends because its client was slow.
+            let turn = self.admitted.turn().await?;
+            let query = self.query.insert(self.store.page(page.clone(), Some(turn)).await?);
+            query.first().await?
+        };
         // Events are as large as their senders made them.
         if !self.admitted.hold(self.base_bytes.max(chunk.memory_bytes())) {
+            // The chunk is read again, by another query.
+            self.query = None;
             let busy = "the events are too large for the memory that is left (MAX_READ_BYTES)";
             return Err(ReadError::Unavailable(busy.to_owned()));
         }

@@ -8,9 +8,11 @@ mod sql;
 mod tail;
 
 use self::pool::{Planning, Pool};
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::Address;
 use crate::query::{
-    FromRow, PageChunk, PageQuery, ReadError, Select, StreamPosition, TailChunk, TailQuery,
+    Chunks, FromRow, PageQuery, ReadError, Select, StreamPosition, TailChunk, TailQuery,
 };
 
 /// The database for readers. Clones share its connections.
@@ -25,12 +27,16 @@ impl Database {
         Self { pool: Pool::new(address) }
     }
 
-    /// Reads the first events of a page.
+    /// Starts to read a page of events. `turn` is held until the query has ended.
     ///
     /// # Errors
-    /// If too many queries wait, the database is unreachable, or the query fails.
-    pub async fn page(&self, page: &PageQuery) -> Result<PageChunk, ReadError> {
-        page::read(&self.pool, page).await
+    /// If too many queries wait, or the database is unreachable.
+    pub async fn page(
+        &self,
+        page: PageQuery,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<Chunks, ReadError> {
+        page::read(&self.pool, page, turn).await
     }
 
     /// The position after all committed events.

@@ -68,9 +68,8 @@ pub(super) async fn read(
             after.0
         ))
     })?;
-    let page = tail.clone().into_page();
     let mut connection = pool.take(Planning::Generic).await?;
-    let mut chunk = ChunkBuilder::new(&page);
+    let mut chunk = ChunkBuilder::new(tail.clone().into_page());
     let more = add_events(&mut chunk, &mut connection, &mut after).await?;
     // Rows of the query are left only if the chunk ended before them.
     if !(more && chunk.is_heavy()) {
@@ -94,7 +93,7 @@ async fn stored_positions(
 
 /// Adds events, and moves the positions after them. Returns whether there are more.
 async fn add_events(
-    chunk: &mut ChunkBuilder<'_>,
+    chunk: &mut ChunkBuilder,
     connection: &mut PooledConnection,
     after: &mut JournalPositions,
 ) -> Result<bool, ReadError> {
@@ -134,6 +133,6 @@ fn events_between(journal: i32, after: i64, upto: i64, page: &PageQuery) -> Stat
         [journal.into(), after, upto].map(SqlValue::Integer),
     );
     statement.push_where(page.filter.conditions());
-    statement.push(&format!(" ORDER BY position LIMIT {}", page.rows()), []);
+    statement.push(&format!(" ORDER BY position LIMIT {}", page.rows() + 1), []);
     statement
 }
