@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::load::Load;
-use crate::harness::{Client, Server, Storage, Workspace, assert_exactly, event, eventually, ids};
+use crate::harness::{
+    Client, Cluster, Server, Storage, Workspace, assert_exactly, event, eventually, ids,
+};
 
 both!(
     events_arrive_when_they_are_accepted,
@@ -312,4 +314,40 @@ fn a_copied_and_truncated_file_is_not_streamed_again() {
         assert_eq!(ids(&stream.take(1)), [id]);
         crate::reading::shown(&server.client, 2 + round);
     }
+}
+
+/// A failover can lose the row of a journal. The journal is delivered again, and streams have seen it.
+#[test]
+fn a_journal_that_the_database_has_lost_is_not_streamed_again() {
+    let cluster = Cluster::stopped();
+    cluster.start();
+    let workspace = Workspace::on(cluster.database());
+    let mut other = workspace.server().set("JOURNAL_DIR", "other").ready().start();
+    other.client.event(&event("0")).expect(202);
+    workspace.settled(&other);
+    other.stop();
+    cluster.stop();
+    cluster.back_up();
+    cluster.start();
+
+    let mut server = workspace.server().ready().start();
+    crate::reading::shown(&server.client, 1);
+    let mut stream = Stream::open(&server, "", "");
+    server.client.batch(&[event("1"), event("2")]).expect(202);
+    assert_eq!(ids(&stream.take(2)), ["1", "2"]);
+    let last_id = stream.last_id.clone();
+    server.stop();
+    cluster.stop();
+    cluster.restore();
+    cluster.start();
+    // Another server's journal was registered first.
+    other.restart();
+    workspace
+        .database()
+        .execute("SELECT nextval(pg_get_serial_sequence('hook_positions', 'number'))");
+    server.restart();
+    crate::reading::shown(&server.client, 3);
+    let mut stream = Stream::open(&server, "", &last_id);
+    server.client.event(&event("3")).expect(202);
+    assert_eq!(ids(&stream.take(1)), ["3"]);
 }

@@ -117,16 +117,24 @@ impl DeliveryConnection {
         }))
     }
 
-    /// Registers a new journal, and returns its number.
+    /// Registers a new journal, and returns its number. The number is derived from the journal's ID, so that
+    /// it is the same again in a database that has lost it (a failover, a restored backup): positions of
+    /// streams, which have the number, stay valid.
     ///
     /// # Errors
     /// If the statement fails.
     pub(super) async fn begin(&self, journal_id: &str, position: u64) -> Result<i32, StoreError> {
         let position = position.cast_signed();
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&journal_id, &position];
+        let number = journal_number(journal_id);
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
+            [&journal_id, &position, &number];
         // The update changes nothing. It is there to return the number of a known journal, too.
         let insert = self.client.query_one(
-            "INSERT INTO hook_positions (journal_id, position) VALUES ($1::text::uuid, $2)
+            "INSERT INTO hook_positions (journal_id, position, number)
+             SELECT $1::text::uuid, $2, CASE
+                 WHEN EXISTS (SELECT FROM hook_positions WHERE number = $3)
+                 THEN nextval(pg_get_serial_sequence('hook_positions', 'number'))
+                 ELSE $3 END
              ON CONFLICT (journal_id) DO UPDATE SET journal_id = excluded.journal_id
              RETURNING number",
             &parameters,
@@ -256,6 +264,12 @@ impl DeliveryConnection {
         }
         Ok(sink.finish().await? as usize)
     }
+}
+
+/// The number of a journal, from the random digits of its ID: at least 2^30, above those of a sequence.
+fn journal_number(journal_id: &str) -> i32 {
+    let digits = journal_id.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    (digits.unwrap_or_default() >> 2 | 1 << 30).cast_signed()
 }
 
 #[derive(Clone, Copy, PartialEq)]
