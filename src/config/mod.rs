@@ -131,10 +131,11 @@ impl Config {
             (StorageType::Jsonl, _) | (StorageType::Auto, None) => Ok(Storage::Jsonl),
             (StorageType::Auto | StorageType::Postgres, Some(url)) => {
                 // Parsed here and not by clap: clap's errors quote the value, which holds a password.
-                let address = Address::parse(url).map_err(|reason| {
+                let mut address = Address::parse(url).map_err(|reason| {
                     let setting = self.sources.name("DATABASE_URL");
                     ConfigError::DatabaseUrl { setting, reason }
                 })?;
+                address.connections_max = self.postgres.database_connections as usize;
                 Ok(Storage::Postgres(Box::new(address)))
             }
             (StorageType::Postgres, None) => Err(ConfigError::DatabaseUrlMissing),

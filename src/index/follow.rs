@@ -35,7 +35,7 @@ const NICENESS: i32 = 19;
 const FILES_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Pause after a failure.
-const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Unread bytes from which the follower is far behind: it logs its progress, and several blocks share a
 /// transaction.

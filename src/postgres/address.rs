@@ -16,11 +16,17 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::options::{self, ConnectionOptions};
 use crate::tls::{ClientCertificate, Verify, client_config};
 
+/// Default of `DATABASE_CONNECTIONS`.
+const CONNECTIONS_DEFAULT: usize = 6;
+
 /// A database's address.
 #[derive(Clone)]
 pub struct Address {
     pub(super) config: Config,
     pub(super) tls: MakeRustlsConnect,
+    /// Maximum number of connections (`DATABASE_CONNECTIONS`): up to a half for delivery, the others for
+    /// reading, which also fills the filters of ids for a moment now and then.
+    pub(crate) connections_max: usize,
     /// Options of the connection string that have no effect, each with the reason.
     pub(crate) warnings: Vec<String>,
 }
@@ -47,12 +53,14 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// Opens a connection whose session begins with these statements. It closes when the client is dropped.
-    /// Errors of the connection reach the user of the client.
-    pub(super) async fn connect(&self, session: &str) -> Result<Client, tokio_postgres::Error> {
+    /// Opens a connection. It closes when the client is dropped. Errors of the connection reach the user of
+    /// the client.
+    ///
+    /// A pooler may give each transaction another connection to the database. So nothing may be left behind
+    /// by a transaction: no settings, no named statements, no temporary tables, no locks.
+    pub(super) async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
         let (client, connection) = self.config.connect(self.tls.clone()).await?;
         tokio::spawn(connection);
-        client.batch_execute(session).await?;
         Ok(client)
     }
 
@@ -103,7 +111,8 @@ impl Address {
         }
         let certificate = client_certificate(&options)?;
         let tls = MakeRustlsConnect::new(client_config(verify, certificate)?);
-        Ok(Self { config, tls, warnings: options.warnings })
+        let connections_max = CONNECTIONS_DEFAULT;
+        Ok(Self { config, tls, connections_max, warnings: options.warnings })
     }
 }
 

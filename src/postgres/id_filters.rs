@@ -26,10 +26,9 @@ const TABLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Minimum number of new rows before the ranges of a current day are filled.
 const ROWS_MIN: usize = 5_000;
 
-/// Settings of the connection. To wait for a lock longer than `deadlock_timeout` (1 s) would cancel an
+/// Begins the transaction for a table. To wait for a lock longer than `deadlock_timeout` (1 s) would cancel an
 /// autovacuum of that table, which fills the ranges as well.
-const SESSION: &str = "SET statement_timeout = '60s'; SET lock_timeout = '500ms'; \
-     SET client_min_messages = warning";
+const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '500ms'";
 
 /// The days whose ranges still need filters.
 #[derive(Debug)]
@@ -114,7 +113,7 @@ impl IdFilters {
         if due.is_empty() {
             return Ok(());
         }
-        let client = within(CONNECT_TIMEOUT, self.address.connect(SESSION)).await?;
+        let client = within(CONNECT_TIMEOUT, self.address.connect()).await?;
         for &(day, ranges) in due {
             let table = match day {
                 Some(day) => partitions::partition(day).0,
@@ -143,7 +142,9 @@ async fn fill_table(client: &Client, table: &str, ranges: PageRanges) -> Result<
         "SELECT coalesce({filled}, 0) FROM pg_index JOIN pg_inherits ON inhrelid = indexrelid
          WHERE inhparent = to_regclass('hook_events_ids') AND indrelid = to_regclass('{table}')"
     );
-    let row = client.query_opt(&select, &[]).await?;
+    client.batch_execute(BEGIN).await?;
+    let row = client.query_typed_opt(&select, &[]).await?;
+    client.batch_execute("COMMIT").await?;
     Ok(row.map_or(0, |row| row.get(0)))
 }
 

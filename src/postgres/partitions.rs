@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use tokio_postgres::Client;
 
 use super::StoreError;
-use super::schema::ADVISORY_LOCK;
+use super::schema::{ADVISORY_LOCK, LIMITS};
 use crate::event::{Timestamp, civil};
 
 /// Days before and after today that get a partition. Events of other days go to the default partition, so
@@ -17,7 +17,7 @@ const DAYS_AHEAD: i64 = 2;
 /// Returns the days that have a partition.
 pub(super) async fn days(client: &Client) -> Result<HashSet<i64>, StoreError> {
     let rows = client
-        .query(
+        .query_typed(
             "SELECT (to_date(right(relname, 8), 'YYYYMMDD') - date '1970-01-01')
              FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
              WHERE inhparent = 'hook_events'::regclass AND relname ~ '^hook_events_[0-9]{8}$'",
@@ -68,7 +68,8 @@ pub(super) async fn drop_expired(
     let expired: Vec<i64> = known.iter().copied().filter(|day| *day < oldest_kept).collect();
     for &day in &expired {
         let (name, _) = partition(day);
-        client.batch_execute(&format!("DROP TABLE IF EXISTS {name}")).await?;
+        // Statements that are sent together are one transaction.
+        client.batch_execute(&format!("{LIMITS}; DROP TABLE IF EXISTS {name}")).await?;
         tracing::info!(partition = name, "partition dropped after RETENTION_DAYS");
         known.remove(&day);
     }
@@ -88,9 +89,12 @@ pub(super) fn partition(day: i64) -> (String, String) {
 /// table does not block readers and writers of other partitions, as `PARTITION OF` would.
 async fn create_day(client: &Client, day: i64) -> Result<(), StoreError> {
     let ((name, from), (_, to)) = (partition(day), partition(day + 1));
-    client.batch_execute(&format!("BEGIN; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")).await?;
-    let exists: bool =
-        client.query_one(&format!("SELECT to_regclass('{name}') IS NOT NULL"), &[]).await?.get(0);
+    let begin = format!("BEGIN; {LIMITS}; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
+    client.batch_execute(&begin).await?;
+    let exists: bool = client
+        .query_typed_one(&format!("SELECT to_regclass('{name}') IS NOT NULL"), &[])
+        .await?
+        .get(0);
     if !exists {
         client
             .batch_execute(&format!(

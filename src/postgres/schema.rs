@@ -12,6 +12,10 @@ use crate::event::{ColumnKind, PromotedColumn};
 /// time: "hooks" in ASCII.
 pub(super) const ADVISORY_LOCK: i64 = 0x68_6f_6f_6b_73;
 
+/// Time limits of a change of the schema, for its transaction only: a pooler gives the connection to others.
+pub(super) const LIMITS: &str =
+    "SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '15s'";
+
 /// Migrations in order. Each is applied once, in a transaction. Never change a released one.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_hook_events.sql")];
 
@@ -38,7 +42,7 @@ fn ids_index() -> String {
 
 /// Migrates the schema, and checks that it has the columns that rows are encoded for.
 pub(super) async fn migrate(client: &Client) -> Result<(), StoreError> {
-    let encoding: String = client.query_one("SHOW server_encoding", &[]).await?.get(0);
+    let encoding: String = client.query_typed_one("SHOW server_encoding", &[]).await?.get(0);
     if encoding != "UTF8" {
         return Err(StoreError::SchemaMismatch(format!(
             "its encoding is {encoding}, and events need UTF8 (CREATE DATABASE ... ENCODING 'UTF8' \
@@ -48,7 +52,7 @@ pub(super) async fn migrate(client: &Client) -> Result<(), StoreError> {
     if version(client).await? < MIGRATIONS.len() {
         client
             .batch_execute(&format!(
-                "BEGIN; SELECT pg_advisory_xact_lock({ADVISORY_LOCK});
+                "BEGIN; {LIMITS}; SELECT pg_advisory_xact_lock({ADVISORY_LOCK});
                  CREATE TABLE IF NOT EXISTS hook_schema_versions (
                      version int PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
             ))
@@ -96,7 +100,7 @@ async fn add_columns(client: &Client) -> Result<(), StoreError> {
     // Two servers that start together may both get here.
     client
         .batch_execute(&format!(
-            "BEGIN; SELECT pg_advisory_xact_lock({ADVISORY_LOCK}); \
+            "BEGIN; {LIMITS}; SELECT pg_advisory_xact_lock({ADVISORY_LOCK}); \
              ALTER TABLE hook_events {additions}; COMMIT"
         ))
         .await?;
@@ -109,7 +113,7 @@ async fn add_columns(client: &Client) -> Result<(), StoreError> {
 /// Logs a warning if there is no index of ids, with the statement that creates it.
 pub(super) async fn check_ids_index(client: &Client) -> Result<(), StoreError> {
     let select = "SELECT to_regclass('hook_events_ids') IS NOT NULL";
-    if client.query_one(select, &[]).await?.get(0) {
+    if client.query_typed_one(select, &[]).await?.get(0) {
         return Ok(());
     }
     if server_version(client).await? < IDS_VERSION_MIN {
@@ -130,19 +134,19 @@ pub(super) async fn check_ids_index(client: &Client) -> Result<(), StoreError> {
 
 async fn server_version(client: &Client) -> Result<i32, StoreError> {
     let select = "SELECT current_setting('server_version_num')::int";
-    Ok(client.query_one(select, &[]).await?.get(0))
+    Ok(client.query_typed_one(select, &[]).await?.get(0))
 }
 
 async fn version(client: &Client) -> Result<usize, StoreError> {
     let exists: bool = client
-        .query_one("SELECT to_regclass('hook_schema_versions') IS NOT NULL", &[])
+        .query_typed_one("SELECT to_regclass('hook_schema_versions') IS NOT NULL", &[])
         .await?
         .get(0);
     if !exists {
         return Ok(0);
     }
     let version: i32 = client
-        .query_one("SELECT coalesce(max(version), 0) FROM hook_schema_versions", &[])
+        .query_typed_one("SELECT coalesce(max(version), 0) FROM hook_schema_versions", &[])
         .await?
         .get(0);
     Ok(usize::try_from(version).unwrap_or(0))
@@ -166,6 +170,6 @@ async fn check_columns(client: &Client) -> Result<(), StoreError> {
 async fn column_types(client: &Client) -> Result<HashMap<String, String>, StoreError> {
     let select = "SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute
          WHERE attrelid = to_regclass('hook_events') AND attnum > 0 AND NOT attisdropped";
-    let rows = client.query(select, &[]).await?;
+    let rows = client.query_typed(select, &[]).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }

@@ -61,6 +61,7 @@ mod database_away;
 mod database_tls;
 mod operators;
 mod partitions;
+mod poolers;
 mod postgres_rows;
 
 // Reading: queries, streams, exports and the index behind them.

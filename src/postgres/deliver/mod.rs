@@ -139,6 +139,12 @@ impl Forwarder {
         let mut pause = RETRY_FIRST;
         loop {
             let Err(error) = self.session().await else { return };
+            if matches!(error, SessionError::Closed) {
+                // The database, or a pooler, closes connections that were not used for a while.
+                tracing::debug!("the idle database connection was closed; opening another");
+                tokio::time::sleep(RETRY_FIRST).await;
+                continue;
+            }
             let was_connected = self.status.borrow().connected;
             if was_connected {
                 pause = RETRY_FIRST;
@@ -181,10 +187,12 @@ impl Forwarder {
         self.metrics.set_database_problem(None);
         self.count_backlog(position).await;
         self.status.send_modify(|status| {
-            tracing::info!(
-                lag_events = status.lag_events(*self.appended.borrow()),
-                "database connected"
-            );
+            if !status.connected {
+                tracing::info!(
+                    lag_events = status.lag_events(*self.appended.borrow()),
+                    "database connected"
+                );
+            }
             status.connected = true;
             status.error = None;
         });
@@ -192,7 +200,7 @@ impl Forwarder {
             if pipeline.is_empty() {
                 self.maintenance.run(&mut pipeline, &self.metrics).await?;
             }
-            while self.should_read(&pipeline, position, read_to) {
+            while self.should_read(&mut pipeline, position, read_to) {
                 let (reader, bytes_max) = (self.reader.clone(), self.batch_bytes);
                 let read = move || {
                     reader.read(read_to, bytes_max).map(|chunk| CopyRows::encode(chunk, journal))
@@ -229,13 +237,14 @@ impl Forwarder {
 
     /// Returns whether to read another batch now. While others are in the pipeline, only a full batch is
     /// read: small concurrent transactions are slower than larger ones.
-    fn should_read(&self, pipeline: &Pipeline, position: u64, read_to: u64) -> bool {
+    fn should_read(&self, pipeline: &mut Pipeline, position: u64, read_to: u64) -> bool {
         let unread = self.appended.borrow().end.saturating_sub(read_to);
         pipeline.is_empty()
             || pipeline.len() < TRANSACTIONS_MAX
                 && unread >= self.batch_bytes as u64
                 && position >= self.sequential_until
                 && !self.maintenance.is_due()
+                && pipeline.has_idle()
     }
 
     /// Returns the position from which to deliver, and the journal's number in the database. Everything

@@ -2,18 +2,23 @@
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::io;
+use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use tokio::task::JoinHandle;
 
 use super::rows::CopyRows;
 use super::transaction::{Delivered, DeliveryConnection};
 use crate::event::Timestamp;
-use crate::postgres::error::{BATCH_TIMEOUT, StoreError, within};
+use crate::postgres::error::{BATCH_TIMEOUT, CONNECT_TIMEOUT, StoreError, within};
 use crate::postgres::{Address, partitions, schema};
 
 /// Maximum number of concurrent transactions. Two keep two cores busy, while the third commits, or is
 /// read and encoded.
 pub(super) const TRANSACTIONS_MAX: usize = 3;
+
+/// Interval of attempts to open a further connection.
+const OPEN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Connections to one database, each with at most one transaction. Dropping the pipeline rolls back
 /// uncommitted transactions.
@@ -24,6 +29,7 @@ pub(super) const TRANSACTIONS_MAX: usize = 3;
 pub(super) struct Pipeline {
     address: Address,
     idle: Vec<DeliveryConnection>,
+    opening: Option<Opening>,
     copying: VecDeque<CopyInProgress>,
     /// Days that have a partition.
     days: HashSet<i64>,
@@ -41,17 +47,63 @@ impl Drop for CopyInProgress {
     }
 }
 
+/// A further connection that is being opened, and the next attempt after a failure.
+#[derive(Debug)]
+enum Opening {
+    Running(JoinHandle<Result<DeliveryConnection, StoreError>>),
+    FailedUntil(Instant),
+}
+
 impl Pipeline {
-    /// Opens the first connection; others follow when they are needed.
+    /// Opens the first connection, migrates and checks the schema; further connections follow when they are
+    /// needed.
     ///
     /// # Errors
-    /// See [`DeliveryConnection::connect`].
+    /// If any of that fails.
     pub(super) async fn connect(address: &Address) -> Result<Self, StoreError> {
         let first = DeliveryConnection::connect(address).await?;
+        within(BATCH_TIMEOUT, schema::migrate(&first.client)).await?;
         let days = partitions::days(&first.client).await?;
         schema::check_ids_index(&first.client).await?;
         let (idle, copying) = (vec![first], VecDeque::new());
-        Ok(Self { address: address.clone(), idle, copying, days })
+        let address = address.clone();
+        Ok(Self { address, idle, opening: None, copying, days })
+    }
+
+    fn connections_max(&self) -> usize {
+        (self.address.connections_max / 2).clamp(1, TRANSACTIONS_MAX)
+    }
+
+    /// Returns whether a further batch can be copied at once. If not, a connection for it is opened
+    /// meanwhile: batches that are copied already must not wait for it, since a pooler may give it only once
+    /// theirs are free.
+    pub(super) fn has_idle(&mut self) -> bool {
+        if self.idle.is_empty() && self.len() < self.connections_max() {
+            self.opening = match self.opening.take() {
+                Some(Opening::Running(task)) if !task.is_finished() => Some(Opening::Running(task)),
+                Some(Opening::FailedUntil(at)) if Instant::now() < at => {
+                    Some(Opening::FailedUntil(at))
+                }
+                Some(Opening::Running(task)) => match task.now_or_never() {
+                    Some(Ok(Ok(connection))) => {
+                        self.idle.push(connection);
+                        None
+                    }
+                    _ => Some(Opening::FailedUntil(Instant::now() + OPEN_INTERVAL)),
+                },
+                _ => {
+                    let address = self.address.clone();
+                    Some(Opening::Running(tokio::spawn(async move {
+                        let connection = DeliveryConnection::connect(&address).await?;
+                        // A pooler accepts a client before it has a connection to the database for it.
+                        within(CONNECT_TIMEOUT, connection.client.batch_execute("SELECT 1"))
+                            .await?;
+                        Ok(connection)
+                    })))
+                }
+            };
+        }
+        !self.idle.is_empty()
     }
 
     /// Number of uncommitted batches.
@@ -83,6 +135,9 @@ impl Pipeline {
     /// Closes all connections but one. Only a backlog needs more.
     pub(super) fn close_extra_connections(&mut self) {
         self.idle.truncate(1);
+        if let Some(Opening::Running(task)) = self.opening.take() {
+            task.abort();
+        }
     }
 
     /// Returns whether these rows need a new partition. To create one locks the default partition, which

@@ -6,18 +6,19 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio::task::JoinHandle;
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::types::{ToSql, Type};
 
 use super::rows::CopyRows;
+use crate::postgres::Address;
 use crate::postgres::columns;
 use crate::postgres::error::{BATCH_TIMEOUT, CONNECT_TIMEOUT, StoreError, describe, within};
-use crate::postgres::{Address, schema};
 
-/// Settings of a connection: time limits that the database enforces too. The limit for locks is shorter,
-/// so that two servers that wait for each other soon continue.
-const SESSION: &str = "SET statement_timeout = '60s'; SET lock_timeout = '15s'; \
-     SET client_min_messages = warning";
+/// Begins a transaction for rows, with time limits that the database enforces too. The limit for locks is
+/// shorter, so that two servers that wait for each other soon continue.
+const BEGIN_ROWS: &str = "BEGIN; SET LOCAL statement_timeout = '60s'; \
+     SET LOCAL lock_timeout = '15s'; SAVEPOINT rows";
 
 /// Maximum bytes handed to the connection at a time, to keep its buffer small.
 const COPY_CHUNK_BYTES: usize = 256 << 10;
@@ -49,15 +50,13 @@ pub(super) struct Delivered {
 pub(super) struct DeliveryConnection {
     pub(super) client: Client,
     connection: JoinHandle<()>,
-    advance: Statement,
-    copy: Statement,
 }
 
 impl DeliveryConnection {
-    /// Connects, migrates and checks the schema.
+    /// Connects.
     ///
     /// # Errors
-    /// If any of that fails.
+    /// If the database is unreachable or refuses it.
     pub(super) async fn connect(address: &Address) -> Result<Self, StoreError> {
         let connect = async {
             let (client, connection) = address.config.connect(address.tls.clone()).await?;
@@ -70,21 +69,7 @@ impl DeliveryConnection {
             Ok::<_, StoreError>((client, connection))
         };
         let (client, connection) = within(CONNECT_TIMEOUT, connect).await?;
-        let prepare = async {
-            client.batch_execute(SESSION).await?;
-            schema::migrate(&client).await?;
-            let advance = client
-                .prepare(
-                    "UPDATE hook_positions
-                     SET position = $2, fingerprint = $3, updated_at = now()
-                     WHERE journal_id = $1::text::uuid AND position = $4",
-                )
-                .await?;
-            let copy = client.prepare(&copy_into("hook_events")).await?;
-            Ok::<_, StoreError>((advance, copy))
-        };
-        let (advance, copy) = within(BATCH_TIMEOUT, prepare).await?;
-        Ok(Self { client, connection, advance, copy })
+        Ok(Self { client, connection })
     }
 
     /// Completes when the connection is closed.
@@ -103,10 +88,10 @@ impl DeliveryConnection {
     ) -> Result<Option<StoredPosition>, StoreError> {
         let row = within(
             BATCH_TIMEOUT,
-            self.client.query_opt(
+            self.client.query_typed_opt(
                 "SELECT position, fingerprint, number FROM hook_positions
-                 WHERE journal_id = $1::text::uuid",
-                &[&journal_id],
+                 WHERE journal_id = $1::uuid",
+                &[(&journal_id, Type::TEXT)],
             ),
         )
         .await?;
@@ -126,12 +111,12 @@ impl DeliveryConnection {
     pub(super) async fn begin(&self, journal_id: &str, position: u64) -> Result<i32, StoreError> {
         let position = position.cast_signed();
         let number = journal_number(journal_id);
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
-            [&journal_id, &position, &number];
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&journal_id, Type::TEXT), (&position, Type::INT8), (&number, Type::INT4)];
         // The update changes nothing. It is there to return the number of a known journal, too.
-        let insert = self.client.query_one(
+        let insert = self.client.query_typed_one(
             "INSERT INTO hook_positions (journal_id, position, number)
-             SELECT $1::text::uuid, $2, CASE
+             SELECT $1::uuid, $2, CASE
                  WHEN EXISTS (SELECT FROM hook_positions WHERE number = $3)
                  THEN nextval(pg_get_serial_sequence('hook_positions', 'number'))
                  ELSE $3 END
@@ -146,10 +131,8 @@ impl DeliveryConnection {
     pub(super) async fn copy_rows(&mut self, rows: &CopyRows) -> Result<Delivered, StoreError> {
         let copy = async {
             // Sent together, which saves a round trip.
-            let (begun, delivered) = tokio::join!(
-                self.client.batch_execute("BEGIN; SAVEPOINT rows"),
-                self.insert(rows),
-            );
+            let (begun, delivered) =
+                tokio::join!(self.client.batch_execute(BEGIN_ROWS), self.insert(rows),);
             begun?;
             delivered
         };
@@ -167,10 +150,19 @@ impl DeliveryConnection {
     ) -> Result<(), StoreError> {
         let next = rows.chunk().next.cast_signed();
         let (fingerprint, position) = (rows.chunk().fingerprint(), position.cast_signed());
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-            [&journal_id, &next, &fingerprint, &position];
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&journal_id, Type::TEXT),
+            (&next, Type::INT8),
+            (&fingerprint, Type::INT8),
+            (&position, Type::INT8),
+        ];
+        let advance = self.client.execute_typed(
+            "UPDATE hook_positions SET position = $2, fingerprint = $3, updated_at = now()
+             WHERE journal_id = $1::uuid AND position = $4",
+            &parameters,
+        );
         let commit = async {
-            if self.client.execute(&self.advance, &parameters).await? != 1 {
+            if advance.await? != 1 {
                 return Err(StoreError::PositionChanged);
             }
             record_rejected()?;
@@ -228,34 +220,37 @@ impl DeliveryConnection {
         strategy: InsertStrategy,
     ) -> Result<usize, tokio_postgres::Error> {
         match strategy {
-            InsertStrategy::Direct => self.copy(&self.copy, rows, range).await,
+            InsertStrategy::Direct => self.copy("hook_events", rows, range).await,
             InsertStrategy::Staged => {
                 self.client
                     .batch_execute(
                         "CREATE TEMP TABLE hook_events_staged (LIKE hook_events) ON COMMIT DROP",
                     )
                     .await?;
-                let copy = self.client.prepare(&copy_into("pg_temp.hook_events_staged")).await?;
-                self.copy(&copy, rows, range).await?;
+                self.copy("pg_temp.hook_events_staged", rows, range).await?;
                 let columns = columns();
                 let insert = format!(
                     "INSERT INTO hook_events ({columns}) SELECT {columns} \
                      FROM pg_temp.hook_events_staged ON CONFLICT DO NOTHING"
                 );
-                let inserted = self.client.execute(&insert, &[]).await?;
+                let inserted = self.client.execute_typed(&insert, &[]).await?;
                 self.client.batch_execute("DROP TABLE pg_temp.hook_events_staged").await?;
                 Ok(inserted as usize)
             }
         }
     }
 
+    /// Copies rows. The library has no COPY without a named statement, which ends with this call, within the
+    /// transaction: afterwards, a pooler may use another connection.
     async fn copy(
         &self,
-        copy: &Statement,
+        table: &str,
         rows: &CopyRows,
         range: Range<usize>,
     ) -> Result<usize, tokio_postgres::Error> {
-        let sink = self.client.copy_in::<_, Bytes>(copy).await?;
+        let copy = format!("COPY {table} ({}) FROM STDIN (FORMAT binary)", columns());
+        let copy = self.client.prepare(&copy).await?;
+        let sink = self.client.copy_in::<_, Bytes>(&copy).await?;
         let mut sink = std::pin::pin!(sink);
         for bytes in rows.copy(range) {
             for chunk in bytes.chunks(COPY_CHUNK_BYTES) {
@@ -305,10 +300,6 @@ impl RowError {
         // Data exceptions and program limits.
         (checked || matches!(&code.code()[..2], "22" | "54")).then_some(Self::Content)
     }
-}
-
-fn copy_into(table: &str) -> String {
-    format!("COPY {table} ({}) FROM STDIN (FORMAT binary)", columns())
 }
 
 fn columns() -> String {

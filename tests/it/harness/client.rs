@@ -274,7 +274,8 @@ impl Connection {
         while !String::from_utf8_lossy(&read).ends_with(text) {
             // Unlike `read`, `read_exact` retries after a signal.
             if let Err(error) = self.0.read_exact(&mut byte) {
-                panic!("{error} after {:?}", String::from_utf8_lossy(&read));
+                let end = read.len().saturating_sub(2_000);
+                panic!("{error} after ...{:?}", String::from_utf8_lossy(&read[end..]));
             }
             read.push(byte[0]);
         }

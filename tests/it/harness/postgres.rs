@@ -212,6 +212,11 @@ pub(crate) struct Database {
 }
 
 impl Database {
+    /// The Unix socket of the cluster.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.cluster.socket()
+    }
+
     /// The connection string of the superuser.
     pub(crate) fn url(&self) -> String {
         self.url_as("postgres")
