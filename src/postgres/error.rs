@@ -106,8 +106,10 @@ pub(super) fn describe(error: &tokio_postgres::Error) -> String {
         "check user and password in DATABASE_URL"
     } else if *code == SqlState::INVALID_CATALOG_NAME {
         "create the database, or correct its name in DATABASE_URL"
+    } else if *code == SqlState::INSUFFICIENT_PRIVILEGE && db.message().contains("temporary") {
+        "GRANT TEMPORARY ON DATABASE to the role: events that may be stored already are staged"
     } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {
-        "the role must own the hook_ tables, or be allowed to create them in its schema"
+        "the role must own the hook_ tables, and be allowed to create tables in their schema"
     } else if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
         "the database is read-only: connect to the primary, or allow writes"
     } else if *code == SqlState::NOT_NULL_VIOLATION {

@@ -58,6 +58,45 @@ fn required_column_stops_the_forwarder_and_rejects_nothing() {
     assert!(workspace.rejected().is_empty());
 }
 
+#[test]
+fn a_role_that_may_not_create_tables_stores_events_in_the_default_partition() {
+    let workspace = Workspace::postgres();
+    let database = workspace.database();
+    let mut owner = workspace.server().ready().start();
+    owner.client.event(&event("1")).expect(202);
+    forwarded(&owner);
+    owner.stop();
+    let role = format!("limited_{}", database.name);
+    database.execute(&format!(
+        "CREATE ROLE {role} LOGIN; REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC;
+         REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role};
+         GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}",
+        database.name
+    ));
+    let server = workspace.server().set("DATABASE_URL", database.url_as(&role)).ready().start();
+    let mut of_another_day = event("2");
+    of_another_day["timestamp"] = json!(jiff::Timestamp::now().as_second() - 5 * 86_400);
+    server.client.event(&of_another_day).expect(202);
+    forwarded(&server);
+    server.client.event(&event("3")).expect(202);
+    forwarded(&server);
+    assert_eq!(database.query("SELECT event_id FROM hook_events_default"), ["2"]);
+    assert_eq!(server.client.metric("hooks_storage_errors_total"), 0, "{}", server.log());
+    server.logged("hook_events_default");
+    let all = workspace.settled(&server);
+    assert_exactly(&all, ["1", "2", "3"]);
+
+    // Only a duplicate needs the right to create temporary tables, and says so.
+    database.execute("UPDATE hook_positions SET position = 0, fingerprint = NULL");
+    server.client.event(&event("4")).expect(202);
+    server.logged("GRANT TEMPORARY");
+    database.execute(&format!("GRANT TEMPORARY ON DATABASE {} TO {role}", database.name));
+    assert_exactly(&workspace.settled(&server), ["1", "2", "3", "4"]);
+    drop(server);
+    database.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
 /// What the database says can have any characters, and details have the values of rows.
 #[test]
 fn words_of_the_database_are_escaped_cut_and_without_details_in_both_log_formats() {

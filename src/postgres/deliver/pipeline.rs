@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::rows::CopyRows;
 use super::transaction::{Delivered, DeliveryConnection};
 use crate::event::Timestamp;
+use crate::metrics::DatabaseProblem;
 use crate::postgres::error::{BATCH_TIMEOUT, CONNECT_TIMEOUT, StoreError, within};
 use crate::postgres::{Address, partitions, schema};
 
@@ -155,8 +156,7 @@ impl Pipeline {
         self.idle().await?;
         // `idle` has opened one if there was none.
         let Some(mut store) = self.idle.pop() else { return Ok(()) };
-        let make = partitions::create_days(&store.client, &mut self.days, rows.days());
-        within(BATCH_TIMEOUT, make).await?;
+        self.create_days(&store, rows.days()).await?;
         let oldest = rows.oldest();
         let task = tokio::spawn(async move {
             let delivered = store.copy_rows(&rows).await?;
@@ -164,6 +164,29 @@ impl Pipeline {
         });
         self.copying.push_back(CopyInProgress { task, oldest });
         Ok(())
+    }
+
+    /// Creates the missing partitions of these days. If the role may not, their events go to the default
+    /// partition.
+    async fn create_days(
+        &mut self,
+        store: &DeliveryConnection,
+        days: &BTreeSet<i64>,
+    ) -> Result<(), StoreError> {
+        let make = partitions::create_days(&store.client, &mut self.days, days);
+        match within(BATCH_TIMEOUT, make).await {
+            Err(error) if error.problem() == DatabaseProblem::Rights => {
+                store.client.batch_execute("ROLLBACK").await?;
+                tracing::warn!(
+                    %error,
+                    "no partitions can be created: events go to hook_events_default, where queries and \
+                     retention by days are slower"
+                );
+                self.days.extend(days);
+                Ok(())
+            }
+            created => created,
+        }
     }
 
     /// Waits until the oldest batch is copied, updates the journal's position from `position` to the
