@@ -2,7 +2,7 @@
 
 use super::events::{self, Habits};
 
-/// Environment that a fault needs. The needs of two faults can be combined.
+/// Environment that a fault needs. The needs of two faults can be combined if they fit.
 #[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Needs {
@@ -14,6 +14,8 @@ pub(crate) struct Needs {
     pub(crate) tablespace: bool,
     /// Smallest journal size; segments are deleted as soon as they are delivered.
     pub(crate) tiny: bool,
+    /// Delivered segments are kept, for a database that loses its last commits. Never with `tiny`.
+    pub(crate) retained: bool,
     /// The fault itself starts the server.
     pub(crate) cold: bool,
     pub(crate) servers: usize,
@@ -28,6 +30,7 @@ pub(crate) const PLAIN: Needs = Needs {
     disk: false,
     tablespace: false,
     tiny: false,
+    retained: false,
     cold: false,
     servers: 1,
     senders: 5,
@@ -36,6 +39,12 @@ pub(crate) const PLAIN: Needs = Needs {
 };
 
 impl Needs {
+    /// Whether the needs of two faults can be combined.
+    pub(crate) fn fit(&self, other: &Self) -> bool {
+        let both = self.and(other);
+        !(both.tiny && both.retained)
+    }
+
     /// The combined needs of two faults.
     pub(crate) fn and(self, other: &Self) -> Self {
         let habits = if other.habits == events::USUAL { self.habits } else { other.habits };
@@ -46,6 +55,7 @@ impl Needs {
             disk: self.disk || other.disk,
             tablespace: self.tablespace || other.tablespace,
             tiny: self.tiny || other.tiny,
+            retained: self.retained || other.retained,
             cold: self.cold || other.cold,
             servers: self.servers.max(other.servers),
             senders: self.senders.max(other.senders),

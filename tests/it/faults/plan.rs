@@ -128,7 +128,11 @@ pub(crate) fn plans(settings: &Settings) -> Box<dyn Iterator<Item = Plan> + Send
         plans.extend((0..pairs).filter_map(|_| {
             let (one, two) = (rng.pick(&all), rng.pick(&all));
             let (a, b) = (one.faults[0], two.faults[0]);
-            let fits = a.group != b.group && a.pairs && b.pairs && one.storage == two.storage;
+            let fits = a.group != b.group
+                && a.pairs
+                && b.pairs
+                && a.needs.fit(&b.needs)
+                && one.storage == two.storage;
             fits.then(|| Plan { faults: vec![a, b], ..one.clone() })
         }));
         rng.shuffle(&mut plans);

@@ -148,7 +148,11 @@ pub(crate) static FAULTS: &[Fault] = &[
     database("db-rights", database::rights),
     database("db-locked", database::locked),
     database("db-statement-timeout", database::statement_timeout),
-    Fault { strikes: 2, ..database("db-failover", database::failover) },
+    Fault {
+        needs: Needs { retained: true, ..PLAIN },
+        strikes: 2,
+        ..database("db-failover", database::failover)
+    },
     Fault {
         pairs: true,
         storages: BOTH,
