@@ -24,19 +24,41 @@ impl Secure {
         let key = KeyPair::generate()?;
         let certificate = CertificateParams::new(["localhost".to_owned()])?;
         let certificate = certificate.signed_by(&key, &authority)?;
+        Ok(Self::with(certificate.pem(), key.serialize_pem(), authority.pem()))
+    }
+
+    fn with(certificate: String, key: String, root: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let settings =
             ["ssl=on".to_owned(), "listen_addresses=127.0.0.1".to_owned(), format!("port={port}")];
         let files = [
-            ("server.crt", certificate.pem()),
-            ("server.key", key.serialize_pem()),
+            ("server.crt", certificate),
+            ("server.key", key),
             ("pg_hba.conf", "local all all trust\nhostssl all all 127.0.0.1/32 trust\n".to_owned()),
         ];
         let cluster = Cluster::configured(&settings, &files.each_ref().map(|(n, t)| (*n, &**t)));
         drop(listener);
         cluster.start();
-        Ok(Self { cluster, port, root: authority.pem() })
+        Self { cluster, port, root }
+    }
+
+    /// With a certificate of X.509 version 1, as in PostgreSQL's manual.
+    fn with_version_1() -> Self {
+        let files = Workspace::jsonl();
+        let run = |arguments: &[&str]| {
+            let mut openssl = std::process::Command::new("openssl");
+            let output = openssl.args(arguments).current_dir(files.directory()).output();
+            let output = output.expect("openssl is installed; see scripts/test");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        run(&["req", "-new", "-nodes", "-subj", "/CN=localhost", "-keyout", "key", "-out", "csr"]);
+        run(&["x509", "-req", "-in", "csr", "-signkey", "key", "-days", "2", "-out", "crt"]);
+        let text = run(&["x509", "-in", "crt", "-noout", "-text"]);
+        assert!(text.contains("Version: 1 "), "{text}");
+        let read = |name| std::fs::read_to_string(files.directory().join(name)).expect("a file");
+        Self::with(read("crt"), read("key"), read("crt"))
     }
 
     fn url(&self, database: &Database, host: &str, options: &str) -> String {
@@ -89,6 +111,19 @@ fn sslmode_and_sslrootcert_control_certificate_checks() {
             if error.contains(problem) { Ok(()) } else { Err((options.clone(), error)) }
         });
     }
+}
+
+#[test]
+fn certificates_are_not_looked_at_unless_they_are_verified() {
+    let secure = Secure::with_version_1();
+    let workspace = Workspace::on(secure.cluster.database());
+    for (number, mode) in ["prefer", "require"].into_iter().enumerate() {
+        let url = secure.url(workspace.database(), "127.0.0.1", &format!("sslmode={mode}"));
+        let server = workspace.server().set("DATABASE_URL", url).ready().start();
+        server.client.event(&event(&number.to_string())).expect(202);
+        forwarded(&server);
+    }
+    assert_eq!(workspace.events().len(), 2);
 }
 
 #[test]
