@@ -46,6 +46,15 @@ fn required_column_stops_the_forwarder_and_rejects_nothing() {
         if error.contains("tenant") && error.contains("default") { Ok(()) } else { Err(error) }
     });
     assert_eq!(server.client.metric("hooks_database_problem{problem=\"schema\"}"), 1);
+    // Tried again with growing pauses, and reported once.
+    eventually("it is tried again", || match server.client.metric("hooks_storage_errors_total") {
+        tries @ 0..4 => Err(tries),
+        _ => Ok(()),
+    });
+    let log = server.log();
+    assert_eq!(log.matches("delivery to the database failed").count(), 1, "{log}");
+    assert_eq!(log.matches("database connected").count(), 1, "{log}");
+    assert_eq!(server.client.health()["database"]["reachable"], false);
     // The row is in neither the log nor the report, and the reason is only for readers.
     server.logged("tenant");
     let open = server.client.send_once("GET", "/health", &[], b"").expect("a response").text;

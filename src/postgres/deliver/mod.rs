@@ -46,6 +46,8 @@ pub struct Forwarder {
     maintenance: Maintenance,
     id_filters: Arc<IdFilters>,
     batch_bytes: usize,
+    /// Whether a batch was committed since the last failure.
+    has_committed: bool,
     /// Up to this position there is only one transaction at a time. Set after a failure, which may have
     /// been a deadlock between two transactions.
     sequential_until: u64,
@@ -100,6 +102,7 @@ impl Forwarder {
             maintenance: Maintenance::new(retention_days),
             id_filters,
             batch_bytes: BATCH_BYTES_MAX,
+            has_committed: false,
             sequential_until: 0,
         }
     }
@@ -145,8 +148,8 @@ impl Forwarder {
                 tokio::time::sleep(RETRY_FIRST).await;
                 continue;
             }
-            let was_connected = self.status.borrow().connected;
-            if was_connected {
+            // A connection alone is no progress: the database may refuse every row.
+            if std::mem::take(&mut self.has_committed) {
                 pause = RETRY_FIRST;
             }
             self.report(&error);
@@ -159,7 +162,22 @@ impl Forwarder {
         }
     }
 
-    /// Reports a failure. Logs the same one only once.
+    /// Reports that events are delivered.
+    fn report_connected(&self) {
+        self.metrics.database_up.set(1);
+        self.metrics.set_database_problem(None);
+        self.status.send_if_modified(|status| {
+            let is_new = !status.connected;
+            if is_new {
+                let lag_events = status.lag_events(*self.appended.borrow());
+                tracing::info!(lag_events, "database connected");
+            }
+            (status.connected, status.error) = (true, None);
+            is_new
+        });
+    }
+
+    /// Reports a failure. Logs the same one only once, until a batch is committed.
     fn report(&self, error: &SessionError) {
         self.metrics.database_up.set(0);
         self.metrics.set_database_problem(Some(error.problem()));
@@ -183,19 +201,13 @@ impl Forwarder {
         self.reader.delete_delivered(position)?;
         // Records between `position` and `read_to` are in the pipeline.
         let mut read_to = position;
-        self.metrics.database_up.set(1);
-        self.metrics.set_database_problem(None);
         self.count_backlog(position).await;
-        self.status.send_modify(|status| {
-            if !status.connected {
-                tracing::info!(
-                    lag_events = status.lag_events(*self.appended.borrow()),
-                    "database connected"
-                );
-            }
-            status.connected = true;
-            status.error = None;
-        });
+        // After a failure, only a commit shows that it is over.
+        if self.status.borrow().error.is_none()
+            || self.status.borrow().position >= self.reader.end()
+        {
+            self.report_connected();
+        }
         loop {
             if pipeline.is_empty() {
                 self.maintenance.run(&mut pipeline, &self.metrics).await?;
@@ -302,6 +314,8 @@ impl Forwarder {
             }
         };
         self.batch_bytes = (self.batch_bytes * 2).min(BATCH_BYTES_MAX);
+        self.has_committed = true;
+        self.report_connected();
         self.maintenance.stored(rows.days());
         self.id_filters.stored(rows.days(), delivered.stored);
         let next = rows.chunk().next;
