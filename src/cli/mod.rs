@@ -157,14 +157,21 @@ pub fn run(tool: Tool) -> ExitCode {
     }
 }
 
-/// Prints a line of results. A reader that has gone away (`| head`) is no error.
+/// Prints a line of results. A reader that has gone away (`| head`) is no error; any other ends the command.
 fn say(text: impl Display) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            complain(format_args!("writing: {error}"));
+            std::process::exit(1);
+        }
+        _ => {}
+    }
 }
 
 /// Prints an error or a warning on one line; it can have words of a server or of a file.
 fn complain(text: impl Display) {
-    eprintln!("{}", visible::one_line(&text.to_string()));
+    // There is nowhere else to print to.
+    let _ = writeln!(std::io::stderr(), "{}", visible::one_line(&text.to_string()));
 }
 
 fn exit_code(result: anyhow::Result<()>) -> ExitCode {
@@ -174,7 +181,7 @@ fn exit_code(result: anyhow::Result<()>) -> ExitCode {
             complain(format_args!("{error:#}"));
             let advice = error.downcast_ref::<ClientError>().and_then(ClientError::advice);
             if let Some(advice) = advice {
-                eprintln!("  -> {advice}");
+                complain(format_args!("  -> {advice}"));
             }
             ExitCode::FAILURE
         }

@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use anyhow::Context;
+
 use crate::event::parse_measure;
 use crate::json::each_member;
 use crate::json::text::{unescape, with_minimal_escapes};
@@ -18,14 +20,20 @@ impl Output {
     }
 
     /// Shows an event; false if the reader of the output has gone away.
-    pub(super) fn event(&mut self, event: &str) -> bool {
+    ///
+    /// # Errors
+    /// If it cannot be written for another reason, such as a full disk.
+    pub(super) fn event(&mut self, event: &str) -> anyhow::Result<bool> {
         let mut out = io::stdout().lock();
         let written = if self.is_terminal {
             writeln!(out, "{}", readable(event))
         } else {
             writeln!(out, "{event}")
         };
-        written.and_then(|()| out.flush()).is_ok()
+        match written.and_then(|()| out.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            written => written.context("writing").map(|()| true),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         let page = args.selection.page(&client, &more)?;
         left -= page.events.len().min(left);
         for event in page.events {
-            if !out.event(event.get()) {
+            if !out.event(event.get())? {
                 return Ok(());
             }
         }

@@ -41,13 +41,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         let page = args.selection.page(&client, &[("limit", &lines)])?;
         for event in page.events.iter().rev() {
             follower.shown.insert(event.get().to_owned());
-            if !follower.out.event(event.get()) {
+            if !follower.out.event(event.get())? {
                 return Ok(());
             }
         }
     }
     let Some(mut stream) = stream else { return Ok(()) };
-    while follower.show(stream) {
+    while follower.show(stream)? {
         // The server has stopped or closed the stream. It continues after the last id.
         stream = loop {
             std::thread::sleep(RETRY_PAUSE);
@@ -73,7 +73,7 @@ struct StreamFollower {
 
 impl StreamFollower {
     /// Shows a stream to its end; false if the reader of the output has gone away.
-    fn show(&mut self, stream: impl Read) -> bool {
+    fn show(&mut self, stream: impl Read) -> anyhow::Result<bool> {
         let (mut id, mut name, mut data) = (String::new(), String::new(), String::new());
         for line in BufReader::new(stream).lines() {
             let Ok(line) = line else { break };
@@ -83,8 +83,8 @@ impl StreamFollower {
                 Some(("data", text)) => text.clone_into(&mut data),
                 None if line.is_empty() => {
                     let is_event = name.is_empty() && !data.is_empty();
-                    if is_event && !self.shown.remove(&data) && !self.out.event(&data) {
-                        return false;
+                    if is_event && !self.shown.remove(&data) && !self.out.event(&data)? {
+                        return Ok(false);
                     }
                     if !id.is_empty() {
                         self.last_id.clone_from(&id);
@@ -95,6 +95,6 @@ impl StreamFollower {
                 _ => {}
             }
         }
-        true
+        Ok(true)
     }
 }

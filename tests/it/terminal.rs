@@ -33,6 +33,41 @@ fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
+/// A full disk is an error; a reader that has gone away (`| head`) is not.
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
+    let events: Vec<_> = (0..900).map(|number| event(&number.to_string())).collect();
+    server.client.batch(&events).expect(202);
+    crate::reading::shown(&server.client, 900);
+    let program = env!("CARGO_BIN_EXE_hooks-backend");
+    let run = |arguments: &str, into: &str| {
+        let command = format!("{program} {arguments} {into}");
+        let output = Command::new("bash")
+            .args(["-c", &format!("set -o pipefail; {command}")])
+            .env("HOOKS_URL", format!("http://{}", server.client.address))
+            .output()
+            .expect("bash");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for arguments in
+        ["query -n 900", "tail -n 900", "tail -f -n 900", "export", "doctor", "import /dev/null"]
+    {
+        let (code, error) = run(arguments, "> /dev/full");
+        assert_eq!(code, Some(1), "{arguments}: {error}");
+        assert!(error.contains("No space left on device"), "{arguments}: {error}");
+        assert!(!error.contains("panic"), "{arguments}: {error}");
+    }
+    for arguments in ["query -n 900", "tail -n 900", "export"] {
+        assert_eq!(
+            run(arguments, "| head -n 1 > /dev/null"),
+            (Some(0), String::new()),
+            "{arguments}"
+        );
+    }
+}
+
 fn query_and_export_write_json_lines(storage: Storage) {
     let workspace = Workspace::new(storage);
     let server = workspace.server().ready().start();

@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::client::Target;
-use super::complain;
 use super::progress::ProgressLine;
+use super::{complain, say};
 use crate::config::{Ack, parse_duration};
 use crate::decode::STORED_LINES;
 use crate::json::text::skip_byte_order_marks;
@@ -247,6 +247,7 @@ impl Tally {
         if self.rejected > LISTED_MAX {
             complain(format_args!("... and {} more", self.rejected - LISTED_MAX));
         }
-        println!("read {}, accepted {}, rejected {}", self.read, self.accepted, self.rejected);
+        let Self { read, accepted, rejected } = self;
+        say(format_args!("read {read}, accepted {accepted}, rejected {rejected}"));
     }
 }
