@@ -319,6 +319,8 @@ impl IndexProgress {
         self.status.send_modify(|status| {
             status.commits += 1;
             (status.bytes, status.lag_bytes) = (bytes, lag_bytes);
+            // It can be written again, however much is left to do.
+            status.error = None;
         });
         let is_due = self.reported.map_or(lag_bytes >= FAR_BEHIND_BYTES, |reported| {
             reported.elapsed() >= REPORT_INTERVAL
