@@ -33,7 +33,7 @@ pub struct FoundEvent {
 pub struct PageChunk {
     /// The events.
     pub events: Vec<FoundEvent>,
-    /// What follows them.
+    /// The rest of the page.
     pub rest: Rest,
     /// The number of events that were looked at.
     scanned: usize,
@@ -93,7 +93,7 @@ impl ChunkSender {
     }
 }
 
-/// What follows a chunk.
+/// The rest of a page after a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rest {
     /// The page goes on after this event.
@@ -111,7 +111,7 @@ pub struct TailChunk {
     pub events: Vec<FoundEvent>,
     /// The position up to which all events were seen.
     pub reached: StreamPosition,
-    /// Whether there are more events now.
+    /// True if there are more events now.
     pub more: bool,
 }
 

@@ -43,7 +43,7 @@ struct Shares {
     clients: HashMap<ClientId, Share>,
 }
 
-/// What a client with requests in progress has.
+/// The share of a client with requests in progress.
 #[derive(Debug)]
 struct Share {
     requests: usize,

@@ -46,7 +46,7 @@ pub struct Forwarder {
     maintenance: Maintenance,
     id_filters: Arc<IdFilters>,
     batch_bytes: usize,
-    /// Whether a batch was committed since the last failure.
+    /// True if a batch was committed since the last failure.
     has_committed: bool,
     /// Up to this position there is only one transaction at a time. Set after a failure, which may have
     /// been a deadlock between two transactions.

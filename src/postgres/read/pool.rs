@@ -65,7 +65,7 @@ pub(super) struct Pool {
     connections_max: usize,
     permits: Arc<Semaphore>,
     idle: Arc<IdleConnections>,
-    /// Whether named statements are still there in the next transaction. They are not behind a pooler that
+    /// True if named statements are still there in the next transaction. They are not behind a pooler that
     /// gives each transaction another connection.
     keeps_statements: Arc<AtomicBool>,
 }
@@ -74,7 +74,7 @@ pub(super) struct Pool {
 struct IdleConnections {
     /// The one that was used last is at the end.
     connections: Mutex<Vec<(Instant, ReadConnection)>>,
-    /// Whether a task closes those that are not used.
+    /// True if a task closes those that are not used.
     is_watched: AtomicBool,
 }
 
