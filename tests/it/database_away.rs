@@ -102,6 +102,7 @@ fn wrong_password_is_reported_without_the_password() {
     let role = format!("role_{}", database.name);
     database.execute(&format!(
         "DO $$ BEGIN CREATE ROLE {PASSWORD_ROLE}; EXCEPTION WHEN OTHERS THEN NULL; END $$;
+         SET password_encryption = 'scram-sha-256';
          CREATE ROLE {role} LOGIN PASSWORD 'another' IN ROLE {PASSWORD_ROLE};
          ALTER DATABASE {} OWNER TO {role}",
         database.name
@@ -113,7 +114,10 @@ fn wrong_password_is_reported_without_the_password() {
     assert!(error.contains("password"), "{error}");
     assert!(error.contains("DATABASE_URL"), "{error}");
 
-    database.execute(&format!("ALTER ROLE {role} PASSWORD 'hush-hush'"));
+    // Not the default of PostgreSQL 13.
+    database.execute(&format!(
+        "SET password_encryption = 'scram-sha-256'; ALTER ROLE {role} PASSWORD 'hush-hush'"
+    ));
     assert_exactly(&workspace.settled(&server), ["1"]);
     assert!(!error.contains("hush"), "{error}");
     assert!(!server.log().contains("hush"), "{}", server.log());

@@ -169,8 +169,13 @@ fn a_session_pool_of_one_or_two_connections_does_not_stop_delivery() {
 }
 
 #[test]
-fn idle_connections_that_the_database_closes_are_opened_again_without_an_error() {
+fn short_time_limits_and_closed_idle_connections_cause_no_errors() {
     let workspace = Workspace::postgres();
+    let database = &workspace.database().name;
+    for limit in ["statement_timeout", "idle_in_transaction_session_timeout"] {
+        let set = format!("ALTER DATABASE {database} SET {limit} = '1s'");
+        workspace.database().execute(&set);
+    }
     let server = workspace.server().ready().start();
     server.client.event(&event("1")).expect(202);
     assert_exactly(&workspace.settled(&server), ["1"]);
@@ -189,39 +194,4 @@ fn idle_connections_that_the_database_closes_are_opened_again_without_an_error()
     assert_eq!(server.client.metric("hooks_storage_errors_total"), 0, "{}", server.log());
     assert!(!server.log().contains("ERROR"), "{}", server.log());
     server.client.get("/events", &[]).expect(200);
-}
-
-#[test]
-fn short_time_limits_of_the_database_cause_no_errors() {
-    let workspace = Workspace::postgres();
-    let database = workspace.database();
-    for (limit, value) in [
-        ("idle_session_timeout", "300ms"),
-        ("idle_in_transaction_session_timeout", "1s"),
-        ("statement_timeout", "1s"),
-    ] {
-        database.execute(&format!("ALTER DATABASE {} SET {limit} = '{value}'", database.name));
-    }
-    let server = workspace.server().ready().start();
-    let connections = || {
-        database.query(
-            "SELECT pid::text FROM pg_stat_activity \
-             WHERE datname = current_database() AND application_name = 'hooks-backend'",
-        )
-    };
-    for id in ["1", "2", "3"] {
-        server.client.event(&event(id)).expect(202);
-        forwarded(&server);
-        server.client.get("/events", &[]).expect(200);
-        let before = connections();
-        eventually("idle connections are closed, and one is opened again", || {
-            when(connections(), |now| {
-                !now.is_empty() && now.iter().all(|pid| !before.contains(pid))
-            })
-        });
-    }
-    assert_eq!(workspace.events().len(), 3);
-    assert_eq!(server.client.metric("hooks_storage_errors_total"), 0, "{}", server.log());
-    assert_eq!(server.log().matches("database connected").count(), 1, "{}", server.log());
-    assert!(!server.log().contains("ERROR"), "{}", server.log());
 }

@@ -231,7 +231,9 @@ fn shutdown_ends_streams_with_a_reason(storage: Storage) {
 }
 
 fn a_slow_client_is_disconnected_with_a_reason(storage: Storage) {
-    let (_workspace, server) = ready(storage);
+    let workspace = Workspace::new(storage);
+    // The connection itself waits for longer than the stream, also on a busy machine.
+    let server = workspace.server().set("BODY_TIMEOUT", "10m").ready().start();
     let mut stream = Stream::open(&server, "", "");
     let mut large = event("0");
     large["data"] = json!({"text": "x".repeat(1 << 20)});
