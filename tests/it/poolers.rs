@@ -179,10 +179,16 @@ fn short_time_limits_and_closed_idle_connections_cause_no_errors() {
     let server = workspace.server().ready().start();
     server.client.event(&event("1")).expect(202);
     assert_exactly(&workspace.settled(&server), ["1"]);
+    let all =
+        "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     for id in ["2", "3"] {
-        let close = "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity \
-                     WHERE datname = current_database() AND pid <> pg_backend_pid()";
-        assert!(!workspace.database().query(close).is_empty(), "a connection is open");
+        let before = workspace.database().query(&format!("SELECT pid::text {all}"));
+        assert!(!before.is_empty(), "a connection is open");
+        workspace.database().query(&format!("SELECT pg_terminate_backend(pid)::text {all}"));
+        eventually("a connection is opened again", || {
+            let now = workspace.database().query(&format!("SELECT pid::text {all}"));
+            when(now, |now| !now.is_empty() && now.iter().all(|pid| !before.contains(pid)))
+        });
         server.client.event(&event(id)).expect(202);
         forwarded(&server);
     }
