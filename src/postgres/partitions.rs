@@ -86,7 +86,8 @@ pub(super) fn partition(day: i64) -> (String, String) {
 }
 
 /// Creates one day's partition, and moves the day's events from the default partition to it. Attaching a
-/// table does not block readers and writers of other partitions, as `PARTITION OF` would.
+/// table does not block readers and writers of other partitions, as `PARTITION OF` would. The partitioned table
+/// is locked first, as other statements that change it do (a deadlock otherwise).
 async fn create_day(client: &Client, day: i64) -> Result<(), StoreError> {
     let ((name, from), (_, to)) = (partition(day), partition(day + 1));
     let begin = format!("BEGIN; {LIMITS}; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
@@ -98,7 +99,8 @@ async fn create_day(client: &Client, day: i64) -> Result<(), StoreError> {
     if !exists {
         client
             .batch_execute(&format!(
-                "LOCK TABLE hook_events_default IN ACCESS EXCLUSIVE MODE;
+                "LOCK TABLE ONLY hook_events IN SHARE UPDATE EXCLUSIVE MODE;
+                 LOCK TABLE hook_events_default IN ACCESS EXCLUSIVE MODE;
                  CREATE TABLE {name} (LIKE hook_events INCLUDING ALL);
                  WITH moved AS (
                      DELETE FROM hook_events_default
