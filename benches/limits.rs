@@ -106,6 +106,7 @@ impl Server {
             .env("MAX_CONNECTIONS", "11000")
             .env("HEADER_TIMEOUT", if patient { "1h" } else { "30s" })
             .env("BODY_TIMEOUT", if patient { "1h" } else { "30s" })
+            .env("SHUTDOWN_DELAY", "0s")
             .env("SHUTDOWN_TIMEOUT", "0s")
             .env("STORAGE_TYPE", if jsonl { "jsonl" } else { "postgres" })
             .stderr(Stdio::piped())

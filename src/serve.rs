@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, Storage};
+use crate::config::{Config, HttpConfig, Storage};
 use crate::event::line;
 use crate::file_modes::{self, StorageFiles};
 use crate::http::{
@@ -29,6 +29,9 @@ use crate::store::Store;
 
 /// Time for connections to close after the last response, and for an idle forwarder to stop.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Time for requests to arrive over connections that were opened just before the listener closed.
+const LAST_REQUESTS_TIME: Duration = Duration::from_millis(200);
 
 /// Minimum time for the journal to flush at shutdown. Giving up is an error, which a disk that is
 /// merely busy should not cause.
@@ -56,7 +59,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         }
     }
     tokio::select! {
-        stopped = running.stop(config.http.shutdown_timeout) => stopped?,
+        stopped = running.stop(&config.http) => stopped?,
         signal = signals.stop.next() => bail!("second signal ({signal}): stopped at once"),
     }
     tracing::info!("stopped");
@@ -72,7 +75,7 @@ struct Running {
     journal: Journal,
     journal_ended: oneshot::Receiver<Result<(), Fatal>>,
     delivery: Task<watch::Sender<bool>>,
-    server: Task<oneshot::Sender<()>>,
+    server: JoinHandle<()>,
 }
 
 /// A task and the sender that stops it.
@@ -124,8 +127,9 @@ impl Running {
             ingest: IngestState::new(config, framing, redactor, rejected),
             read: ReadState::new(config, delivery.store),
         });
-        let server = Server::new(listener, tls.clone(), connection_limits(config)?, metrics);
-        let server = start_server(server, app);
+        let limits = connection_limits(config)?;
+        let server = Server::new(listener, tls.clone(), limits, drain.clone(), metrics);
+        let server = tokio::spawn(server.run(http::router(app)));
 
         let scheme = if tls.is_some() { "https" } else { "http" };
         tracing::info!(
@@ -173,7 +177,7 @@ impl Running {
                 Err(_) => anyhow!("the journal writer panicked"),
             },
             ended = &mut self.delivery.handle => anyhow!("the forwarder ended: {ended:?}"),
-            ended = &mut self.server.handle => anyhow!("the HTTP server ended: {ended:?}"),
+            ended = &mut self.server => anyhow!("the HTTP server ended: {ended:?}"),
         }
     }
 
@@ -181,18 +185,26 @@ impl Running {
     async fn answer_pending(self) {
         let answered = async {
             self.drain.drained().await;
-            // Fails if the server has ended already.
-            let _ = self.server.stop.send(());
-            let _ = self.server.handle.await;
+            // Fails if the server has panicked.
+            let _ = self.server.await;
         };
         // Requests that are not answered by then see their connection close.
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, answered).await;
     }
 
-    /// Answers the requests in flight, flushes the journal, and lets the forwarder catch up. Each of
-    /// the three may take `timeout`; the last two get at least the time that they need when all is
-    /// well. Health and metrics are served until the end.
-    async fn stop(self, timeout: Duration) -> anyhow::Result<()> {
+    /// Stops after `SHUTDOWN_DELAY`: answers the requests in flight, flushes the journal, and lets the forwarder
+    /// catch up. Each of the three may take `SHUTDOWN_TIMEOUT`; the last two get at least the time that they need
+    /// when all is well.
+    async fn stop(self, config: &HttpConfig) -> anyhow::Result<()> {
+        let timeout = config.shutdown_timeout;
+        let delay = config.shutdown_delay();
+        if !delay.is_zero() {
+            tracing::info!("not ready; taking requests for another {delay:?} (SHUTDOWN_DELAY)");
+            self.drain.leave();
+            tokio::time::sleep(delay).await;
+            self.drain.stop_listening();
+            tokio::time::sleep(LAST_REQUESTS_TIME).await;
+        }
         if tokio::time::timeout(timeout, self.drain.drained()).await.is_err() {
             tracing::warn!("some requests did not finish within SHUTDOWN_TIMEOUT");
         }
@@ -216,10 +228,8 @@ impl Running {
                 ),
             },
         }
-        // Fails if the server has ended already.
-        let _ = self.server.stop.send(());
-        // Connections that are still open by then have no request.
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.server.handle).await;
+        // Connections that are still open by then have no request that writes.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.server).await;
         Ok(())
     }
 }
@@ -353,12 +363,6 @@ async fn listen(addresses: &[SocketAddr]) -> anyhow::Result<TcpListener> {
         let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         format!("cannot listen on {} (HOST, PORT)", addresses.join(" or "))
     })
-}
-
-fn start_server(server: Server, app: Arc<App>) -> Task<oneshot::Sender<()>> {
-    let (stop, stopped) = oneshot::channel();
-    let handle = tokio::spawn(server.run(http::router(app), stopped));
-    Task { handle, stop }
 }
 
 fn connection_limits(config: &Config) -> anyhow::Result<ConnectionLimits> {

@@ -133,7 +133,7 @@ impl Process {
         command.env("JOURNAL_DIR", dir.join("journal"));
         command.env("JSONL_PATH", dir.join("events.jsonl")).env("JOURNAL_MAX_BYTES", "64GiB");
         // Do not wait long for an unreachable database.
-        command.env("SHUTDOWN_TIMEOUT", "1");
+        command.env("SHUTDOWN_DELAY", "0s").env("SHUTDOWN_TIMEOUT", "1");
         if let Storage::Postgres(url) = storage {
             command.env("DATABASE_URL", url);
         }

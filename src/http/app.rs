@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::access::Access;
-use super::ingest::{Drain, IngestState};
+use super::drain::Drain;
+use super::ingest::IngestState;
 use super::read::ReadState;
 use crate::config::Config;
 use crate::file_modes::StorageFiles;

@@ -154,7 +154,7 @@ impl DeliveryReport {
 
 /// Returns the reason why events cannot be accepted now.
 fn not_ready_reason(app: &App) -> Option<String> {
-    if app.drain.is_draining() {
+    if app.drain.is_leaving() {
         return Some("shutting down".to_owned());
     }
     if !app.journal.is_ready() {

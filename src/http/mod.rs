@@ -11,6 +11,7 @@ mod transport;
 mod access;
 mod app;
 mod client_id;
+mod drain;
 mod endpoint;
 mod middleware;
 mod negotiation;
@@ -26,7 +27,8 @@ mod read;
 
 pub use access::{Access, KeySettings};
 pub(crate) use app::{App, Forwarding};
-pub(crate) use ingest::{Drain, IngestState};
+pub(crate) use drain::Drain;
+pub(crate) use ingest::IngestState;
 pub(crate) use read::ReadState;
 pub(crate) use router::router;
 pub use transport::{ConnectionLimits, Server, Tls};

@@ -58,6 +58,7 @@ fn wrong_value_is_reported_with_the_allowed_ones() {
         ("RATE_LIMIT_BYTES", "100", "1KiB"),
         ("TLS_CERT", "server.crt", "TLS_KEY"),
         ("TLS_KEY", "server.key", "TLS_CERT"),
+        ("SHUTDOWN_DELAY", "soon", "30s"),
         ("SHUTDOWN_TIMEOUT", "-1", "30s"),
         ("SHUTDOWN_TIMEOUT", "400d", "366 days"),
         ("JOURNAL_RETENTION", "soon", "1h"),
@@ -317,6 +318,7 @@ fn empty_variable_counts_as_unset() {
         "RATE_LIMIT_BYTES",
         "TLS_CERT",
         "TLS_KEY",
+        "SHUTDOWN_DELAY",
         "SHUTDOWN_TIMEOUT",
     ];
     let builder = workspace.server().argument("--port").argument("0");

@@ -53,6 +53,7 @@ mod journals;
 mod jsonl_file;
 mod locks;
 mod retention;
+mod rolling_restarts;
 mod saved_keys;
 mod shutdown;
 

@@ -1,114 +1,15 @@
 //! Behind nginx and HAProxy with their default settings: streams, health checks, HTTP/1.0.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::harness::eventually::when;
-use crate::harness::reaper::Process;
+use crate::harness::proxy::Proxy;
 use crate::harness::{Server, Workspace, event, eventually};
 
 const KEYS: &str = "proxied:key-1:ingest+read";
-
-/// A proxy in front of a server. It listens on a Unix socket, so that it needs no free port.
-struct Proxy {
-    socket: PathBuf,
-    process: Process,
-}
-
-impl Proxy {
-    /// nginx with default settings, but for those in `location`.
-    fn nginx(workspace: &Workspace, name: &str, location: &str, server: SocketAddr) -> Self {
-        let (directory, socket) = Self::files(workspace, name);
-        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|kind| format!("{kind}_temp_path {name}.{kind};"));
-        let configuration = format!(
-            "daemon off; master_process off; pid {name}.pid; error_log stderr warn;
-             events {{}}
-             http {{
-                 access_log off; {}
-                 server {{ listen unix:{}; location / {{ proxy_pass http://{server}; {location} }} }}
-             }}",
-            temporary.join(" "),
-            socket.display()
-        );
-        let file = directory.join(format!("{name}.conf"));
-        std::fs::write(&file, configuration).expect("a file");
-        let prefix = format!("{}/", directory.display());
-        let arguments = ["-e", "stderr", "-p", &prefix, "-c", &file.display().to_string()];
-        Self::start("nginx", &arguments, socket)
-    }
-
-    /// HAProxy with the timeouts of Debian's configuration, and a health check with default settings.
-    fn haproxy(workspace: &Workspace, server: SocketAddr) -> Self {
-        let (directory, socket) = Self::files(workspace, "haproxy");
-        let configuration = format!(
-            "global
-                 stats socket {}
-             defaults
-                 mode http
-                 timeout connect 5000
-                 timeout client 50000
-                 timeout server 50000
-             frontend all
-                 bind unix@{}
-                 default_backend servers
-             backend servers
-                 option httpchk
-                 server one {server} check inter 100ms\n",
-            directory.join("admin.socket").display(),
-            socket.display()
-        );
-        let file = directory.join("haproxy.cfg");
-        std::fs::write(&file, configuration).expect("a file");
-        Self::start("haproxy", &["-db", "-f", &file.display().to_string()], socket)
-    }
-
-    fn files(workspace: &Workspace, name: &str) -> (PathBuf, PathBuf) {
-        let directory = workspace.directory().to_owned();
-        let socket = directory.join(format!("{name}.socket"));
-        (directory, socket)
-    }
-
-    fn start(program: &str, arguments: &[&str], socket: PathBuf) -> Self {
-        // Debian has them in directories that are not in every PATH.
-        let places = ["/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin"].iter();
-        let mut paths = places.map(|place| Path::new(place).join(program));
-        let path = paths.find(|path| path.exists());
-        let path = path.unwrap_or_else(|| panic!("{program} is not installed; see scripts/test"));
-        let process = Process::spawn(&path, Signal::KILL, |command| {
-            command.args(arguments);
-        });
-        let mut proxy = Self { socket, process };
-        eventually("the proxy listens", || {
-            assert!(proxy.process.try_wait().is_none(), "{program} does not start");
-            UnixStream::connect(&proxy.socket).map(drop)
-        });
-        proxy
-    }
-
-    /// Sends the head of a request with a key.
-    fn send(&self, request: &str, headers: &str) -> UnixStream {
-        let mut connection = UnixStream::connect(&self.socket).expect("the proxy listens");
-        connection.set_read_timeout(Some(Duration::from_mins(1))).expect("a timeout");
-        let head = format!("{request}\r\nhost: hooks\r\nx-api-key: key-1\r\n{headers}\r\n");
-        connection.write_all(head.as_bytes()).expect("the proxy reads");
-        connection
-    }
-
-    /// Returns the whole response to a request.
-    fn response(&self, request: &str, headers: &str, body: &str) -> String {
-        let mut connection = self.send(request, headers);
-        connection.write_all(body.as_bytes()).expect("the proxy reads");
-        let mut response = String::new();
-        connection.read_to_string(&mut response).expect("a response");
-        response
-    }
-}
 
 /// Reads until `end` has arrived.
 #[track_caller]
@@ -142,11 +43,12 @@ fn post(server: &Server, id: &str) {
 /// All proxies: nginx speaks HTTP/1.0 to the server by default.
 fn proxies(workspace: &Workspace, server: &Server) -> Vec<Proxy> {
     let address = server.client.address;
+    let upstream = format!("server {address};");
     let newer = "proxy_http_version 1.1; proxy_set_header Connection ''; gzip on; gzip_types *;";
     vec![
-        Proxy::nginx(workspace, "nginx", "", address),
-        Proxy::nginx(workspace, "nginx-1.1", newer, address),
-        Proxy::haproxy(workspace, address),
+        Proxy::nginx(workspace, "nginx", &upstream, ""),
+        Proxy::nginx(workspace, "nginx-1.1", &upstream, newer),
+        Proxy::haproxy(workspace, &[address]),
     ]
 }
 
@@ -222,8 +124,11 @@ fn events_are_sent_and_read_through_proxies() {
 
 #[test]
 fn default_health_checks_follow_the_readiness() {
-    let (workspace, mut server) = start();
-    let proxy = Proxy::haproxy(&workspace, server.client.address);
+    let (workspace, server) = start();
+    drop(server);
+    let mut server =
+        workspace.server().set("API_KEYS", KEYS).set("SHUTDOWN_DELAY", "1h").ready().start();
+    let proxy = Proxy::haproxy(&workspace, &[server.client.address]);
     let admin = workspace.directory().join("admin.socket");
     let status = |expected: &str| {
         eventually("the check has a result", || {
@@ -231,7 +136,7 @@ fn default_health_checks_follow_the_readiness() {
             connection.write_all(b"show stat\n").expect("HAProxy reads");
             let mut table = String::new();
             connection.read_to_string(&mut table).expect("a table");
-            let row = table.lines().find(|row| row.starts_with("servers,one,")).map(str::to_owned);
+            let row = table.lines().find(|row| row.starts_with("servers,s0,")).map(str::to_owned);
             when(row.unwrap_or_default(), |row| row.contains(expected))
         })
     };
@@ -247,13 +152,6 @@ fn default_health_checks_follow_the_readiness() {
     assert!(count("204") > 0 && count("200") > 0);
     assert_eq!((count("404"), count("405")), (0, 0));
 
-    // The request keeps the server from ending.
-    let mut slow = server.client.connect();
-    slow.write(
-        "POST /events HTTP/1.1\r\nhost: x\r\nx-api-key: key-1\r\ncontent-type: application/json\r\n\
-         content-length: 10\r\nexpect: 100-continue\r\n\r\n",
-    );
-    slow.read_until("100 Continue\r\n\r\n");
     server.signal(Signal::TERM);
     status(",L7STS,503,");
     server.client.get("/", &[]).expect(503);

@@ -1,16 +1,19 @@
 //! SIGTERM and SIGINT stop the server without loss; a second signal stops it at once.
 
+use std::net::TcpStream;
+
 use rustix::process::Signal;
 
-use crate::errors::problem;
 use crate::harness::client::{Connection, JSON};
 use crate::harness::eventually::when;
+use crate::harness::http2::Http2;
 use crate::harness::load::Load;
 use crate::harness::{Server, Storage, Workspace, assert_exactly, event, eventually};
 
 both!(
     sigterm_and_sigint_exit_with_success,
-    requests_in_flight_complete_and_new_ones_get_503,
+    requests_in_flight_complete_and_connections_are_refused,
+    the_server_takes_requests_until_the_delay_ends,
     second_signal_stops_at_once_with_failure,
     loaded_server_without_shutdown_time_exits_with_success_and_loses_nothing,
 );
@@ -43,26 +46,54 @@ fn request_in_flight(server: &Server, id: &str) -> (Connection, String) {
     (connection, rest)
 }
 
-fn requests_in_flight_complete_and_new_ones_get_503(storage: Storage) {
+fn requests_in_flight_complete_and_connections_are_refused(storage: Storage) {
     let workspace = Workspace::new(storage);
     let mut server = workspace.server().start();
     let (mut connection, rest) = request_in_flight(&server, "slow");
     server.signal(Signal::TERM);
-    eventually("the server is not ready", || {
-        when(server.client.get("/health/ready", &[]), |response| response.status == 503)
+    eventually("connections are refused", || {
+        when(TcpStream::connect(server.client.address).is_err(), |is_refused| *is_refused)
     });
-    let response = server.client.event(&event("late"));
-    problem(&response, 503, "draining");
-    assert!(response.header("retry-after").parse::<u64>().is_ok(), "{response:?}");
-    server.client.get("/health/live", &[]).expect(200);
-    server.client.get("/metrics", &[]).expect(200);
-
     connection.write(rest);
     let response = connection.read_to_end();
     assert!(response.starts_with("HTTP/1.1 202 "), "{response}");
     assert!(server.wait().success(), "{}", server.log());
     server.restart();
     assert_exactly(&workspace.settled(&server), ["slow"]);
+}
+
+/// In `SHUTDOWN_DELAY`, load balancers see that the server is not ready, and clients that do not see it yet are
+/// served.
+fn the_server_takes_requests_until_the_delay_ends(storage: Storage) {
+    let workspace = Workspace::new(storage);
+    let mut server = workspace.server().set("SHUTDOWN_DELAY", "1h").ready().start();
+    let mut idle = server.client.connect();
+    let mut http2 = Http2::plain(server.client.address);
+    http2.event(&event("1")).expect(202);
+    server.signal(Signal::TERM);
+    eventually("the server is not ready", || {
+        when(server.client.get("/health/ready", &[]), |response| response.status == 503)
+    });
+    server.client.event(&event("2")).expect(202);
+    server.client.get("/health/live", &[]).expect(200);
+    server.client.get("/metrics", &[]).expect(200);
+    let body = event("3").to_string();
+    idle.write(format!(
+        "POST /events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    let response = idle.read_to_end();
+    assert!(response.starts_with("HTTP/1.1 202 "), "{response}");
+    assert!(response.contains("\r\nconnection: close\r\n"), "{response}");
+    assert!(!http2.is_closed());
+    http2.event(&event("4")).expect(202);
+    eventually("the connection is closed", || when(http2.is_closed(), |is_closed| *is_closed));
+
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(1), "{}", server.log());
+    server.restart();
+    assert_exactly(&workspace.settled(&server), ["1", "2", "3", "4"]);
 }
 
 fn second_signal_stops_at_once_with_failure(storage: Storage) {

@@ -12,7 +12,6 @@
 //! each and nothing of each other.
 
 mod body;
-mod drain;
 pub(super) mod events;
 mod headers;
 pub(super) mod hooks;
@@ -24,6 +23,5 @@ mod rejected;
 mod request;
 mod state;
 
-pub(crate) use drain::Drain;
 use request::IngestRequest;
 pub(crate) use state::IngestState;

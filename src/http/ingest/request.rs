@@ -7,13 +7,13 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequest, Request};
 use axum::http::HeaderMap;
 
-use super::drain::InFlight;
 use super::headers::ack;
 use crate::config::Ack;
 use crate::event::Timestamp;
 use crate::http::App;
 use crate::http::access::KeyName;
 use crate::http::client_id::ClientId;
+use crate::http::drain::InFlight;
 use crate::http::problem::Problem;
 
 /// A request within the rate limits of its sender, counted as in flight.

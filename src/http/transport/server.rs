@@ -9,18 +9,21 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use futures_util::FutureExt;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::{Service, service_fn};
-use hyper::{Request, StatusCode};
+use hyper::{Request, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::connection::{Io, RequestCounter, TimedStream, Timeouts};
 use super::tls::Tls;
+use crate::http::drain::Drain;
 use crate::metrics::{Limit, Metrics};
 
 /// Interval of HTTP/2 pings, which detect a dead peer.
@@ -77,15 +80,17 @@ pub struct Server {
     connections: Arc<Semaphore>,
     http: auto::Builder<TokioExecutor>,
     limits: ConnectionLimits,
+    drain: Drain,
     metrics: Arc<Metrics>,
 }
 
 impl Server {
     /// Creates a server for the listener; with `tls`, it serves HTTPS.
-    pub fn new(
+    pub(crate) fn new(
         listener: TcpListener,
         tls: Option<Arc<Tls>>,
         limits: ConnectionLimits,
+        drain: Drain,
         metrics: Arc<Metrics>,
     ) -> Self {
         let mut http = auto::Builder::new(TokioExecutor::new());
@@ -106,17 +111,17 @@ impl Server {
             .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
             .keep_alive_interval(Some(PING_INTERVAL));
         let connections = Arc::new(Semaphore::new(limits.connections_max));
-        Self { listener, tls, connections, http, limits, metrics }
+        Self { listener, tls, connections, http, limits, drain, metrics }
     }
 
-    /// Accepts connections until `stop` completes; then waits for requests in flight and closes all
-    /// connections.
-    pub async fn run(self, router: Router, stop: oneshot::Receiver<()>) {
-        let (stopping, is_stopping) = watch::channel(false);
+    /// Accepts connections until the server shuts down; completes when all connections are closed.
+    pub(crate) async fn run(self, router: Router) {
+        // Each connection has a sender, and sends nothing.
+        let (open, mut all_closed) = mpsc::channel::<Infallible>(1);
         let accept = async {
             loop {
                 match self.listener.accept().await {
-                    Ok((stream, peer)) => self.spawn(stream, peer, &router, &is_stopping),
+                    Ok((stream, peer)) => self.spawn(stream, peer, &router, &open),
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept a connection");
                         tokio::time::sleep(ACCEPT_RETRY).await;
@@ -126,12 +131,14 @@ impl Server {
         };
         tokio::select! {
             () = accept => {}
-            _ = stop => {}
+            () = self.drain.listening_ended() => {}
         }
-        drop(is_stopping);
-        stopping.send_replace(true);
-        // Each connection has a receiver.
-        stopping.closed().await;
+        // Closing the listener would reset the connections that it has not accepted.
+        while let Some(Ok((stream, peer))) = self.listener.accept().now_or_never() {
+            self.spawn(stream, peer, &router, &open);
+        }
+        drop((self, open));
+        all_closed.recv().await;
     }
 
     /// Serves a connection in a new task, or closes it if too many are open.
@@ -140,7 +147,7 @@ impl Server {
         stream: TcpStream,
         peer: SocketAddr,
         router: &Router,
-        is_stopping: &watch::Receiver<bool>,
+        open: &mpsc::Sender<Infallible>,
     ) {
         let Ok(permit) = self.connections.clone().try_acquire_owned() else {
             self.metrics.count_limit(Limit::Connections);
@@ -167,13 +174,14 @@ impl Server {
             tls: self.tls.clone(),
             limits: self.limits,
             metrics: self.metrics.clone(),
-            is_stopping: is_stopping.clone(),
+            drain: self.drain.clone(),
         };
+        let open = open.clone();
         tokio::spawn(async move {
             if let Err(error) = connection.serve(stream).await {
                 tracing::debug!(%peer, %error, "connection ended");
             }
-            drop(permit);
+            drop((permit, open));
         });
     }
 }
@@ -186,12 +194,12 @@ struct ClientConnection {
     tls: Option<Arc<Tls>>,
     limits: ConnectionLimits,
     metrics: Arc<Metrics>,
-    is_stopping: watch::Receiver<bool>,
+    drain: Drain,
 }
 
 impl ClientConnection {
     async fn serve(
-        mut self,
+        self,
         stream: TcpStream,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let io: Box<dyn Io> = match &self.tls {
@@ -215,16 +223,26 @@ impl ClientConnection {
         };
         let io = TokioIo::new(TimedStream::new(io, requests.clone(), timeouts, self.metrics));
         let (peer, router) = (self.peer, TowerToHyperService::new(self.router));
-        let request_timed_out = Arc::new(Notify::new());
-        let timed_out = request_timed_out.clone();
+        let last_request = Arc::new(Notify::new());
+        let (is_last, drain) = (last_request.clone(), self.drain.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             let in_flight = requests.start();
             request.extensions_mut().insert(ConnectInfo(peer));
-            let (response, timed_out) = (router.call(request), timed_out.clone());
+            let is_http2 = request.version() == Version::HTTP_2;
+            let (response, is_last) = (router.call(request), is_last.clone());
+            let drain = drain.clone();
             async move {
-                let response = response.await?;
+                let mut response = response.await?;
+                if drain.is_leaving() {
+                    is_last.notify_one();
+                    if !is_http2 {
+                        let close = HeaderValue::from_static("close");
+                        response.headers_mut().insert(CONNECTION, close);
+                    }
+                }
+                // In HTTP/2 the connection would stay open for further requests without a body.
                 if response.status() == StatusCode::REQUEST_TIMEOUT {
-                    timed_out.notify_one();
+                    is_last.notify_one();
                 }
                 Ok::<_, Infallible>(response.map(|body| in_flight.until_end_of(body)))
             }
@@ -232,9 +250,8 @@ impl ClientConnection {
         let mut connection = pin!(self.http.serve_connection(io, service));
         tokio::select! {
             ended = connection.as_mut() => return ended,
-            // In HTTP/2 the connection would stay open for further requests without a body.
-            () = request_timed_out.notified() => {}
-            _ = self.is_stopping.wait_for(|is_stopping| *is_stopping) => {}
+            () = last_request.notified() => {}
+            () = self.drain.started() => {}
         }
         connection.as_mut().graceful_shutdown();
         connection.await

@@ -8,8 +8,8 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::client::{Connection, JSON};
-use crate::harness::http2::{self, Http2};
 use crate::harness::eventually::when;
+use crate::harness::http2::{self, Http2};
 use crate::harness::{Server, Workspace, event, eventually};
 
 const STREAM: &str = "/events/stream";

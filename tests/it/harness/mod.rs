@@ -8,6 +8,7 @@ pub(crate) mod eventually;
 pub(crate) mod http2;
 pub(crate) mod load;
 pub(crate) mod postgres;
+pub(crate) mod proxy;
 pub(crate) mod reaper;
 pub(crate) mod server;
 pub(crate) mod workspace;

@@ -148,6 +148,7 @@ impl Server {
             wrapper: Vec::new(),
         }
         .set("PORT", "0")
+        .set("SHUTDOWN_DELAY", "0s")
     }
 
     /// The log so far.
@@ -209,6 +210,14 @@ impl Server {
     pub(crate) fn restart(&mut self) {
         assert!(self.process.try_wait().is_some(), "the server is running");
         *self = self.builder.clone().start();
+    }
+
+    /// Stops the server and starts it again at the same address.
+    #[track_caller]
+    pub(crate) fn restart_in_place(&mut self) {
+        self.stop();
+        let port = self.client.address.port().to_string();
+        *self = self.builder.clone().set("PORT", port).start();
     }
 }
 
