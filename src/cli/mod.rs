@@ -9,6 +9,7 @@ mod export;
 mod healthcheck;
 mod import;
 mod install;
+mod migrate;
 mod output;
 mod progress;
 mod query;
@@ -79,6 +80,8 @@ pub enum Tool {
     Import(import::Args),
     /// Send the payload of a hook to a server; agents run this command
     Emit(Box<emit::Args>),
+    /// Create the tables in PostgreSQL, and partitions ahead, for servers whose role may not
+    Migrate(migrate::Args),
     /// Check whether the server on this machine is ready; exit status 1 if not
     Healthcheck(healthcheck::Args),
     /// Print a script that completes commands and options in a shell
@@ -151,6 +154,7 @@ pub fn run(tool: Tool) -> ExitCode {
             emit::run(&args);
             ExitCode::SUCCESS
         }
+        Tool::Migrate(args) => exit_code(migrate::run(&args)),
         Tool::Healthcheck(args) => exit_code(healthcheck::run(&args)),
         Tool::Completions(args) => exit_code(complete::completions(&args)),
         Tool::Man(args) => exit_code(complete::man(&args)),

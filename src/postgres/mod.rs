@@ -5,6 +5,7 @@ mod columns;
 pub mod deliver;
 mod error;
 mod id_filters;
+pub(crate) mod migration;
 mod options;
 mod partitions;
 mod read;

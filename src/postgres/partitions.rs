@@ -85,11 +85,28 @@ pub(super) fn partition(day: i64) -> (String, String) {
     )
 }
 
-/// Creates one day's partition, and moves the day's events from the default partition to it. Attaching a
-/// table does not block readers and writers of other partitions, as `PARTITION OF` would. The partitioned table
-/// is locked first, as other statements that change it do (a deadlock otherwise).
-async fn create_day(client: &Client, day: i64) -> Result<(), StoreError> {
+/// Returns the statements that create one day's partition, and move the day's events from the default partition to
+/// it. Attaching a table does not block readers and writers of other partitions, as `PARTITION OF` would. The
+/// partitioned table is locked first, as other statements that change it do (a deadlock otherwise).
+pub(super) fn creation(day: i64) -> [String; 5] {
     let ((name, from), (_, to)) = (partition(day), partition(day + 1));
+    [
+        "LOCK TABLE ONLY hook_events IN SHARE UPDATE EXCLUSIVE MODE".to_owned(),
+        "LOCK TABLE hook_events_default IN ACCESS EXCLUSIVE MODE".to_owned(),
+        format!("CREATE TABLE {name} (LIKE hook_events INCLUDING ALL)"),
+        format!(
+            "WITH moved AS (DELETE FROM hook_events_default \
+             WHERE \"timestamp\" >= '{from}' AND \"timestamp\" < '{to}' RETURNING *) \
+             INSERT INTO {name} SELECT * FROM moved"
+        ),
+        format!(
+            "ALTER TABLE hook_events ATTACH PARTITION {name} FOR VALUES FROM ('{from}') TO ('{to}')"
+        ),
+    ]
+}
+
+async fn create_day(client: &Client, day: i64) -> Result<(), StoreError> {
+    let (name, _) = partition(day);
     let begin = format!("BEGIN; {LIMITS}; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
     client.batch_execute(&begin).await?;
     let exists: bool = client
@@ -97,19 +114,9 @@ async fn create_day(client: &Client, day: i64) -> Result<(), StoreError> {
         .await?
         .get(0);
     if !exists {
-        client
-            .batch_execute(&format!(
-                "LOCK TABLE ONLY hook_events IN SHARE UPDATE EXCLUSIVE MODE;
-                 LOCK TABLE hook_events_default IN ACCESS EXCLUSIVE MODE;
-                 CREATE TABLE {name} (LIKE hook_events INCLUDING ALL);
-                 WITH moved AS (
-                     DELETE FROM hook_events_default
-                     WHERE \"timestamp\" >= '{from}' AND \"timestamp\" < '{to}' RETURNING *)
-                 INSERT INTO {name} SELECT * FROM moved;
-                 ALTER TABLE hook_events ATTACH PARTITION {name}
-                     FOR VALUES FROM ('{from}') TO ('{to}')"
-            ))
-            .await?;
+        for statement in creation(day) {
+            client.batch_execute(&statement).await?;
+        }
         tracing::info!(partition = name, "partition created");
     }
     client.batch_execute("COMMIT").await?;

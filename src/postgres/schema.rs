@@ -42,44 +42,72 @@ fn ids_index() -> String {
 
 /// Migrates the schema, and checks that it has the columns that rows are encoded for.
 pub(super) async fn migrate(client: &Client) -> Result<(), StoreError> {
-    let encoding: String = client.query_typed_one("SHOW server_encoding", &[]).await?.get(0);
-    if encoding != "UTF8" {
-        return Err(StoreError::SchemaMismatch(format!(
-            "its encoding is {encoding}, and events need UTF8 (CREATE DATABASE ... ENCODING 'UTF8' \
-             TEMPLATE template0)"
-        )));
-    }
-    if version(client).await? < MIGRATIONS.len() {
+    check_encoding(client).await?;
+    if !changes(client).await?.is_empty() {
         client
             .batch_execute(&format!(
-                "BEGIN; {LIMITS}; SELECT pg_advisory_xact_lock({ADVISORY_LOCK});
-                 CREATE TABLE IF NOT EXISTS hook_schema_versions (
-                     version int PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+                "BEGIN; {LIMITS}; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"
             ))
             .await?;
         // Another server may have done it while this one waited for the lock.
-        let applied = version(client).await?;
-        for (at, migration) in MIGRATIONS.iter().enumerate().skip(applied) {
-            client.batch_execute(migration).await?;
-            let version = at + 1;
-            client
-                .batch_execute(&format!("INSERT INTO hook_schema_versions VALUES ({version})"))
-                .await?;
-            tracing::info!(version, "database schema migrated");
-        }
-        // On tables with rows it would block writers.
-        if applied == 0 && server_version(client).await? >= IDS_VERSION_MIN {
-            client.batch_execute(&ids_index()).await?;
+        let changes = changes(client).await?;
+        for statement in &changes {
+            client.batch_execute(statement).await?;
         }
         client.batch_execute("COMMIT").await?;
+        if !changes.is_empty() {
+            tracing::info!(version = MIGRATIONS.len(), "database schema migrated");
+        }
     }
-    add_columns(client).await?;
     check_columns(client).await
 }
 
-/// Adds the promoted columns that the migrations do not create and the table does not have yet. They are
-/// null in existing rows, so this changes the catalog only.
-async fn add_columns(client: &Client) -> Result<(), StoreError> {
+async fn check_encoding(client: &Client) -> Result<(), StoreError> {
+    let encoding: String = client.query_typed_one("SHOW server_encoding", &[]).await?.get(0);
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    Err(StoreError::SchemaMismatch(format!(
+        "its encoding is {encoding}, and events need UTF8 (CREATE DATABASE ... ENCODING 'UTF8' \
+         TEMPLATE template0)"
+    )))
+}
+
+/// Returns the statements that bring the schema to this program's version. Servers of several versions may use a
+/// database, but none that is older than its schema.
+pub(super) async fn changes(client: &Client) -> Result<Vec<String>, StoreError> {
+    let applied = version(client).await?;
+    if applied > MIGRATIONS.len() {
+        return Err(StoreError::SchemaMismatch(format!(
+            "it has version {applied}, and this program ({}) knows versions up to {}: a newer hooks-backend has \
+             migrated it, upgrade this one",
+            env!("CARGO_PKG_VERSION"),
+            MIGRATIONS.len()
+        )));
+    }
+    let mut changes = Vec::new();
+    if applied < MIGRATIONS.len() {
+        changes.push(
+            "CREATE TABLE IF NOT EXISTS hook_schema_versions (
+    version int PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+                .to_owned(),
+        );
+    }
+    for (at, migration) in MIGRATIONS.iter().enumerate().skip(applied) {
+        changes.push((*migration).trim_end().trim_end_matches(';').to_owned());
+        changes.push(format!("INSERT INTO hook_schema_versions VALUES ({})", at + 1));
+    }
+    // On tables with rows it would block writers.
+    if applied == 0 && server_version(client).await? >= IDS_VERSION_MIN {
+        changes.push(ids_index());
+    }
+    changes.extend(columns_to_add(client).await?);
+    Ok(changes)
+}
+
+/// Returns the statement that adds the promoted columns that the migrations do not create and the table does not
+/// have yet. They are null in existing rows, so this changes the catalog only.
+async fn columns_to_add(client: &Client) -> Result<Option<String>, StoreError> {
     let existing = column_types(client).await?;
     let is_migrated = |name: &str| {
         let is_definition = |line: &str| line.split_whitespace().next() == Some(name);
@@ -88,26 +116,13 @@ async fn add_columns(client: &Client) -> Result<(), StoreError> {
     let is_missing = |column: &PromotedColumn| {
         !is_migrated(column.name()) && !existing.contains_key(column.name())
     };
-    let missing: Vec<_> = PromotedColumn::ALL.into_iter().filter(is_missing).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let additions = missing.iter().map(|column| {
+    let additions = PromotedColumn::ALL.into_iter().filter(is_missing).map(|column| {
         let collation = if column.kind() == ColumnKind::Text { " COLLATE \"C\"" } else { "" };
-        format!("ADD COLUMN IF NOT EXISTS {} {}{collation}", column.name(), sql_type(*column))
+        format!("ADD COLUMN IF NOT EXISTS {} {}{collation}", column.name(), sql_type(column))
     });
-    let additions = additions.collect::<Vec<_>>().join(", ");
-    // Two servers that start together may both get here.
-    client
-        .batch_execute(&format!(
-            "BEGIN; {LIMITS}; SELECT pg_advisory_xact_lock({ADVISORY_LOCK}); \
-             ALTER TABLE hook_events {additions}; COMMIT"
-        ))
-        .await?;
-    for column in missing {
-        tracing::info!(column = column.name(), "column added to the database schema");
-    }
-    Ok(())
+    let additions: Vec<_> = additions.collect();
+    let is_any = !additions.is_empty();
+    Ok(is_any.then(|| format!("ALTER TABLE hook_events {}", additions.join(", "))))
 }
 
 /// Logs a warning if there is no index of ids, with the statement that creates it.
@@ -134,6 +149,12 @@ pub(super) async fn check_ids_index(client: &Client) -> Result<(), StoreError> {
 
 async fn server_version(client: &Client) -> Result<i32, StoreError> {
     let select = "SELECT current_setting('server_version_num')::int";
+    Ok(client.query_typed_one(select, &[]).await?.get(0))
+}
+
+/// Returns whether the table of events exists.
+pub(super) async fn exists(client: &Client) -> Result<bool, StoreError> {
+    let select = "SELECT to_regclass('hook_events') IS NOT NULL";
     Ok(client.query_typed_one(select, &[]).await?.get(0))
 }
 

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::workspace::{forwarded, read_lines};
-use crate::harness::{Storage, Workspace, assert_exactly, event, eventually};
+use crate::harness::{Server, Storage, Workspace, assert_exactly, event, eventually};
 
 both!(rejected_file_is_created_again_after_a_move);
 
@@ -104,6 +104,100 @@ fn a_role_that_may_not_create_tables_stores_events_in_the_default_partition() {
     assert_exactly(&workspace.settled(&server), ["1", "2", "3", "4"]);
     drop(server);
     database.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+#[test]
+fn an_administrator_creates_tables_and_partitions_for_a_role_that_may_not() {
+    let workspace = Workspace::postgres();
+    let database = workspace.database();
+    let migrate = |arguments: &[&str]| {
+        let command = workspace.server().argument("migrate");
+        let ended = arguments.iter().fold(command, |command, argument| command.argument(argument));
+        let ended = ended.run();
+        assert!(ended.status.success(), "{}", ended.log);
+        ended.output
+    };
+    let statements = migrate(&["--print", "--days", "3"]);
+    assert!(
+        database.query("SELECT relname::text FROM pg_class WHERE relname ~ '^hook_'").is_empty()
+    );
+    database.execute(&statements);
+    let partitions = "SELECT relname::text FROM pg_class WHERE relname ~ '^hook_events_[0-9]{8}$'";
+    assert_eq!(database.query(partitions).len(), 4);
+    assert!(migrate(&["--days=3"]).contains("up to date"));
+    assert!(migrate(&["--days=5"]).contains("executed"));
+    assert_eq!(database.query(partitions).len(), 6);
+
+    // With the rights that the statements name.
+    let role = format!("migrated_{}", database.name);
+    let grants = statements.lines().filter_map(|line| line.strip_prefix("--   "));
+    let grants = grants.map(|grant| {
+        let grant = grant.replace(" TO hooks", &format!(" TO {role}"));
+        grant.replace("DATABASE hooks", &format!("DATABASE {}", database.name))
+    });
+    let grants: String = grants.collect();
+    database.execute(&format!(
+        "CREATE ROLE {role} LOGIN; REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC;
+         REVOKE CREATE ON SCHEMA public FROM PUBLIC; {grants}",
+        database.name
+    ));
+    let server = workspace.server().set("DATABASE_URL", database.url_as(&role)).ready().start();
+    server.client.event(&event("1")).expect(202);
+    assert_exactly(&workspace.settled(&server), ["1"]);
+    assert!(database.query("SELECT event_id FROM hook_events_default").is_empty());
+    // Repeated deliveries need the right to create temporary tables.
+    database.execute("UPDATE hook_positions SET position = 0, fingerprint = NULL");
+    server.client.event(&event("2")).expect(202);
+    assert_exactly(&workspace.settled(&server), ["1", "2"]);
+    assert!(!server.log().contains("GRANT"), "{}", server.log());
+    drop(server);
+    database.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+#[test]
+fn migrate_says_what_is_wrong_and_changes_nothing() {
+    let workspace = Workspace::postgres_away();
+    let ended = workspace.server().argument("migrate").run();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(ended.log.contains("create the database"), "{}", ended.log);
+    let ended = Server::builder().argument("migrate").run();
+    assert_eq!(ended.status.code(), Some(2));
+    assert!(ended.log.contains("--database-url"), "{}", ended.log);
+    let ended = Server::builder().argument("migrate").set("DATABASE_URL", "mysql://x").run();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(ended.log.contains("DATABASE_URL"), "{}", ended.log);
+
+    let workspace = Workspace::postgres();
+    workspace.database().execute("CREATE TABLE hook_positions (mine int)");
+    let ended = workspace.server().argument("migrate").run();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(
+        ended.log.contains("nothing was changed") && ended.log.contains("rename it"),
+        "{}",
+        ended.log
+    );
+    let tables =
+        workspace.database().query("SELECT relname::text FROM pg_class WHERE relname ~ '^hook_'");
+    assert_eq!(tables, ["hook_positions"]);
+}
+
+#[test]
+fn a_schema_that_is_newer_than_the_program_is_left_alone() {
+    let workspace = Workspace::postgres();
+    let mut server = workspace.server().ready().start();
+    server.client.event(&event("1")).expect(202);
+    forwarded(&server);
+    server.stop();
+    workspace.database().execute("INSERT INTO hook_schema_versions VALUES (99)");
+    server.restart();
+    server.client.event(&event("2")).expect(202);
+    server.logged("has version 99");
+    server.logged("upgrade");
+    assert!(server.client.health()["database"]["error"].to_string().contains("upgrade this one"));
+    let ended = workspace.server().argument("migrate").run();
+    assert!(!ended.status.success() && ended.log.contains("upgrade this one"), "{}", ended.log);
+    workspace.database().execute("DELETE FROM hook_schema_versions WHERE version = 99");
+    assert_exactly(&workspace.settled(&server), ["1", "2"]);
 }
 
 /// What the database says can have any characters, and details have the values of rows.
