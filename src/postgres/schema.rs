@@ -159,10 +159,11 @@ pub(super) async fn exists(client: &Client) -> Result<bool, StoreError> {
 }
 
 async fn version(client: &Client) -> Result<usize, StoreError> {
-    let exists: bool = client
-        .query_typed_one("SELECT to_regclass('hook_schema_versions') IS NOT NULL", &[])
-        .await?
-        .get(0);
+    // After a wait for an advisory lock, `to_regclass` would still say that the table does not exist: a backend
+    // reads the invalidations of its caches when it locks a table, as this query does.
+    let select = "SELECT EXISTS (SELECT FROM pg_class \
+                  WHERE relname = 'hook_schema_versions' AND pg_table_is_visible(oid))";
+    let exists: bool = client.query_typed_one(select, &[]).await?.get(0);
     if !exists {
         return Ok(0);
     }
