@@ -110,6 +110,7 @@ fn refresh_gauges(app: &App) {
     let waiting_bytes = forwarding.reader.end().saturating_sub(status.position);
     app.metrics.journal_bytes.set(bytes as i64);
     app.metrics.journal_waiting_bytes.set(waiting_bytes as i64);
+    app.metrics.journal_max_bytes.set(app.config.journal.max_bytes as i64);
     app.metrics.journal_segments.set(segments as i64);
     app.metrics.lag_events.set(status.lag_events(appended) as i64);
     app.metrics.lag_seconds.set(status.lag_seconds(appended));

@@ -18,6 +18,21 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
+    pub(super) const ALL: [Self; 12] = [
+        Self::BodyBytes,
+        Self::BatchEvents,
+        Self::InflightBytes,
+        Self::Connections,
+        Self::HeaderBytes,
+        Self::Headers,
+        Self::HeaderTimeout,
+        Self::BodyTimeout,
+        Self::ReadBytes,
+        Self::JournalBytes,
+        Self::RateEvents,
+        Self::RateBytes,
+    ];
+
     /// The name of the limit's setting.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -123,6 +123,7 @@ fn metrics_of_the_other_storage_are_absent(storage: Storage) {
     let of_postgres = [
         "hooks_journal_bytes",
         "hooks_journal_waiting_bytes",
+        "hooks_journal_max_bytes",
         "hooks_journal_segments",
         "hooks_journal_missing_bytes_total",
         "hooks_forwarder_lag_events",
@@ -144,6 +145,70 @@ fn metrics_of_the_other_storage_are_absent(storage: Storage) {
         for name in absent {
             assert!(!text.contains(name), "{name} is in {text}");
         }
+    }
+}
+
+/// Runs `promtool` in the directory of the alerts; returns what it prints.
+fn promtool(arguments: &[&str]) -> String {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus");
+    let mut command = Command::new(program("promtool"));
+    let output = command.args(arguments).current_dir(directory).output().expect("promtool runs");
+    let [out, errors] =
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("text"));
+    assert!(output.status.success(), "{out}{errors}");
+    out
+}
+
+fn file(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{error}: {}", path.display()))
+}
+
+#[test]
+fn each_alert_is_valid_and_has_tests_and_a_section() {
+    promtool(&["check", "rules", "alerts.yaml"]);
+    promtool(&["test", "rules", "alerts.test.yaml"]);
+    let (rules, tests) =
+        (file("deploy/prometheus/alerts.yaml"), file("deploy/prometheus/alerts.test.yaml"));
+    let after = |text: &str, prefix: &str| -> Vec<String> {
+        text.lines()
+            .filter_map(|line| line.trim().strip_prefix(prefix))
+            .map(str::to_owned)
+            .collect()
+    };
+    let alerts = after(&rules, "- alert: ");
+    assert_eq!(after(&file("docs/alerts.md"), "## "), alerts);
+    for alert in &alerts {
+        for kind in ["quiet", "firing"] {
+            assert!(tests.contains(&format!("- name: {alert}, {kind}\n")), "{alert}, {kind}");
+        }
+        let runbook = format!("runbook: docs/alerts.md#{}\n", alert.to_lowercase());
+        assert!(rules.contains(&runbook), "{runbook}");
+    }
+}
+
+#[test]
+fn alerts_use_metrics_that_a_new_server_has() {
+    let metrics = [Storage::Jsonl, Storage::Postgres].map(|storage| {
+        let workspace = Workspace::new(storage);
+        let server = workspace.server().ready().start();
+        server.client.get("/metrics", &[]).expect(200).text
+    });
+    let rules = file("deploy/prometheus/alerts.yaml");
+    let is_part = |character: char| character.is_ascii_lowercase() || character == '_';
+    let names: Vec<_> = rules
+        .split(|character| !is_part(character))
+        .filter(|name| name.starts_with("hooks_"))
+        .collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        let is_sample =
+            |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        let is_there = metrics.iter().any(|text| text.lines().any(is_sample));
+        assert!(is_there, "{name} is not in {metrics:?}");
+    }
+    for label in ["reason=\"store\"", "reason=\"damaged\"", "limit=\"MAX_CONNECTIONS\""] {
+        assert!(metrics.iter().all(|text| text.contains(label)), "{label}");
     }
 }
 
