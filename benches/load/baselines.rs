@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use agentic_hooks_backend::decode::{self, Context, Format};
 use agentic_hooks_backend::event::Timestamp;
-use agentic_hooks_backend::http::{ConnectionLimits, Server};
+use agentic_hooks_backend::http::{ConnectionLimits, Drain, Server};
 use agentic_hooks_backend::journal::Framing;
 use agentic_hooks_backend::metrics::Metrics;
 use anyhow::{Context as _, ensure};
@@ -62,11 +62,10 @@ pub(crate) fn http(name: &str) -> anyhow::Result<()> {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
         eprintln!("listening on http://{}", listener.local_addr()?);
         let metrics = Arc::new(Metrics::new("none")?);
-        let (_stop, stopped) = tokio::sync::oneshot::channel();
         let mut terminated =
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
-            () = Server::new(listener, None, limits(), metrics).run(router, stopped) => {}
+            () = Server::new(listener, None, limits(), Drain::default(), metrics).run(router) => {}
             _ = terminated.recv() => {}
         }
         anyhow::Ok(())

@@ -20,7 +20,7 @@ pub struct Args {
     database_url: String,
 
     /// Number of days from today for which there are partitions then, at most 400. A server that may create
-    /// tables does not need them; without them, events are stored in hook_events_default
+    /// tables does not need them; without them, their events go to the default partition
     #[arg(long, value_name = "NUMBER", default_value_t = 2)]
     #[arg(value_parser = clap::value_parser!(u16).range(0..=400))]
     days: u16,

@@ -24,7 +24,7 @@ enum Step {
 
 /// Admits requests that write until it drains, and tracks those in flight.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Drain {
+pub struct Drain {
     step: Arc<watch::Sender<Step>>,
     /// Read-locked by each request in flight.
     in_flight: Arc<RwLock<()>>,

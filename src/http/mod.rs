@@ -27,7 +27,7 @@ mod read;
 
 pub use access::{Access, KeySettings};
 pub(crate) use app::{App, Forwarding};
-pub(crate) use drain::Drain;
+pub use drain::Drain;
 pub(crate) use ingest::IngestState;
 pub(crate) use read::ReadState;
 pub(crate) use router::router;

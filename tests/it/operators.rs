@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::harness::server::Builder;
 use crate::harness::workspace::{forwarded, read_lines};
 use crate::harness::{Server, Storage, Workspace, assert_exactly, event, eventually};
 
@@ -112,7 +113,7 @@ fn an_administrator_creates_tables_and_partitions_for_a_role_that_may_not() {
     let database = workspace.database();
     let migrate = |arguments: &[&str]| {
         let command = workspace.server().argument("migrate");
-        let ended = arguments.iter().fold(command, |command, argument| command.argument(argument));
+        let ended = arguments.iter().fold(command, Builder::argument);
         let ended = ended.run();
         assert!(ended.status.success(), "{}", ended.log);
         ended.output

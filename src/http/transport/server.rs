@@ -86,7 +86,7 @@ pub struct Server {
 
 impl Server {
     /// Creates a server for the listener; with `tls`, it serves HTTPS.
-    pub(crate) fn new(
+    pub fn new(
         listener: TcpListener,
         tls: Option<Arc<Tls>>,
         limits: ConnectionLimits,
@@ -115,7 +115,7 @@ impl Server {
     }
 
     /// Accepts connections until the server shuts down; completes when all connections are closed.
-    pub(crate) async fn run(self, router: Router) {
+    pub async fn run(self, router: Router) {
         // Each connection has a sender, and sends nothing.
         let (open, mut all_closed) = mpsc::channel::<Infallible>(1);
         let accept = async {
