@@ -86,4 +86,5 @@ mod install;
 mod people;
 mod prometheus;
 mod proxies;
+mod systemd;
 mod terminal;
