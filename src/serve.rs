@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, HttpConfig, Storage};
+use crate::config::{Config, Storage};
 use crate::event::line;
 use crate::file_modes::{self, StorageFiles};
 use crate::http::{
@@ -24,7 +24,7 @@ use crate::postgres::deliver::Forwarder;
 use crate::postgres::{Address, Database};
 use crate::redact::Redactor;
 use crate::rejected::RejectedFile;
-use crate::shutdown::Signals;
+use crate::shutdown::{Signals, Stop};
 use crate::store::Store;
 
 /// Time for connections to close after the last response, and for an idle forwarder to stop.
@@ -45,21 +45,21 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let mut signals = Signals::new().context("signals")?;
     let mut running = Running::start(&config).await?;
-    loop {
+    let signal = loop {
         tokio::select! {
-            signal = signals.stop.next() => {
-                tracing::info!(signal, "shutting down; a second signal stops at once");
-                break;
-            }
+            signal = signals.stop.next() => break signal,
             () = signals.reload.next() => running.reload(&config),
             error = running.failed() => {
                 running.answer_pending().await;
                 return Err(error);
             }
         }
-    }
+    };
+    tracing::info!(%signal, "shutting down; a second signal stops at once");
+    let config = &config.http;
+    let delay = if signal == Stop::Terminate { config.shutdown_delay } else { Duration::ZERO };
     tokio::select! {
-        stopped = running.stop(&config.http) => stopped?,
+        stopped = running.stop(delay, config.shutdown_timeout) => stopped?,
         signal = signals.stop.next() => bail!("second signal ({signal}): stopped at once"),
     }
     tracing::info!("stopped");
@@ -192,12 +192,10 @@ impl Running {
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, answered).await;
     }
 
-    /// Stops after `SHUTDOWN_DELAY`: answers the requests in flight, flushes the journal, and lets the forwarder
-    /// catch up. Each of the three may take `SHUTDOWN_TIMEOUT`; the last two get at least the time that they need
+    /// Stops after `delay`: answers the requests in flight, flushes the journal, and lets the forwarder
+    /// catch up. Each of the three may take `timeout`; the last two get at least the time that they need
     /// when all is well.
-    async fn stop(self, config: &HttpConfig) -> anyhow::Result<()> {
-        let timeout = config.shutdown_timeout;
-        let delay = config.shutdown_delay();
+    async fn stop(self, delay: Duration, timeout: Duration) -> anyhow::Result<()> {
         if !delay.is_zero() {
             tracing::info!("not ready; taking requests for another {delay:?} (SHUTDOWN_DELAY)");
             self.drain.leave();

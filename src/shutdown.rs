@@ -1,6 +1,6 @@
 //! Signals: SIGTERM and SIGINT stop the server, SIGHUP reloads keys and certificate.
 
-use std::io;
+use std::{fmt, io};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -24,7 +24,25 @@ impl Signals {
     }
 }
 
-/// SIGTERM and SIGINT.
+/// A signal that stops the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// SIGTERM, of a supervisor.
+    Terminate,
+    /// SIGINT, of a person at a terminal.
+    Interrupt,
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Terminate => "SIGTERM",
+            Self::Interrupt => "SIGINT",
+        })
+    }
+}
+
+/// Receives SIGTERM and SIGINT.
 #[derive(Debug)]
 pub(crate) struct StopSignal {
     terminate: Signal,
@@ -32,11 +50,11 @@ pub(crate) struct StopSignal {
 }
 
 impl StopSignal {
-    /// Completes with the name of the next signal.
-    pub(crate) async fn next(&mut self) -> &'static str {
+    /// Completes with the next signal.
+    pub(crate) async fn next(&mut self) -> Stop {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Stop::Terminate,
+            _ = self.interrupt.recv() => Stop::Interrupt,
         }
     }
 }

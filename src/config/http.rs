@@ -1,14 +1,10 @@
 //! Responses and time limits of the HTTP server.
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::values::{parse_duration, parse_timeout};
-
-/// Three health checks of HAProxy with its default interval of 2 s; Kubernetes removes an endpoint sooner.
-const SHUTDOWN_DELAY_DEFAULT: Duration = Duration::from_secs(6);
 
 /// Responses and time limits.
 #[derive(Args, Clone, Debug)]
@@ -41,25 +37,17 @@ pub(crate) struct HttpConfig {
     #[arg(value_parser = parse_timeout)]
     pub(crate) idle_timeout: Duration,
 
-    /// Time after SIGTERM or SIGINT in which the server is not ready but takes requests, so that load
-    /// balancers can send them elsewhere [default: 6s, on a terminal 0s]. Units: s, m
-    #[arg(long, env = "SHUTDOWN_DELAY", value_name = "TIME", value_parser = parse_duration)]
-    shutdown_delay: Option<Duration>,
+    /// Time after SIGTERM in which the server is not ready but takes requests, so that load balancers can
+    /// send them elsewhere: three health checks of HAProxy by default. Units: s, m
+    #[arg(long, env = "SHUTDOWN_DELAY", value_name = "TIME", default_value = "6s")]
+    #[arg(value_parser = parse_duration)]
+    pub(crate) shutdown_delay: Duration,
 
-    /// Time after that for requests to finish, and again for the journal and for the
+    /// Time after SIGTERM (and its delay) or SIGINT for requests to finish, and again for the journal and for the
     /// forwarder. Units: s, m
     #[arg(long, env = "SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "10s")]
     #[arg(value_parser = parse_duration)]
     pub(crate) shutdown_timeout: Duration,
-}
-
-impl HttpConfig {
-    /// Returns `SHUTDOWN_DELAY`. Nobody sends requests through a load balancer to a server on a terminal.
-    pub(crate) fn shutdown_delay(&self) -> Duration {
-        let is_terminal = std::io::stderr().is_terminal();
-        let default = if is_terminal { Duration::ZERO } else { SHUTDOWN_DELAY_DEFAULT };
-        self.shutdown_delay.unwrap_or(default)
-    }
 }
 
 /// When a request is answered.

@@ -94,6 +94,10 @@ fn the_server_takes_requests_until_the_delay_ends(storage: Storage) {
     assert_eq!(server.wait().code(), Some(1), "{}", server.log());
     server.restart();
     assert_exactly(&workspace.settled(&server), ["1", "2", "3", "4"]);
+
+    // A person at a terminal does not wait.
+    server.signal(Signal::INT);
+    assert!(server.wait().success(), "{}", server.log());
 }
 
 fn second_signal_stops_at_once_with_failure(storage: Storage) {
