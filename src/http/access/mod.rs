@@ -129,13 +129,14 @@ impl Access {
         };
         match read {
             Ok(credentials) => {
-                match &credentials {
+                let credentials = Arc::new(credentials);
+                self.credentials.send_replace(credentials.clone());
+                match &*credentials {
                     Credentials::Keys(keys) => {
                         tracing::info!(keys = keys.len(), "API keys reloaded");
                     }
                     Credentials::ReadToken(_) => tracing::info!("read token reloaded"),
                 }
-                self.credentials.send_replace(Arc::new(credentials));
             }
             Err(error) => tracing::error!(%error, "API keys not changed"),
         }
