@@ -38,8 +38,8 @@ impl Tls {
     pub fn reload(&self) {
         match read(&self.certificate, &self.key) {
             Ok(acceptor) => {
-                tracing::info!(file = %self.certificate.display(), "certificate reloaded");
                 *self.acceptor.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
+                tracing::info!(file = %self.certificate.display(), "certificate reloaded");
             }
             Err(error) => tracing::error!(%error, "certificate not changed"),
         }
