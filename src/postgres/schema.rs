@@ -42,7 +42,6 @@ fn ids_index() -> String {
 
 /// Migrates the schema, and checks that it has the columns that rows are encoded for.
 pub(super) async fn migrate(client: &Client) -> Result<(), StoreError> {
-    check_encoding(client).await?;
     if !changes(client).await?.is_empty() {
         client
             .batch_execute(&format!(
@@ -76,6 +75,7 @@ async fn check_encoding(client: &Client) -> Result<(), StoreError> {
 /// Returns the statements that bring the schema to this program's version. Servers of several versions may use a
 /// database, but none that is older than its schema.
 pub(super) async fn changes(client: &Client) -> Result<Vec<String>, StoreError> {
+    check_encoding(client).await?;
     let applied = version(client).await?;
     if applied > MIGRATIONS.len() {
         return Err(StoreError::SchemaMismatch(format!(

@@ -265,6 +265,8 @@ fn database_without_utf8_is_refused_with_advice() {
         let error = server.client.health()["database"]["error"].to_string();
         if error.contains("ENCODING 'UTF8'") { Ok(()) } else { Err(error) }
     });
+    let ended = workspace.server().argument("migrate").run();
+    assert!(!ended.status.success() && ended.log.contains("ENCODING 'UTF8'"), "{}", ended.log);
 }
 
 #[test]

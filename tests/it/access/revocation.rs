@@ -34,9 +34,9 @@ fn noise(seed: u64, bytes: usize) -> String {
     text
 }
 
-/// Sends 60 MiB of events, and waits until they can be read.
+/// Sends 30 MiB of events, and waits until they can be read.
 fn fill(server: &Server, key: &[(&str, &str)]) {
-    for number in 0..20 {
+    for number in 0..10 {
         let event = json!({
             "event_id": number.to_string(), "event_type": "t", "session_id": "s",
             "data": { "text": noise(number, 3 << 20) },
@@ -46,7 +46,7 @@ fn fill(server: &Server, key: &[(&str, &str)]) {
     eventually("the events are shown", || {
         let response = server.client.get("/events?fields=event_id", key);
         let count = response.text.matches("event_id").count();
-        if count == 20 { Ok(()) } else { Err(response.text) }
+        if count == 10 { Ok(()) } else { Err(response.text) }
     });
 }
 
