@@ -1,6 +1,6 @@
 //! `hooks-backend migrate`: creates the tables and partitions, for servers whose role may not.
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 
 use super::say;
 use crate::postgres::{Address, migration};
@@ -37,26 +37,20 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let statements = runtime
         .block_on(migration::pending(&address, args.days))
-        .with_context(|| format!("database {address}"))?;
+        .map_err(|error| anyhow!("database {address}: {error}"))?;
     if args.print {
         for statement in &statements {
             say(format_args!("{statement};"));
         }
         say(GRANTS);
-    }
-    if statements.is_empty() {
-        let days = args.days;
-        say(format_args!(
-            "-- {address} is up to date, with partitions until {days} days from today"
-        ));
-    } else if !args.print {
+    } else if statements.is_empty() {
+        say(format_args!("{address} is up to date"));
+    } else {
         runtime
             .block_on(migration::execute(&address, &statements))
-            .context("nothing was changed")?;
-        say(format_args!(
-            "{address}: {} statements executed, in one transaction",
-            statements.len()
-        ));
+            .map_err(|error| anyhow!("database {address}: nothing was changed: {error}"))?;
+        let number = statements.len();
+        say(format_args!("{address}: {number} statements executed, in one transaction"));
     }
     Ok(())
 }

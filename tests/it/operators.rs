@@ -160,7 +160,8 @@ fn migrate_says_what_is_wrong_and_changes_nothing() {
     let workspace = Workspace::postgres_away();
     let ended = workspace.server().argument("migrate").run();
     assert_eq!(ended.status.code(), Some(1));
-    assert!(ended.log.contains("create the database"), "{}", ended.log);
+    assert_eq!(ended.log.matches("create the database").count(), 1, "{}", ended.log);
+    assert_eq!(ended.log.matches("does not exist").count(), 1, "{}", ended.log);
     let ended = Server::builder().argument("migrate").run();
     assert_eq!(ended.status.code(), Some(2));
     assert!(ended.log.contains("--database-url"), "{}", ended.log);
