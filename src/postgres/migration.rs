@@ -1,9 +1,6 @@
 //! Migration of a database by its administrator, for servers whose role may not create tables.
 
-use std::collections::HashSet;
-
 use super::error::{CONNECT_TIMEOUT, within};
-use super::schema::{ADVISORY_LOCK, LIMITS};
 use super::{Address, StoreError, partitions, schema};
 use crate::event::Timestamp;
 
@@ -15,15 +12,12 @@ use crate::event::Timestamp;
 pub(crate) async fn pending(address: &Address, days: u16) -> Result<Vec<String>, StoreError> {
     let client = within(CONNECT_TIMEOUT, address.connect()).await?;
     let mut statements = schema::changes(&client).await?;
-    let is_new = !statements.is_empty() && !schema::exists(&client).await?;
-    let existing = if is_new { HashSet::new() } else { partitions::days(&client).await? };
+    let existing = partitions::days(&client).await?;
     let today = Timestamp::now().day();
     let missing = (today..=today + i64::from(days)).filter(|day| !existing.contains(day));
     statements.extend(missing.flat_map(partitions::creation));
     if !statements.is_empty() {
-        let lock = format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
-        let begin = std::iter::once("BEGIN").chain(LIMITS.split("; ")).map(str::to_owned);
-        statements.splice(0..0, begin.chain([lock]));
+        statements.insert(0, schema::begin());
         statements.push("COMMIT".to_owned());
     }
     Ok(statements)

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use tokio_postgres::Client;
 
 use super::StoreError;
-use super::schema::{ADVISORY_LOCK, LIMITS};
+use super::schema::{self, LIMITS};
 use crate::event::{Timestamp, civil};
 
 /// Days before and after today that get a partition. Events of other days go to the default partition, so
@@ -14,13 +14,13 @@ use crate::event::{Timestamp, civil};
 const DAYS_BACK: i64 = 400;
 const DAYS_AHEAD: i64 = 2;
 
-/// Returns the days that have a partition.
+/// Returns the days that have a partition; none without the table.
 pub(super) async fn days(client: &Client) -> Result<HashSet<i64>, StoreError> {
     let rows = client
         .query_typed(
             "SELECT (to_date(right(relname, 8), 'YYYYMMDD') - date '1970-01-01')
              FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
-             WHERE inhparent = 'hook_events'::regclass AND relname ~ '^hook_events_[0-9]{8}$'",
+             WHERE inhparent = to_regclass('hook_events') AND relname ~ '^hook_events_[0-9]{8}$'",
             &[],
         )
         .await?;
@@ -107,8 +107,7 @@ pub(super) fn creation(day: i64) -> [String; 5] {
 
 async fn create_day(client: &Client, day: i64) -> Result<(), StoreError> {
     let (name, _) = partition(day);
-    let begin = format!("BEGIN; {LIMITS}; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
-    client.batch_execute(&begin).await?;
+    client.batch_execute(&schema::begin()).await?;
     let exists: bool = client
         .query_typed_one(&format!("SELECT to_regclass('{name}') IS NOT NULL"), &[])
         .await?

@@ -10,11 +10,16 @@ use crate::event::{ColumnKind, PromotedColumn};
 
 /// Key of the advisory lock that every change of the schema takes, so that servers may start at the same
 /// time: "hooks" in ASCII.
-pub(super) const ADVISORY_LOCK: i64 = 0x68_6f_6f_6b_73;
+const ADVISORY_LOCK: i64 = 0x68_6f_6f_6b_73;
 
 /// Time limits of a change of the schema, for its transaction only: a pooler gives the connection to others.
 pub(super) const LIMITS: &str =
     "SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '15s'";
+
+/// Returns the statements that begin a change of the schema, in a transaction that no other server's change overlaps.
+pub(super) fn begin() -> String {
+    format!("BEGIN; {LIMITS}; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
+}
 
 /// Migrations in order. Each is applied once, in a transaction. Never change a released one.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_hook_events.sql")];
@@ -43,11 +48,7 @@ fn ids_index() -> String {
 /// Migrates the schema, and checks that it has the columns that rows are encoded for.
 pub(super) async fn migrate(client: &Client) -> Result<(), StoreError> {
     if !changes(client).await?.is_empty() {
-        client
-            .batch_execute(&format!(
-                "BEGIN; {LIMITS}; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"
-            ))
-            .await?;
+        client.batch_execute(&begin()).await?;
         // Another server may have done it while this one waited for the lock.
         let changes = changes(client).await?;
         for statement in &changes {
@@ -149,12 +150,6 @@ pub(super) async fn check_ids_index(client: &Client) -> Result<(), StoreError> {
 
 async fn server_version(client: &Client) -> Result<i32, StoreError> {
     let select = "SELECT current_setting('server_version_num')::int";
-    Ok(client.query_typed_one(select, &[]).await?.get(0))
-}
-
-/// Returns whether the table of events exists.
-pub(super) async fn exists(client: &Client) -> Result<bool, StoreError> {
-    let select = "SELECT to_regclass('hook_events') IS NOT NULL";
     Ok(client.query_typed_one(select, &[]).await?.get(0))
 }
 

@@ -107,12 +107,7 @@ fn events_are_sent_and_read_through_proxies() {
     let (workspace, server) = start();
     for proxy in proxies(&workspace, &server) {
         let id = proxy.socket.file_stem().expect("a name").to_string_lossy().into_owned();
-        let body = event(&id).to_string();
-        let headers = format!(
-            "content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n",
-            body.len()
-        );
-        let response = proxy.response("POST /events HTTP/1.1", &headers, &body);
+        let response = proxy.event(&event(&id));
         assert!(response.starts_with("HTTP/1.1 202"), "{response}");
         let path = "GET /events/export?event_type=tested HTTP/1.1";
         eventually("the event is exported", || {
@@ -124,8 +119,7 @@ fn events_are_sent_and_read_through_proxies() {
 
 #[test]
 fn default_health_checks_follow_the_readiness() {
-    let (workspace, server) = start();
-    drop(server);
+    let workspace = Workspace::jsonl();
     let mut server =
         workspace.server().set("API_KEYS", KEYS).set("SHUTDOWN_DELAY", "1h").ready().start();
     let proxy = Proxy::haproxy(&workspace, &[server.client.address]);

@@ -26,12 +26,7 @@ fn send_until(ends: &AtomicBool, proxy: &Proxy, sender: usize) -> Vec<String> {
     let mut ids = Vec::new();
     while !ends.load(Ordering::Relaxed) {
         let id = format!("{sender}-{}", ids.len());
-        let body = event(&id).to_string();
-        let headers = format!(
-            "content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n",
-            body.len()
-        );
-        let response = proxy.response("POST /events HTTP/1.1", &headers, &body);
+        let response = proxy.event(&event(&id));
         assert!(response.starts_with("HTTP/1.1 202"), "{id}: {response}");
         ids.push(id);
     }

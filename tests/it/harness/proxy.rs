@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use super::reaper::Process;
 use super::{Workspace, eventually};
@@ -99,6 +100,16 @@ impl Proxy {
         let head = format!("{request}\r\nhost: hooks\r\nx-api-key: key-1\r\n{headers}\r\n");
         connection.write_all(head.as_bytes()).expect("the proxy reads");
         connection
+    }
+
+    /// Returns the whole response to an event.
+    pub(crate) fn event(&self, event: &Value) -> String {
+        let body = event.to_string();
+        let headers = format!(
+            "content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n",
+            body.len()
+        );
+        self.response("POST /events HTTP/1.1", &headers, &body)
     }
 
     /// Returns the whole response to a request.
