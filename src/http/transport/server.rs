@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::{Service, service_fn};
@@ -133,9 +132,15 @@ impl Server {
             () = accept => {}
             () = self.drain.listening_ended() => {}
         }
-        // Closing the listener would reset the connections that it has not accepted.
-        while let Some(Ok((stream, peer))) = self.listener.accept().now_or_never() {
-            self.spawn(stream, peer, &router, &open);
+        // Closing the listener would reset the connections that it has not accepted. Tokio may not know of all yet:
+        // the kernel is asked.
+        let listener = socket2::SockRef::from(&self.listener);
+        while let Ok((socket, address)) = listener.accept() {
+            let stream =
+                socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket.into()));
+            if let (Ok(stream), Some(peer)) = (stream, address.as_socket()) {
+                self.spawn(stream, peer, &router, &open);
+            }
         }
         drop((self, open));
         all_closed.recv().await;
