@@ -6,8 +6,7 @@ use utoipa::ToSchema;
 
 use super::Store;
 use super::payload_text::member_text;
-use super::session_state::{ENDED, TURN_ENDED};
-use super::sessions::TOOL_ENDED;
+use super::session_state::{ENDED, TOOL_ENDED, TURN_ENDED};
 use crate::query::{Filter, Order, ReadError};
 
 /// Maximum number of events that are searched, the newest ones.

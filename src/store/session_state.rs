@@ -18,6 +18,10 @@ pub(super) const ENDED: [&str; 5] =
 /// Events that end the turn of an agent, and so the session of a sub-agent, which waits for nobody.
 pub(super) const TURN_ENDED: [&str; 2] = ["agent_stopped", "agent_failed"];
 
+/// Events that end the use of a tool.
+pub(super) const TOOL_ENDED: [&str; 2] = ["tool_execution_completed", TOOL_FAILED];
+pub(super) const TOOL_FAILED: &str = "tool_execution_failed";
+
 /// Events by which an agent asks a person.
 const ASKED: [&str; 2] = ["permission_requested", "system_notification"];
 

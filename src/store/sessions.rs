@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::Store;
 use super::open_tools::OpenTool;
 use super::payload_text::{CWD, PROMPT, member_text, payload_text};
-use super::session_state::{self, NewestEvents, SessionState, literals};
+use super::session_state::{self, NewestEvents, SessionState, TOOL_ENDED, TOOL_FAILED, literals};
 use crate::event::Timestamp;
 use crate::query::{
     Filter, Order, PageKey, PageQuery, ReadError, Select, SelectedMembers, output_row,
@@ -22,10 +22,6 @@ const WITH_CWD: [&str; 7] = [
     "agent_stopped",
     "session_completed",
 ];
-
-/// Events that end the use of a tool.
-pub(super) const TOOL_ENDED: [&str; 2] = ["tool_execution_completed", TOOL_FAILED];
-const TOOL_FAILED: &str = "tool_execution_failed";
 
 /// Number of first events in which the working directory of a session is looked for.
 const CWD_EVENTS: usize = 20;
