@@ -6,7 +6,9 @@ use super::compact::{TooDeep, compact};
 use super::context::Context;
 use super::decoded::Invalid;
 use super::fields::{Field, Fields, Scanned};
-use crate::event::{Event, PromotedColumn, PromotedColumns, TEXT_BYTES_MAX, Timestamp, timestamp};
+use crate::event::{
+    Event, PromotedColumn, PromotedColumns, TEXT_BYTES_MAX, Timestamp, generated_id, timestamp,
+};
 use crate::json::text;
 use crate::redact::Redactions;
 
@@ -30,7 +32,7 @@ impl Fields<'_> {
         let session_id = context.redact_id(self.required_text(Field::SessionId)?, &mut found);
         let event_id = match self.text(Field::EventId, 1)? {
             Some(id) => context.redact_id(id, &mut found),
-            None => Cow::Owned(uuid::Uuid::now_v7().to_string()),
+            None => Cow::Owned(generated_id::generate()),
         };
         let sent = self.get(Field::Data).map(|raw| context.redact(raw, &mut found));
         let (data, promoted) = match &sent {

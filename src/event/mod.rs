@@ -1,5 +1,6 @@
 //! The event: its fields, their limits, and the line it is stored as. No I/O.
 
+pub(crate) mod generated_id;
 pub mod line;
 mod members;
 mod promoted;

@@ -22,7 +22,10 @@ pub(super) fn begin() -> String {
 }
 
 /// Migrations in order. Each is applied once, in a transaction. Never change a released one.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_hook_events.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("migrations/0001_hook_events.sql"),
+    include_str!("migrations/0002_hook_receipt_ids.sql"),
+];
 
 /// Number of a table's pages that share bloom filters in the index of ids: some 900 rows.
 pub(super) const IDS_PAGES: usize = 64;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::client::JSON;
 use crate::harness::{Workspace, assert_exactly, ids, only};
 
-const STRUCTURED: &str = "application/cloudevents+json";
+pub(crate) const STRUCTURED: &str = "application/cloudevents+json";
 const BATCHED: &str = "application/cloudevents-batch+json";
 
 fn cloudevent(id: &str) -> Value {

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::cloudevents::STRUCTURED;
+use crate::harness::client::JSON;
 use crate::harness::{Storage, Workspace, assert_exactly, event, eventually, only};
 
 both!(
@@ -115,4 +117,75 @@ fn repeat_with_timestamp_is_detected_across_servers_of_one_database() {
     assert_exactly(&workspace.settled(&second), ["1"]);
     let by_store = "hooks_events_duplicate_total{reason=\"store\"}";
     assert_eq!(first.client.metric(by_store) + second.client.metric(by_store), 1);
+}
+
+#[test]
+fn repeat_with_the_time_of_receipt_is_detected_across_servers_of_one_database() {
+    let (workspace, other_directory) = (Workspace::postgres(), Workspace::jsonl());
+    let first = workspace.server().start();
+    let second = workspace.server().directory(other_directory.directory()).start();
+    let batch = [event("1"), event("nul\0"), event("3")];
+    first.client.batch(&batch).expect(202);
+    let stored = workspace.settled(&first);
+    second.client.batch(&[&batch[..], &[event("4")]].concat()).expect(202);
+    let by_store = "hooks_events_duplicate_total{reason=\"store\"}";
+    let events = workspace.settled(&second);
+    assert_eq!(second.client.metric(by_store), 3);
+    assert_eq!(events.len(), 4);
+    for id in ["1", "3"] {
+        assert_eq!(only(&events, id), only(&stored, id), "the first to be stored stays");
+    }
+}
+
+#[test]
+fn hooks_and_cloudevents_are_stored_once_across_servers_of_one_database() {
+    let (workspace, other_directory) = (Workspace::postgres(), Workspace::jsonl());
+    let first = workspace.server().start();
+    let second = workspace.server().directory(other_directory.directory()).start();
+    let hook = serde_json::json!({
+        "session_id": "s", "hook_event_name": "PreToolUse", "tool_name": "Bash",
+        "tool_input": { "command": "ls" }, "tool_use_id": "toolu_1",
+    });
+    let cloudevent = serde_json::json!({
+        "specversion": "1.0", "id": "1", "source": "s", "type": "session_started", "sessionid": "s",
+    });
+    for server in [&first, &second] {
+        server.client.post("/hooks/claude-code", JSON, &[], hook.to_string()).expect(200);
+        server.client.post("/events", STRUCTURED, &[], cloudevent.to_string()).expect(202);
+        assert_eq!(workspace.settled(server).len(), 2);
+    }
+}
+
+#[test]
+fn redelivered_events_with_the_time_of_receipt_are_stored_once() {
+    let workspace = Workspace::postgres();
+    let mut server = workspace.server().start();
+    let batch = [event("1"), event("2")];
+    server.client.batch(&batch).expect(202);
+    workspace.settled(&server);
+    server.stop();
+    workspace.database().execute("UPDATE hook_positions SET position = 0, fingerprint = NULL");
+    server.restart();
+    server.client.event(&event("3")).expect(202);
+    assert_exactly(&workspace.settled(&server), ["1", "2", "3"]);
+}
+
+#[test]
+fn ids_of_the_last_day_are_kept() {
+    let workspace = Workspace::postgres();
+    let mut server = workspace.server().start();
+    let mut without_id = event("2");
+    without_id.as_object_mut().expect("an object").remove("event_id");
+    server.client.batch(&[event("1"), without_id]).expect(202);
+    workspace.settled(&server);
+    let ids = "SELECT event_id FROM hook_receipt_ids ORDER BY event_id";
+    assert_eq!(workspace.database().query(ids), ["1"], "no other server has generated IDs");
+    server.stop();
+    workspace.database().execute(
+        "INSERT INTO hook_receipt_ids VALUES ('session-1', 'old', now() - interval '25 hours')",
+    );
+    server.restart();
+    server.client.event(&event("3")).expect(202);
+    workspace.settled(&server);
+    assert_eq!(workspace.database().query(ids), ["1", "3"]);
 }

@@ -71,6 +71,14 @@ impl Maintenance {
                 created => created?,
             }
         }
+        if hour_is_over {
+            match pipeline.delete_expired_receipt_ids().await {
+                Err(error) if error.is_rejection() => tracing::warn!(
+                    %error, "old IDs could not be deleted from hook_receipt_ids; retrying in an hour"
+                ),
+                deleted => deleted?,
+            }
+        }
         if let Some(days) = self.retention_days.filter(|_| hour_is_over) {
             match pipeline.drop_expired(days).await {
                 Err(error) if error.is_rejection() => tracing::warn!(

@@ -4,6 +4,7 @@
 mod expansion;
 mod maintenance;
 mod pipeline;
+mod receipt_ids;
 mod rows;
 mod status;
 mod transaction;

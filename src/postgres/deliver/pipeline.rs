@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::task::JoinHandle;
 
+use super::receipt_ids;
 use super::rows::CopyRows;
 use super::transaction::{Delivered, DeliveryConnection};
 use crate::event::Timestamp;
@@ -205,7 +206,7 @@ impl Pipeline {
         record_rejected: impl FnOnce(&CopyRows, &Delivered) -> io::Result<()>,
     ) -> Result<Option<(CopyRows, Delivered)>, StoreError> {
         let Some(mut oldest) = self.copying.pop_front() else { return Ok(None) };
-        let (mut store, rows, delivered) = match (&mut oldest.task).await {
+        let (mut store, rows, mut delivered) = match (&mut oldest.task).await {
             Ok(copied) => copied?,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
@@ -213,7 +214,11 @@ impl Pipeline {
                 Err(_) => std::future::pending().await,
             },
         };
-        store.commit(journal_id, position, &rows, || record_rejected(&rows, &delivered)).await?;
+        store
+            .commit(journal_id, position, &rows, &mut delivered, |delivered| {
+                record_rejected(&rows, delivered)
+            })
+            .await?;
         self.idle.push(store);
         Ok(Some((rows, delivered)))
     }
@@ -243,5 +248,14 @@ impl Pipeline {
         self.idle().await?;
         let drop = partitions::drop_expired(&self.idle[0].client, &mut self.days, retention_days);
         within(BATCH_TIMEOUT, drop).await
+    }
+
+    /// Deletes the IDs of events that no server may receive again. See [`receipt_ids`].
+    ///
+    /// # Errors
+    /// If the database rejects it.
+    pub(super) async fn delete_expired_receipt_ids(&mut self) -> Result<(), StoreError> {
+        let delete = receipt_ids::delete_expired(&self.idle().await?.client);
+        within(BATCH_TIMEOUT, delete).await
     }
 }

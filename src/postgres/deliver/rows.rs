@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::expansion::{EXPANSION_BYTES_MAX, expansion};
+use super::receipt_ids::ReceiptId;
 use crate::buffer;
 use crate::event::{ColumnKind, Event, Timestamp, parse_count, parse_measure};
 use crate::journal::{JournalChunk, Record};
@@ -25,6 +26,7 @@ pub struct CopyRows {
     tuples: Vec<u8>,
     ends: Vec<usize>,
     days: BTreeSet<i64>,
+    receipt_ids: Vec<ReceiptId>,
     oldest: Option<Timestamp>,
     damaged: usize,
     unstorable: usize,
@@ -38,6 +40,7 @@ impl CopyRows {
             tuples: buffer::with_capacity(chunk.len()),
             ends: Vec::new(),
             days: BTreeSet::new(),
+            receipt_ids: Vec::new(),
             oldest: None,
             damaged: 0,
             unstorable: 0,
@@ -48,6 +51,7 @@ impl CopyRows {
                 Ok((event, _)) => {
                     rows.oldest.get_or_insert(event.received_at);
                     rows.days.insert(event.timestamp.day());
+                    rows.receipt_ids.extend(ReceiptId::of(&event, rows.ends.len()));
                     tuple(&event, &mut rows.tuples);
                     field(&journal.to_be_bytes(), &mut rows.tuples);
                     field(&position.to_be_bytes(), &mut rows.tuples);
@@ -84,6 +88,11 @@ impl CopyRows {
     /// The days of the events, since 1970-01-01.
     pub fn days(&self) -> &BTreeSet<i64> {
         &self.days
+    }
+
+    /// The IDs of the rows that another server may store with another primary key.
+    pub(super) fn receipt_ids(&self) -> &[ReceiptId] {
+        &self.receipt_ids
     }
 
     /// The number of damaged records.

@@ -10,6 +10,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::receipt_ids;
 use super::rows::CopyRows;
 use crate::postgres::Address;
 use crate::postgres::columns;
@@ -140,13 +141,15 @@ impl DeliveryConnection {
     }
 
     /// Updates the position from `position` to the end of the rows, and commits it with them, unless
-    /// another process has changed it. Calls `record_rejected` before the commit.
+    /// another process has changed it. Rows that another server has stored become duplicates. Calls
+    /// `record_rejected` before the commit.
     pub(super) async fn commit(
         &mut self,
         journal_id: &str,
         position: u64,
         rows: &CopyRows,
-        record_rejected: impl FnOnce() -> io::Result<()>,
+        delivered: &mut Delivered,
+        record_rejected: impl FnOnce(&Delivered) -> io::Result<()>,
     ) -> Result<(), StoreError> {
         let next = rows.chunk().next.cast_signed();
         let (fingerprint, position) = (rows.chunk().fingerprint(), position.cast_signed());
@@ -165,7 +168,10 @@ impl DeliveryConnection {
             if advance.await? != 1 {
                 return Err(StoreError::PositionChanged);
             }
-            record_rejected()?;
+            let deleted = receipt_ids::claim(&self.client, rows, &delivered.rejected).await?;
+            delivered.stored -= deleted;
+            delivered.duplicates += deleted;
+            record_rejected(delivered)?;
             Ok(self.client.batch_execute("COMMIT").await?)
         };
         within(BATCH_TIMEOUT, commit).await
