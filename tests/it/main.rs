@@ -79,6 +79,7 @@ mod streaming;
 // Commands and configuration.
 mod commands;
 mod configuration;
+mod deployment;
 mod emit;
 mod health_and_metrics;
 mod import;
