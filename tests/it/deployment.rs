@@ -5,6 +5,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::harness::Workspace;
+
 fn path(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
 }
@@ -47,4 +49,37 @@ fn compose_requires_secrets_and_confines_the_service() {
     assert!(
         ports.iter().all(|port| port.as_str().is_some_and(|port| port.starts_with("127.0.0.1:")))
     );
+}
+
+#[test]
+fn pods_match_the_image_and_the_server() {
+    let set = parse("yaml", "yaml.safe_load", "deploy/kubernetes/base/statefulset.yaml");
+    let pod = &set["spec"]["template"]["spec"];
+    let dockerfile = std::fs::read_to_string(path("Dockerfile")).expect("a file");
+    let (user, group) =
+        (&pod["securityContext"]["runAsUser"], &pod["securityContext"]["runAsGroup"]);
+    assert!(dockerfile.contains(&format!("\nUSER {user}:{group}\n")), "{user}:{group}");
+    // SHUTDOWN_DELAY and three times SHUTDOWN_TIMEOUT.
+    assert!(pod["terminationGracePeriodSeconds"].as_u64() > Some(36), "{pod}");
+    let workspace = Workspace::jsonl();
+    let server = workspace.server().ready().start();
+    for probe in ["livenessProbe", "readinessProbe"] {
+        let endpoint = pod["containers"][0][probe]["httpGet"]["path"].as_str().expect("a path");
+        server.client.get(endpoint, &[]).expect(200);
+    }
+}
+
+#[test]
+fn rule_of_kubernetes_has_the_alerts_of_prometheus() {
+    let rule = parse("yaml", "yaml.safe_load", "deploy/kubernetes/monitoring/prometheusrule.yaml");
+    let alerts = parse("yaml", "yaml.safe_load", "deploy/prometheus/alerts.yaml");
+    assert_eq!(rule["spec"], alerts);
+}
+
+#[test]
+fn launchd_restarts_the_server_and_waits_for_its_end() {
+    let job = parse("plistlib", "plistlib.load", "deploy/launchd/hooks-backend.plist");
+    assert_eq!((&job["RunAtLoad"], &job["KeepAlive"]), (&json!(true), &json!(true)));
+    assert!(job["ExitTimeOut"].as_u64() > Some(36), "{job}");
+    assert_eq!(job["Umask"], 0o077);
 }
