@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::client::JSON;
 use crate::harness::eventually::when;
@@ -209,6 +209,42 @@ fn alerts_use_metrics_that_a_new_server_has() {
     }
     for label in ["reason=\"store\"", "reason=\"damaged\"", "limit=\"MAX_CONNECTIONS\""] {
         assert!(metrics.iter().all(|text| text.contains(label)), "{label}");
+    }
+}
+
+#[test]
+fn panels_of_grafana_have_descriptions_and_valid_expressions_of_real_metrics() {
+    let dashboard: Value =
+        serde_json::from_str(&file("deploy/grafana/hooks-backend.json")).expect("JSON");
+    let all = dashboard["panels"].as_array().expect("panels");
+    let panels: Vec<_> = all.iter().filter(|panel| panel["type"] != "row").collect();
+    assert!(panels.len() > 15, "{dashboard}");
+    let mut rules = Vec::new();
+    for panel in panels {
+        assert_ne!(panel["description"].as_str().unwrap_or_default(), "", "{panel}");
+        assert_eq!(panel["datasource"]["uid"], "${datasource}", "{panel}");
+        for target in panel["targets"].as_array().expect("targets") {
+            let expression = target["expr"].as_str().expect("text");
+            assert!(expression.contains("{job=~\"$job\",instance=~\"$instance\""), "{expression}");
+            let expression = expression.replace("$__rate_interval", "5m");
+            rules.push(json!({ "record": format!("panel:{}", rules.len()), "expr": expression }));
+        }
+    }
+    let used = [Storage::Jsonl, Storage::Postgres].map(used);
+    let metrics: String = used
+        .iter()
+        .map(|(_, server)| server.client.get("/metrics", &[]).expect(200).text)
+        .collect();
+    let text = json!({ "groups": [{ "name": "panels", "rules": rules }] }).to_string();
+    // A JSON document is a YAML document.
+    let generated = used[0].0.directory().join("panels.yaml");
+    std::fs::write(&generated, &text).expect("a file");
+    promtool(&["check", "rules", generated.to_str().expect("text")]);
+    let is_part = |character: char| character.is_ascii_lowercase() || character == '_';
+    for name in text.split(|character| !is_part(character)).filter(|n| n.starts_with("hooks_")) {
+        let is_there =
+            |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        assert!(metrics.lines().any(is_there), "{name} is not in {metrics}");
     }
 }
 
