@@ -124,7 +124,7 @@ fn repeat_with_the_time_of_receipt_is_detected_across_servers_of_one_database() 
     let (workspace, other_directory) = (Workspace::postgres(), Workspace::jsonl());
     let first = workspace.server().start();
     let second = workspace.server().directory(other_directory.directory()).start();
-    let batch = [event("1"), event("nul\0"), event("3")];
+    let batch = [event("1"), event("2"), event("3")];
     first.client.batch(&batch).expect(202);
     let stored = workspace.settled(&first);
     second.client.batch(&[&batch[..], &[event("4")]].concat()).expect(202);
@@ -132,7 +132,7 @@ fn repeat_with_the_time_of_receipt_is_detected_across_servers_of_one_database() 
     let events = workspace.settled(&second);
     assert_eq!(second.client.metric(by_store), 3);
     assert_eq!(events.len(), 4);
-    for id in ["1", "3"] {
+    for id in ["1", "2", "3"] {
         assert_eq!(only(&events, id), only(&stored, id), "the first to be stored stays");
     }
 }
@@ -154,6 +154,16 @@ fn hooks_and_cloudevents_are_stored_once_across_servers_of_one_database() {
         server.client.post("/events", STRUCTURED, &[], cloudevent.to_string()).expect(202);
         assert_eq!(workspace.settled(server).len(), 2);
     }
+}
+
+#[test]
+fn ids_that_are_stored_as_the_same_text_are_distinct_events() {
+    let workspace = Workspace::postgres();
+    let server = workspace.server().start();
+    server.client.batch(&[event("\0"), event("2")]).expect(202);
+    workspace.settled(&server);
+    server.client.event(&event("\u{fffd}")).expect(202);
+    assert_eq!(workspace.settled(&server).len(), 3);
 }
 
 #[test]

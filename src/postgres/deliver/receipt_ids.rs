@@ -24,15 +24,17 @@ pub(super) struct ReceiptId {
 }
 
 impl ReceiptId {
-    /// Returns the ID of the event in this row; `None` if its primary key is the same on every server, or no
-    /// sender knows its ID.
+    /// Returns the ID of the event in this row; `None` if its primary key is the same on every server, if no
+    /// sender knows its ID, or if its ID is not exact: see [`is_exact`].
     pub(super) fn of(event: &Event<'_>, row: usize) -> Option<Self> {
-        let is_known =
-            event.timestamp == event.received_at && !generated_id::is_generated(&event.event_id);
-        is_known.then(|| Self {
+        let is_claimed = event.timestamp == event.received_at
+            && !generated_id::is_generated(&event.event_id)
+            && is_exact(&event.session_id)
+            && is_exact(&event.event_id);
+        is_claimed.then(|| Self {
             row,
-            session_id: without_nul(&event.session_id),
-            event_id: without_nul(&event.event_id),
+            session_id: event.session_id.clone().into_owned(),
+            event_id: event.event_id.clone().into_owned(),
             timestamp: system_time(event.timestamp),
         })
     }
@@ -96,9 +98,10 @@ pub(super) async fn delete_expired(client: &Client) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// As `rows` encodes text.
-fn without_nul(value: &str) -> String {
-    value.replace('\0', "\u{fffd}")
+/// Returns false if other text is stored as the same value, because both have characters that become U+FFFD: two
+/// events with such IDs may be different ones.
+fn is_exact(text: &str) -> bool {
+    !text.contains(['\0', '\u{fffd}'])
 }
 
 fn system_time(timestamp: Timestamp) -> SystemTime {
