@@ -46,9 +46,10 @@ pub(crate) fn line_files(data: &Path) -> Vec<PathBuf> {
 /// The events in the intact lines of a file.
 pub(crate) fn whole_lines(file: &Path) -> Vec<Value> {
     let bytes = std::fs::read(file).unwrap_or_default();
-    let lines = bytes.split(|&byte| byte == b'\n');
-    // Lines of a segment end with a TAB and a checksum.
-    let json = lines.map(|line| line.split(|&byte| byte == b'\t').next().unwrap_or_default());
+    // Lines of a segment end with a TAB and a checksum, which may be cut off.
+    let lines = bytes.split_inclusive(|&byte| byte == b'\n');
+    let whole = lines.filter(|line| line.ends_with(b"\n") || !line.contains(&b'\t'));
+    let json = whole.map(|line| line.split(|&byte| byte == b'\t').next().unwrap_or_default());
     json.filter_map(|json| serde_json::from_slice(json).ok()).filter(Value::is_object).collect()
 }
 
