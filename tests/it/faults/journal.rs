@@ -72,7 +72,7 @@ pub(crate) fn flipped_bit(world: &World, rng: &mut Rng) {
         let start = bytes[..at].iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let mut ends = bytes[at..].iter().enumerate().filter(|(_, byte)| **byte == b'\n');
         let end = if bytes[at] == b'\n' { ends.nth(1) } else { ends.next() };
-        let end = end.map_or(bytes.len(), |(after, _)| at + after);
+        let end = end.map_or(bytes.len(), |(after, _)| at + after + 1);
         let file = directory_file(world, "flipped", &bytes[start..end]);
         world.ledger.excuse(ids(&whole_lines(&file)));
         let segment = OpenOptions::new().write(true).open(path).expect("a segment");
