@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use crate::cloudevents::STRUCTURED;
 use crate::harness::client::JSON;
-use crate::harness::{Storage, Workspace, assert_exactly, event, eventually, only};
+use crate::harness::{Server, Storage, Workspace, assert_exactly, event, eventually, only};
+
+const DUPLICATES_IN_STORE: &str = "hooks_events_duplicate_total{reason=\"store\"}";
 
 both!(
     repeated_batch_is_accepted_and_stored_once,
@@ -104,33 +106,38 @@ fn repeat_is_detected_after_its_segment_was_deleted() {
     assert_exactly(&workspace.settled(&server), fillers.chain(["first".to_owned()]));
 }
 
+/// Two servers of one database; the second has its journal in another directory.
+fn two_servers(workspace: &Workspace, other_directory: &Workspace) -> [Server; 2] {
+    let second = workspace.server().directory(other_directory.directory());
+    [workspace.server().start(), second.start()]
+}
+
 #[test]
 fn repeat_with_timestamp_is_detected_across_servers_of_one_database() {
     let (workspace, other_directory) = (Workspace::postgres(), Workspace::jsonl());
-    let first = workspace.server().start();
-    let second = workspace.server().directory(other_directory.directory()).start();
+    let [first, second] = two_servers(&workspace, &other_directory);
     let mut dated = event("1");
     dated["timestamp"] = "2026-11-23T09:00:00+00:00".into();
     first.client.event(&dated).expect(202);
     second.client.event(&dated).expect(202);
     workspace.settled(&first);
     assert_exactly(&workspace.settled(&second), ["1"]);
-    let by_store = "hooks_events_duplicate_total{reason=\"store\"}";
-    assert_eq!(first.client.metric(by_store) + second.client.metric(by_store), 1);
+    assert_eq!(
+        first.client.metric(DUPLICATES_IN_STORE) + second.client.metric(DUPLICATES_IN_STORE),
+        1
+    );
 }
 
 #[test]
 fn repeat_with_the_time_of_receipt_is_detected_across_servers_of_one_database() {
     let (workspace, other_directory) = (Workspace::postgres(), Workspace::jsonl());
-    let first = workspace.server().start();
-    let second = workspace.server().directory(other_directory.directory()).start();
+    let [first, second] = two_servers(&workspace, &other_directory);
     let batch = [event("1"), event("2"), event("3")];
     first.client.batch(&batch).expect(202);
     let stored = workspace.settled(&first);
     second.client.batch(&[&batch[..], &[event("4")]].concat()).expect(202);
-    let by_store = "hooks_events_duplicate_total{reason=\"store\"}";
     let events = workspace.settled(&second);
-    assert_eq!(second.client.metric(by_store), 3);
+    assert_eq!(second.client.metric(DUPLICATES_IN_STORE), 3);
     assert_eq!(events.len(), 4);
     for id in ["1", "2", "3"] {
         assert_eq!(only(&events, id), only(&stored, id), "the first to be stored stays");
@@ -140,8 +147,7 @@ fn repeat_with_the_time_of_receipt_is_detected_across_servers_of_one_database() 
 #[test]
 fn hooks_and_cloudevents_are_stored_once_across_servers_of_one_database() {
     let (workspace, other_directory) = (Workspace::postgres(), Workspace::jsonl());
-    let first = workspace.server().start();
-    let second = workspace.server().directory(other_directory.directory()).start();
+    let [first, second] = two_servers(&workspace, &other_directory);
     let hook = serde_json::json!({
         "session_id": "s", "hook_event_name": "PreToolUse", "tool_name": "Bash",
         "tool_input": { "command": "ls" }, "tool_use_id": "toolu_1",
@@ -178,6 +184,25 @@ fn redelivered_events_with_the_time_of_receipt_are_stored_once() {
     server.restart();
     server.client.event(&event("3")).expect(202);
     assert_exactly(&workspace.settled(&server), ["1", "2", "3"]);
+}
+
+#[test]
+fn a_repeat_that_was_stored_before_is_deleted_when_it_is_delivered_again() {
+    let workspace = Workspace::postgres();
+    let mut server = workspace.server().start();
+    server.client.event(&event("1")).expect(202);
+    workspace.settled(&server);
+    server.stop();
+    // As if the ID had expired, and another server had received the event after that.
+    let second_later = "SET \"timestamp\" = \"timestamp\" + interval '1 second'";
+    workspace.database().execute(&format!(
+        "CREATE TABLE repeat AS SELECT * FROM hook_events; UPDATE repeat {second_later};
+         INSERT INTO hook_events SELECT * FROM repeat; UPDATE hook_receipt_ids {second_later};
+         UPDATE hook_positions SET position = 0, fingerprint = NULL"
+    ));
+    server.restart();
+    server.client.event(&event("2")).expect(202);
+    assert_exactly(&workspace.settled(&server), ["1", "2"]);
 }
 
 #[test]

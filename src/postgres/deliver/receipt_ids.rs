@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::rows::CopyRows;
 use crate::event::{Event, Timestamp, generated_id};
 use crate::postgres::StoreError;
 
@@ -40,7 +39,7 @@ impl ReceiptId {
     }
 }
 
-/// Claims the IDs of the rows, and deletes the rows whose ID another time has claimed. Returns how many were deleted.
+/// Claims the IDs of a batch's rows, except those that were rejected, and deletes the rows whose ID another time has claimed. Returns how many were deleted.
 ///
 /// Called right before the commit, in the order of the journal: a server that waits for a claim of another waits for
 /// one commit only.
@@ -49,11 +48,11 @@ impl ReceiptId {
 /// If a statement fails, or another server does not end its transaction within the time limit for locks.
 pub(super) async fn claim(
     client: &Client,
-    rows: &CopyRows,
+    ids: &[ReceiptId],
     rejected: &[(usize, String)],
 ) -> Result<usize, StoreError> {
     let rejected: HashSet<usize> = rejected.iter().map(|(row, _)| *row).collect();
-    let ids: Vec<_> = rows.receipt_ids().iter().filter(|id| !rejected.contains(&id.row)).collect();
+    let ids: Vec<_> = ids.iter().filter(|id| !rejected.contains(&id.row)).collect();
     if ids.is_empty() {
         return Ok(0);
     }

@@ -168,7 +168,10 @@ impl DeliveryConnection {
             if advance.await? != 1 {
                 return Err(StoreError::PositionChanged);
             }
-            let deleted = receipt_ids::claim(&self.client, rows, &delivered.rejected).await?;
+            let deleted =
+                receipt_ids::claim(&self.client, rows.receipt_ids(), &delivered.rejected).await?;
+            // A row that an earlier transaction stored is a duplicate already.
+            let deleted = deleted.min(delivered.stored);
             delivered.stored -= deleted;
             delivered.duplicates += deleted;
             record_rejected(delivered)?;
