@@ -64,32 +64,33 @@ impl Maintenance {
         let day_begun = std::mem::take(&mut self.day_begun);
         let today = Timestamp::now().day();
         if day_begun || hour_is_over && self.busy_day == Some(today) {
-            match pipeline.create_day(today + 1).await {
-                Err(error) if error.is_rejection() => tracing::warn!(
-                    %error, "tomorrow's partition could not be created; retrying in an hour"
-                ),
-                created => created?,
-            }
+            let created = pipeline.create_day(today + 1).await;
+            unless_rejected(created, "tomorrow's partition could not be created")?;
         }
         if hour_is_over {
-            match pipeline.delete_expired_receipt_ids().await {
-                Err(error) if error.is_rejection() => tracing::warn!(
-                    %error, "old IDs could not be deleted from hook_receipt_ids; retrying in an hour"
-                ),
-                deleted => deleted?,
-            }
+            let deleted = pipeline.delete_expired_receipt_ids().await;
+            unless_rejected(deleted, "old IDs could not be deleted from hook_receipt_ids")?;
         }
         if let Some(days) = self.retention_days.filter(|_| hour_is_over) {
-            match pipeline.drop_expired(days).await {
-                Err(error) if error.is_rejection() => tracing::warn!(
-                    %error, "old partitions could not be dropped; retrying in an hour"
-                ),
-                dropped => {
-                    let counter = metrics.retention_deleted.with_label_values(&["partition"]);
-                    counter.inc_by(dropped? as u64);
-                }
-            }
+            let dropped = pipeline.drop_expired(days).await;
+            let dropped = unless_rejected(dropped, "old partitions could not be dropped")?;
+            let counter = metrics.retention_deleted.with_label_values(&["partition"]);
+            counter.inc_by(dropped.unwrap_or_default() as u64);
         }
         Ok(())
+    }
+}
+
+/// Logs a rejection by the database, which does not stop delivery, and returns `None` for it.
+fn unless_rejected<T>(
+    outcome: Result<T, StoreError>,
+    failure: &str,
+) -> Result<Option<T>, StoreError> {
+    match outcome {
+        Err(error) if error.is_rejection() => {
+            tracing::warn!(%error, "{failure}; retrying in an hour");
+            Ok(None)
+        }
+        outcome => outcome.map(Some),
     }
 }
