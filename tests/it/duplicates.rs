@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::cloudevents::STRUCTURED;
 use crate::harness::client::JSON;
+use crate::harness::eventually::when;
 use crate::harness::{Server, Storage, Workspace, assert_exactly, event, eventually, only};
 
 const DUPLICATES_IN_STORE: &str = "hooks_events_duplicate_total{reason=\"store\"}";
@@ -201,6 +202,9 @@ fn a_repeat_that_was_stored_before_is_deleted_when_it_is_delivered_again() {
          UPDATE hook_positions SET position = 0, fingerprint = NULL"
     ));
     server.restart();
+    eventually("it is delivered again", || {
+        when(server.client.metric(DUPLICATES_IN_STORE), |count| *count == 1)
+    });
     server.client.event(&event("2")).expect(202);
     assert_exactly(&workspace.settled(&server), ["1", "2"]);
 }

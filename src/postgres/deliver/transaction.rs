@@ -170,7 +170,7 @@ impl DeliveryConnection {
             }
             let deleted =
                 receipt_ids::claim(&self.client, rows.receipt_ids(), &delivered.rejected).await?;
-            // A row that an earlier transaction stored is a duplicate already.
+            // A row that an earlier transaction stored may be among them, and is counted as a duplicate already.
             let deleted = deleted.min(delivered.stored);
             delivered.stored -= deleted;
             delivered.duplicates += deleted;
