@@ -146,6 +146,10 @@ fn memory_of_unread_http2_responses_is_freed(storage: Storage) {
         when(get(&server, "key-a", "/events/export"), |response| response.status == 200)
     });
     assert_eq!(whole.text.lines().count(), EVENTS);
+    eventually("each unread response is counted", || {
+        let hits = server.client.metric("hooks_limit_hits_total{limit=\"BODY_TIMEOUT\"}");
+        when(hits, |hits| *hits as usize == RESPONSES)
+    });
     drop(unread);
 }
 

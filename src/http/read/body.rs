@@ -1,5 +1,6 @@
 //! Bodies of responses that are made while the client reads them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::BoxError;
@@ -10,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::http::patience::Patience;
+use crate::metrics::{Limit, Metrics};
 
 /// The client is gone, or reads too slowly.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +22,7 @@ pub(super) struct ReaderLost;
 pub(super) struct BodySender {
     sender: mpsc::Sender<Bytes>,
     patience: Patience,
+    metrics: Arc<Metrics>,
 }
 
 impl BodySender {
@@ -41,6 +44,7 @@ impl BodySender {
             }
             Ok(Err(_)) => Err(ReaderLost),
             Err(_) => {
+                self.metrics.count_limit(Limit::BodyTimeout);
                 tracing::info!("response ended: the client reads too slowly");
                 Err(ReaderLost)
             }
@@ -50,13 +54,17 @@ impl BodySender {
 
 /// Returns a body that `produce` sends. If that fails, the body ends with an error, so that the client does
 /// not take it for complete. `patience` is the time limit for the client to read any part.
-pub(super) fn produced<F>(patience: Duration, produce: impl FnOnce(BodySender) -> F) -> Body
+pub(super) fn produced<F>(
+    patience: Duration,
+    metrics: Arc<Metrics>,
+    produce: impl FnOnce(BodySender) -> F,
+) -> Body
 where
     F: Future<Output = Result<(), BoxError>> + Send + 'static,
 {
     let (sender, receiver) = mpsc::channel(1);
     let (mut end, ended) = oneshot::channel();
-    let produced = produce(BodySender { sender, patience: Patience::new(patience) });
+    let produced = produce(BodySender { sender, patience: Patience::new(patience), metrics });
     tokio::spawn(async move {
         let result = tokio::select! {
             result = produced => result,

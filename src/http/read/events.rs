@@ -43,7 +43,7 @@ pub(in crate::http) async fn events(
     let body = if is_whole {
         Body::from(text)
     } else {
-        produced(app.config.http.body_timeout, async move |mut sender| {
+        produced(app.config.http.body_timeout, app.metrics.clone(), async move |mut sender| {
             sender.send(text.into()).await?;
             while let Some(chunk) = pages.next().await? {
                 let mut text = Vec::new();

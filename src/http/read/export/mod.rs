@@ -90,21 +90,23 @@ pub(in crate::http) async fn export(
     let mut pages = Pages::new(app.read.store.clone(), page, admitted, bytes);
     // A query that fails at once gets an error status; later, only the connection can be aborted.
     let mut next = Some(pages.first().await?);
-    let body = produced(app.config.http.body_timeout, async move |mut sender| {
-        while let Some(chunk) = next {
-            let is_end = pages.is_at_end();
-            let encode = move || writer.write(&chunk.events, is_end).map(|bytes| (writer, bytes));
-            let send = async {
-                let (writer, part) = tokio::task::spawn_blocking(encode).await??;
-                sender.send(part.into()).await?;
-                Ok::<_, BoxError>(writer)
-            };
-            // The next chunk is read meanwhile.
-            let read = async { Ok(pages.next().await?) };
-            (writer, next) = tokio::try_join!(send, read)?;
-        }
-        Ok(())
-    });
+    let body =
+        produced(app.config.http.body_timeout, app.metrics.clone(), async move |mut sender| {
+            while let Some(chunk) = next {
+                let is_end = pages.is_at_end();
+                let encode =
+                    move || writer.write(&chunk.events, is_end).map(|bytes| (writer, bytes));
+                let send = async {
+                    let (writer, part) = tokio::task::spawn_blocking(encode).await??;
+                    sender.send(part.into()).await?;
+                    Ok::<_, BoxError>(writer)
+                };
+                // The next chunk is read meanwhile.
+                let read = async { Ok(pages.next().await?) };
+                (writer, next) = tokio::try_join!(send, read)?;
+            }
+            Ok(())
+        });
     let mut response = body.into_response();
     let headers = response.headers_mut();
     let (content_type, disposition) = match format {
